@@ -1,0 +1,44 @@
+# Everything a newcomer needs; `make` and a Python are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo test check lint types bench soak services clean
+
+help: ## these lines
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints/dev.txt scripts/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) sh scripts/setup.sh
+	@touch $(STAMP)
+
+setup: $(STAMP) ## a virtual environment in .venv with everything pinned
+
+demo: $(STAMP) ## run the live key/value store on http://127.0.0.1:8999
+	@exec $(BIN)/python scripts/demo.py
+
+services: $(STAMP) ## install what the tests talk to (as root, on Debian), else say what is missing
+	@sh scripts/services.sh
+
+test: $(STAMP) services ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+check: lint types test ## lint, types, tests
+
+soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600)
+	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_durability.py tests/e2e/test_kill.py -s
+
+bench: $(STAMP) ## measure against peers in one run; table and JSON
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r constraints/bench.txt 2>/dev/null \
+	  || echo "bench: some peers cannot be installed here; their rows are left out"
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what setup and runs left here
+	rm -rf $(VENV) var build dist .mypy_cache .ruff_cache .hypothesis benchmarks/results

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Installs what the tests talk to (Debian packages, as root) and the peers from the npm registry. Elsewhere it says
+# what is missing: those tests are skipped, each with one loud line; with CI=true a skip is a failure.
+set -u
+cd "$(dirname "$0")/.."
+
+missing=""
+want() { # want PACKAGE COMMAND...: the package is missing when none of the commands is found
+  package=$1; shift
+  for command in "$@"; do
+    command -v "$command" >/dev/null 2>&1 && return
+    ls /usr/lib/postgresql/*/bin/"$command" >/dev/null 2>&1 && return
+  done
+  missing="$missing $package"
+}
+want postgresql postgres
+want rabbitmq-server rabbitmq-server
+want chromium chromium chromium-browser google-chrome
+want nodejs node
+want npm npm
+
+if [ -n "$missing" ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "services: installing$missing"
+    log=$(mktemp)
+    # The servers are for private instances of the tests: what a package starts by itself is not wanted.
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+      printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d && quiet=1
+    fi
+    if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
+      tail -5 "$log" >&2
+      echo "services: apt-get failed; tests that need$missing will be skipped" >&2
+    fi
+    [ "${quiet:-}" = 1 ] && rm -f /usr/sbin/policy-rc.d
+    rm -f "$log"
+  else
+    echo "SERVICES MISSING:$missing - the tests that need them will be SKIPPED (as root on Debian they are installed)" >&2
+  fi
+fi
+sh scripts/tars_peers.sh || echo "services: the Tars peers could not be installed; their tests will be skipped" >&2
+exit 0
