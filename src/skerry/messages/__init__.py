@@ -1,0 +1,1 @@
+"""What is said: commands, queries and events, their envelopes and their bytes."""

@@ -1,0 +1,81 @@
+"""Commands, queries and events: typed, frozen, versioned.
+
+A message is a msgspec struct. Its name on the wire is its class name in snake case, or `message_name`; its
+version is `message_version`. A stored message of an older version goes through `upcast` before it is decoded.
+Not here: how a message travels (envelope.py) or who handles it (`skerry.bus`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+
+import msgspec
+
+R = TypeVar("R", covariant=True)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class Message(msgspec.Struct, frozen=True):
+    """Something said. Fields are validated when bytes are decoded, by their annotations (msgspec.Meta too)."""
+
+    message_name: ClassVar[str] = ""
+    message_version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "message_name" not in cls.__dict__:
+            cls.message_name = _HUMP.sub("_", cls.__name__).lower()
+        if "message_version" not in cls.__dict__:
+            cls.message_version = 1
+
+    @classmethod
+    def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Turn the fields of an older `version` into those of `message_version`; override when you raise it."""
+        return data
+
+
+class Command(Message, frozen=True):
+    """Something to be done. It is decided exactly once in effect, in order with others of its key."""
+
+    def routing_key(self) -> str:
+        """The key whose order this command keeps (its partition). By default the field `key`, else one for all."""
+        return str(getattr(self, "key", ""))
+
+
+class Query(Message, Generic[R], frozen=True):
+    """A question. `Query[R]` gives `ask` its return type; it is never queued."""
+
+
+class Event(Message, frozen=True):
+    """Something that happened. Only a command's decision emits events, and only the journal delivers them."""
+
+    def subject_key(self) -> str:
+        """The key that this event is about: listeners filter and conflate by it. By default the field `key`."""
+        return str(getattr(self, "key", ""))
+
+
+class MessageTypes:
+    """The messages that an application knows, by name. Two classes of one name are refused."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, type[Message]] = {}
+
+    def add(self, message: type[Message]) -> None:
+        """Learn a type. Raises ValueError when another class has its name."""
+        known = self._by_name.setdefault(message.message_name, message)
+        if known is not message:
+            raise ValueError(
+                f"{message.__qualname__} and {known.__qualname__} are both named {message.message_name!r}"
+            )
+
+    def find(self, name: str) -> type[Message] | None:
+        return self._by_name.get(name)
+
+    def __iter__(self) -> Iterator[type[Message]]:
+        return iter(self._by_name.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
