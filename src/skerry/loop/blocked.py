@@ -1,0 +1,108 @@
+"""Telling who blocks the loop: a thread that asks the loop to answer, and shows its stack when it does not.
+
+Cheap when idle: every quarter of the limit the thread looks at the loop's stack; a loop that waits in its selector
+is left alone (uvloop does not show that, there it is asked each time). A turn that takes longer than 1.25 times the
+limit is always reported, one shorter than the limit never.
+
+Not here: what to do about it. `report` is called in the watching thread, while the loop is still blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import selectors
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+log = logging.getLogger("skerry.loop")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The loop did not turn for `seconds` so far; `stack` is where its thread was at that moment."""
+
+    seconds: float
+    stack: str
+
+    def __str__(self) -> str:
+        return f"the loop has been blocked for {self.seconds:.3f} s; it is at:\n{self.stack}"
+
+
+Report = Callable[[Blocked], object]
+
+
+def log_blocked(blocked: Blocked) -> None:
+    """The default report: a warning with the stack."""
+    log.warning("%s", blocked)
+
+
+class BlockWatch:
+    """Watches one asyncio loop from `start` (called in the loop's thread) to `stop`."""
+
+    def __init__(self, limit_seconds: float, report: Report = log_blocked) -> None:
+        if limit_seconds <= 0:
+            raise ValueError(f"the limit is some seconds, not {limit_seconds}")
+        self.limit_seconds, self._report = limit_seconds, report
+        self.reports = 0
+        """How often the loop was found blocked."""
+        self._stopped = threading.Event()
+        self._answered = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to watch the loop that runs in this thread."""
+        self._stopped.clear()
+        self._thread = threading.Thread(
+            target=self._watch, args=(loop, threading.get_ident()), name="skerry-block-watch", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watching thread; waits for a report that is being made, at most a second."""
+        self._stopped.set()
+        self._answered.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+            self._thread = None
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+        while not self._stopped.wait(self.limit_seconds / 4):
+            if _waits_in_selector(sys._current_frames().get(thread_id)):
+                continue
+            self._answered.clear()
+            asked = time.monotonic()
+            try:
+                loop.call_soon_threadsafe(self._answered.set)
+            except RuntimeError:
+                return  # closed meanwhile
+            if self._answered.wait(self.limit_seconds):
+                continue
+            if self._stopped.is_set():
+                return
+            self._tell(thread_id, asked)
+            while not self._answered.wait(1.0) and not self._stopped.is_set():
+                pass  # one report for one block, however long it lasts
+
+    def _tell(self, thread_id: int, asked: float) -> None:
+        frame = sys._current_frames().get(thread_id)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else "(the thread has ended)"
+        del frame
+        self.reports += 1
+        try:
+            self._report(Blocked(time.monotonic() - asked, stack))
+        except Exception:
+            log.exception("the report about a blocked loop failed")
+
+
+def _waits_in_selector(frame: FrameType | None) -> bool:
+    return (
+        frame is not None
+        and frame.f_code.co_filename == selectors.__file__
+        and frame.f_code.co_name == "select"
+    )

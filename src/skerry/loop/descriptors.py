@@ -1,0 +1,78 @@
+"""Hands open sockets to another process, without waiting.
+
+A link is one end of a connected unix stream socket in non-blocking mode. Descriptors travel by SCM_RIGHTS beside
+one byte each, so that the stream stays in step with them. Plain bytes may travel on the same socket in the other
+direction. Not here: which process gets which socket (`skerry.roles.balancer`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+
+MAX_AT_ONCE = 64
+"""Descriptors in one message: well below the system's limit (253), a burst of accepts still goes in a few."""
+
+MARK = b"\x01"
+
+_NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+_NO_ROOM = frozenset({errno.ENOBUFS, errno.ETOOMANYREFS})
+
+
+class LinkClosed(ConnectionError):
+    """The other end is gone (or refuses to read): what was not acknowledged is still ours."""
+
+
+def pass_descriptors(link: socket.socket, descriptors: Sequence[int]) -> bool:
+    """Send up to MAX_AT_ONCE descriptors; all go or none. False when the link is full just now.
+
+    The receiver gets its own copies: the caller still has to close its own. Raises LinkClosed.
+    """
+    if not 0 < len(descriptors) <= MAX_AT_ONCE:
+        raise ValueError(f"1 to {MAX_AT_ONCE} descriptors at once, not {len(descriptors)}")
+    try:
+        sent = socket.send_fds(link, [MARK * len(descriptors)], list(descriptors), _NOSIGNAL)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            return False
+        raise LinkClosed(*error.args) from error
+    # The descriptors ride on the first byte: they are there even when the kernel took fewer bytes (it does not,
+    # for so few), and the receiver counts descriptors, not bytes.
+    assert sent == len(descriptors)
+    return True
+
+
+def receive_descriptors(link: socket.socket) -> list[socket.socket] | None:
+    """The sockets of one message, non-blocking and not inheritable; None when nothing waits.
+
+    A descriptor that is no socket is closed and left out. Raises LinkClosed at the end of the stream, and when
+    this process may open no more files (the kernel has then dropped some of them: give up the link, so that the
+    sender, who still holds what was not acknowledged, can hand it to somebody else).
+    """
+    try:
+        data, numbers, flags, _ = socket.recv_fds(link, MAX_AT_ONCE, MAX_AT_ONCE)
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError as error:
+        raise LinkClosed(*error.args) from error
+    if not data and not numbers:
+        raise LinkClosed("end of stream")
+    if flags & socket.MSG_CTRUNC:
+        for number in numbers:
+            os.close(number)
+        raise LinkClosed("too many open files to take another connection")
+    received: list[socket.socket] = []
+    for number in numbers:
+        try:
+            taken = socket.socket(fileno=number)
+        except OSError:
+            os.close(number)
+            continue
+        taken.setblocking(False)
+        taken.set_inheritable(False)
+        received.append(taken)
+    return received

@@ -1,0 +1,239 @@
+"""How a balancer's connections reach a server process: the words on the link, and the server's end of it.
+
+The server connects to the balancer's unix socket and joins a group when it is ready. Each socket that comes is
+acknowledged before a byte of it is read, so the balancer, which keeps its own copy until then, knows which ones it
+may still give to somebody else when a server dies or hangs. The balancer's end is `skerry.roles.balancer`.
+
+    server -> balancer   JOIN size name        "group/name", once
+                         REPORT received busy  both uint32: all sockets taken so far, connections open now
+                         LEAVE                 send no more
+                         BACK + descriptor     a connection between two requests, for somebody else
+    balancer -> server   WELCOME               the answer to JOIN
+                         SOCKET + descriptor   a connection (the byte MARK_SOCKET)
+                         LEFT                  the answer to LEAVE: nothing comes after it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from skerry.clock import Backoff
+
+log = logging.getLogger("skerry.handover")
+
+JOIN, REPORT, LEAVE, BACK = b"J", b"R", b"L", b"B"
+MARK_SOCKET, LEFT, WELCOME = b"\x01", b"\x02", b"\x03"
+REPORT_SIZE = 9
+MAX_NAME_BYTES = 200
+_report = struct.Struct("!cII")
+_AT_ONCE = 64
+
+
+def join_message(group: str, name: str) -> bytes:
+    said = f"{group}/{name}".encode()
+    if not 0 < len(said) <= MAX_NAME_BYTES:
+        raise ValueError(f"group and name may have {MAX_NAME_BYTES} bytes together")
+    return JOIN + bytes([len(said)]) + said
+
+
+def report_message(received: int, busy: int) -> bytes:
+    return _report.pack(REPORT, received & 0xFFFF_FFFF, busy & 0xFFFF_FFFF)
+
+
+def read_report(record: bytes) -> tuple[int, int]:
+    """(received, busy) of a REPORT record of REPORT_SIZE bytes."""
+    _, received, busy = _report.unpack(record)
+    return received, busy
+
+
+class HandoverReceiver:
+    """A server's end: joins, takes sockets, tells how busy it is, leaves. Comes back by itself when the link breaks.
+
+    `take(sock)` owns the socket from then on; `busy()` is the number of open connections. Call `start` when the
+    server is ready to serve.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        take: Callable[[socket.socket], None],
+        busy: Callable[[], int],
+        group: str = "server",
+        report_seconds: float = 0.1,
+    ) -> None:
+        self._path, self._name, self._group = path, name, group
+        self._take, self._busy = take, busy
+        self._report_seconds = report_seconds
+        self._link: socket.socket | None = None
+        self._lost: asyncio.Future[None] | None = None
+        self._owner: asyncio.Task[None] | None = None
+        self._reporter: asyncio.TimerHandle | None = None
+        self._received = 0
+        self._reported = 0
+        self._leaving = False
+        self._left = asyncio.Event()
+        self.joined = asyncio.Event()
+
+    # --- life
+
+    def start(self) -> None:
+        """Join, now or as soon as a balancer is there; after `drain`, anew."""
+        if self._owner is not None:
+            if not self._leaving:
+                return
+            self._owner.cancel()
+            self._drop()
+        self._leaving = False
+        self._left.clear()
+        self._owner = asyncio.create_task(self._stay_joined(), name=f"skerry-handover-{self._name}")
+
+    async def drain(self, seconds: float) -> bool:
+        """Ask for no more and wait until none can come. False when the balancer did not answer in time; the link
+        is then given up, and what was under way goes to another server. `give_back` works until `stop`."""
+        self._leaving = True
+        if not self.joined.is_set():  # nobody has ever seen this server: nothing can be on its way
+            self._drop()
+            return True
+        self._write(LEAVE)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._left.wait()
+            return True
+        except TimeoutError:
+            self._drop()
+            return False
+
+    def give_back(self, connection: socket.socket) -> bool:
+        """Hand an idle connection to another server; False when there is no balancer, and it stays the caller's.
+        True: it is the balancer's, this process's copy is closed."""
+        link = self._link
+        if link is None or not self.joined.is_set():
+            return False
+        try:
+            socket.send_fds(link, [BACK], [connection.fileno()])
+        except OSError:
+            return False
+        connection.close()
+        return True
+
+    async def stop(self) -> None:
+        """Give up the link."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.cancel()
+            await asyncio.wait({owner})
+        self._drop()
+
+    # --- the link
+
+    async def _stay_joined(self) -> None:
+        backoff = Backoff(first=0.02, ceiling=0.3)
+        loop = asyncio.get_running_loop()
+        while not self._leaving:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            link.setblocking(False)
+            try:
+                await loop.sock_connect(link, os.fspath(self._path))
+                link.send(join_message(self._group, self._name))
+            except OSError as error:
+                link.close()
+                log.debug("no balancer at %s: %s", self._path, error)
+                await asyncio.sleep(backoff.next())
+                continue
+            except BaseException:
+                link.close()
+                raise
+            self._lost = loop.create_future()
+            self._received = 0
+            self._left.clear()
+            self._reported = -1  # this balancer knows nothing yet
+            self._link = link
+            loop.add_reader(link, self._on_readable)
+            self._report()
+            backoff.reset()
+            await self._lost
+            await asyncio.sleep(backoff.next())
+
+    def _on_readable(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        try:
+            data, numbers, flags, _ = socket.recv_fds(link, _AT_ONCE, _AT_ONCE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._drop()
+            return
+        taken = [socket.socket(fileno=number) for number in numbers]
+        if not data or flags & socket.MSG_CTRUNC:
+            if data:
+                log.error("too many open files: a connection could not be taken")
+            _close_all(taken)
+            self._drop()
+            return
+        if taken:
+            self._acknowledge(taken)
+        if WELCOME in data:
+            self.joined.set()
+            log.debug("joined the balancer as %s/%s", self._group, self._name)
+        if LEFT in data:
+            self._left.set()
+
+    def _acknowledge(self, taken: list[socket.socket]) -> None:
+        """Say that they are ours, then serve them; when it cannot be said, they are not ours."""
+        self._received += len(taken)
+        if not self._write(report_message(self._received, self._busy() + len(taken))):
+            _close_all(taken)
+            return
+        self._reported = -1
+        for each in taken:
+            each.setblocking(False)
+            each.set_inheritable(False)
+            self._take(each)
+
+    def _report(self) -> None:
+        """Tell the number of open connections when it changed, a few times a second at most."""
+        self._reporter = asyncio.get_running_loop().call_later(self._report_seconds, self._report)
+        busy = self._busy()
+        if busy != self._reported and self._write(report_message(self._received, busy)):
+            self._reported = busy
+
+    def _write(self, data: bytes) -> bool:
+        """Whether it went out whole; a link that takes nothing more is given up (its reader hangs)."""
+        if self._link is None:
+            return False
+        try:
+            if self._link.send(data) == len(data):
+                return True
+        except OSError:
+            pass
+        self._drop()
+        return False
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if self._reporter is not None:
+            self._reporter.cancel()
+        asyncio.get_running_loop().remove_reader(link)
+        link.close()
+        self.joined.clear()
+        self._left.set()  # nothing can come any more
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.close()

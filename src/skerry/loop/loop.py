@@ -1,0 +1,421 @@
+"""`Loop`: ticks in phases, exact timers, streams and signals over an asyncio loop, in a set that can be moved.
+
+It is not a second event loop. `run()` makes the asyncio loop of the chosen model and runs until stopped, `start()`
+adopts the running one; any asyncio library works beside it as it is. `Loop.current()` finds the one in use.
+
+    loop = Loop(model="uvloop")
+    loop.on_start(lambda: loop.add_periodic_timer(1.0, beat))
+    loop.run()                                   # or: loop.run(main), which ends with the coroutine function
+
+One iteration runs what waits for `on_before_tick`, `on_tick`, `on_after_tick`, in that order, each entry once.
+What is added to a queue while it is drained waits for the next iteration; timers and I/O come in between, so
+nothing starves them. Callbacks may be coroutine functions: the loop runs them as tasks of its own. A callback that
+fails goes to `on_error(error, callback)`, without one to asyncio's exception handler; the loop goes on.
+
+What is registered is an `InterestSet`. `export_to`, `import_from`, `swap` and `erase` move queued ticks, and with
+`everything=True` timers (with the time that remains), streams and signals too. `hold` sets it aside for a failed
+state and `resume` brings it back (see `skerry.kernel.runtime`).
+
+A loop belongs to one thread; from another one use `post`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, TypeVar
+
+from skerry.clock import Clock, SystemClock
+from skerry.emitter import EventEmitter
+from skerry.errors import LifecycleError
+from skerry.loop import models
+from skerry.loop.blocked import Blocked, BlockWatch, Report, log_blocked
+from skerry.loop.driver import Driver
+from skerry.loop.interests import TICKS, Interest, InterestSet, Kind, Phase, Resource
+from skerry.loop.tasks import Tasks
+from skerry.loop.timers import Timer
+
+T = TypeVar("T")
+log = logging.getLogger("skerry.loop")
+Callback = Callable[[], object]
+OnError = Callable[[Exception, object], object]
+
+_HERE = threading.local()  # the loops that run in this thread
+_INTO: ContextVar[InterestSet | None] = ContextVar("skerry_failure_set", default=None)
+
+
+class Loop:
+    """See the module's text. `events` tells: `started`, `stopped`, `held`, `resumed`, `blocked` (with `Blocked`)."""
+
+    def __init__(
+        self, model: str | None = None, *, clock: Clock | None = None, on_error: OnError | None = None
+    ) -> None:
+        self._model = models.default()
+        if model is not None:
+            self.model = model
+        self.clock: Clock = clock or SystemClock()
+        self.on_error = on_error
+        self.events = EventEmitter()
+        self._normal = InterestSet()
+        self._failure: InterestSet | None = None
+        self._driver: Driver | None = None
+        self._thread = 0
+        self._stopping = self._until_idle = False
+        self._tasks = Tasks(self._report, self._settled)
+        self._finished: asyncio.Future[None] | None = None
+        self._watch: BlockWatch | None = None
+
+    @staticmethod
+    def current() -> Loop:
+        """The loop that runs in this thread. LifecycleError when there is none."""
+        running: list[Loop] = getattr(_HERE, "loops", [])
+        if not running:
+            raise LifecycleError("find the current loop", "no Loop runs in this thread", ("run", "start"))
+        return running[-1]
+
+    @property
+    def model(self) -> str:
+        """The model that the next `run` uses (see `skerry.loop.models`)."""
+        return self._model
+
+    @model.setter
+    def model(self, name: str) -> None:
+        if getattr(self, "_driver", None) is not None:
+            raise LifecycleError("change the model", "running", ("stop",))
+        models.factory(name)
+        self._model = name
+
+    @property
+    def running(self) -> bool:
+        """Between start and stop; false too after an exception has ended `run`."""
+        return self._driver is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether the normal interests are set aside."""
+        return self._failure is not None
+
+    @property
+    def interests(self) -> InterestSet:
+        """The normal set, adopted or held."""
+        return self._normal
+
+    # Registering.
+
+    def on_start(self, callback: Callback) -> None:
+        """Run once when the loop next starts."""
+        self._queue("start", callback)
+
+    def on_stop(self, callback: Callback) -> None:
+        """Run once when the loop next stops."""
+        self._queue("stop", callback)
+
+    def on_before_tick(self, callback: Callback) -> None:
+        """Run once, first in the next iteration."""
+        self._queue("before_tick", callback)
+
+    def on_tick(self, callback: Callback) -> None:
+        """Run once in the next iteration."""
+        self._queue("tick", callback)
+
+    def on_after_tick(self, callback: Callback) -> None:
+        """Run once, last in the next iteration."""
+        self._queue("after_tick", callback)
+
+    def post(self, callback: Callback) -> None:
+        """`on_tick` from any thread."""
+        driver = self._driver
+        if driver is not None:
+            driver.running.call_soon_threadsafe(self.on_tick, callback)
+        else:
+            self.on_tick(callback)
+
+    def add_timer(self, seconds: float, callback: Callback) -> Timer:
+        """Call once, `seconds` of running from now, never earlier. ValueError for less than 0."""
+        return self._target().timers.add(Timer(seconds, callback), self.clock.monotonic())
+
+    def add_periodic_timer(self, seconds: float, callback: Callback) -> Timer:
+        """Call at every multiple of `seconds` from now.
+
+        No drift: the grid stays. Points that pass while the loop is busy, or while a coroutine that the timer
+        started is still running, are skipped and counted in `Timer.missed`.
+        """
+        return self._target().timers.add(Timer(seconds, callback, periodic=True), self.clock.monotonic())
+
+    def add_read_stream(self, resource: Resource, callback: Callable[[Any], object]) -> Interest:
+        """Call `callback(resource)` whenever reading would not block; a second callback comes after the first."""
+        return self._target().watch("read", resource, callback)
+
+    def add_write_stream(self, resource: Resource, callback: Callable[[Any], object]) -> Interest:
+        """Call `callback(resource)` whenever writing would not block."""
+        return self._target().watch("write", resource, callback)
+
+    def remove_read_stream(self, resource: Resource) -> int:
+        """End all reading callbacks of `resource`, which may be closed already; how many there were."""
+        return self._unwatch("read", resource)
+
+    def remove_write_stream(self, resource: Resource) -> int:
+        """End all writing callbacks of `resource`."""
+        return self._unwatch("write", resource)
+
+    def remove_stream(self, resource: Resource) -> int:
+        """End all callbacks of `resource`."""
+        return self._unwatch("read", resource) + self._unwatch("write", resource)
+
+    def add_signal(self, signum: int, callback: Callable[[int], object]) -> Interest:
+        """Call `callback(signum)` in the loop when the signal arrives. Main thread only (RuntimeError)."""
+        return self._target().watch("signal", signum, callback)
+
+    def remove_signal(self, signum: int) -> int:
+        """End all callbacks of a signal; its default action is back."""
+        return self._unwatch("signal", signum)
+
+    def watch_blocking(self, limit_seconds: float | None, report: Report = log_blocked) -> None:
+        """Report every turn that takes longer than the limit, with its stack (see `blocked`); None ends it."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if limit_seconds is not None:
+            self._watch = BlockWatch(limit_seconds, partial(self._blocked, report))
+            if self._driver is not None:
+                self._watch.start(self._driver.running)
+
+    # Running.
+
+    def run(
+        self, main: Callable[[], Coroutine[Any, Any, T]] | None = None, *, until_idle: bool = False
+    ) -> T | None:
+        """Make an asyncio loop of the model and run until `stop`, until `main` ends, or until nothing is left to do.
+
+        Returns what `main` returned. Tasks of the loop get five seconds to end, then they are cancelled.
+        """
+        self._refuse_running("run")
+        with asyncio.Runner(loop_factory=models.factory(self._model)) as runner:
+            return runner.run(self._live(main, until_idle))
+
+    def start(self) -> None:
+        """Adopt the asyncio loop that runs here. LifecycleError when it, or this Loop, is taken already."""
+        self._refuse_running("start")
+        running = asyncio.get_running_loop()
+        here: list[Loop] = _HERE.__dict__.setdefault("loops", [])
+        if any(other._driver is not None and other._driver.running is running for other in here):
+            raise LifecycleError("start", "another Loop has adopted this asyncio loop", ("stop that one",))
+        driver = self._open(running)
+        if self._watch is not None:
+            self._watch.start(running)
+        self.events.emit("started")
+        driver.run_phase(self._active, "start")
+        driver.after_batch()
+
+    def stop(self) -> None:
+        """Let the current iteration end, then run what waits for `on_stop` and release everything. Twice is once.
+
+        What is queued stays queued. Tasks go on: see `drain`.
+        """
+        if self._driver is None:
+            return
+        self._stopping = True
+        self._settled()
+
+    async def drain(self, seconds: float = 5.0) -> None:
+        """Wait for the tasks that callbacks have started; those that take longer than `seconds` are cancelled."""
+        await self._tasks.drain(seconds)
+
+    def tick(self) -> None:
+        """One iteration that does not wait: what is queued, due and ready now. Not from within a callback."""
+        driver = self._driver
+        if driver is not None:
+            if driver.busy:
+                raise LifecycleError("tick", "in an iteration", ("on_tick",))
+            driver.iterate()
+            driver.ring()
+            return
+        with asyncio.Runner(loop_factory=models.factory(self._model)) as runner:
+            runner.run(self._once())
+
+    async def _live(self, main: Callable[[], Coroutine[Any, Any, T]] | None, until_idle: bool) -> T | None:
+        self._finished = finished = asyncio.get_running_loop().create_future()
+        self._until_idle = until_idle
+        try:
+            self.start()
+            if main is None:
+                await finished
+                return None
+            working = asyncio.ensure_future(main())
+            try:
+                await asyncio.wait((working, finished), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not working.done():
+                    working.cancel()
+                    await asyncio.wait((working,))
+            return None if working.cancelled() else working.result()
+        finally:
+            self._until_idle, self._finished = False, None
+            self.stop()
+            await self.drain()
+
+    async def _once(self) -> None:
+        driver = self._open(asyncio.get_running_loop(), single=True)
+        try:
+            driver.iterate()
+            driver.ring()
+            for _ in range(3):  # the selector is asked, its callbacks are queued, they run
+                await asyncio.sleep(0)
+        finally:
+            self._close()
+            await self.drain()
+
+    def _refuse_running(self, verb: str) -> None:
+        if self._driver is not None:
+            raise LifecycleError(verb, "running", ("stop",))
+
+    def _open(self, running: asyncio.AbstractEventLoop, *, single: bool = False) -> Driver:
+        self._driver = driver = Driver(
+            running, self.clock, self._tasks, self._report, self._settled, single=single
+        )
+        self._thread = threading.get_ident()
+        _HERE.__dict__.setdefault("loops", []).append(self)
+        self._stopping = False
+        driver.adopt(self._active)
+        return driver
+
+    def _close(self) -> None:
+        if self._driver is not None:
+            self._driver.release()
+            self._driver = None
+            _HERE.loops.remove(self)
+
+    def _finish(self) -> None:
+        driver = self._driver
+        self._close()
+        if self._watch is not None:
+            self._watch.stop()
+        if driver is not None:
+            driver.run_phase(self._active, "stop")
+        self.events.emit("stopped")
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
+
+    # Moving state.
+
+    def export_to(self, other: Loop, *, everything: bool = False) -> None:
+        """Give the queued ticks to `other`, after its own; with `everything` timers, streams and signals too."""
+        with self._set_aside(other):
+            self._normal.move_to(other._normal, everything=everything)
+
+    def import_from(self, other: Loop, *, everything: bool = False) -> None:
+        """Take the queued ticks of `other`, after the own; with `everything` timers, streams and signals too."""
+        other.export_to(self, everything=everything)
+
+    def swap(self, other: Loop, *, everything: bool = False) -> None:
+        """Exchange the queued ticks with `other`; with `everything` timers, streams and signals too."""
+        with self._set_aside(other):
+            self._normal.swap_with(other._normal, everything=everything)
+
+    def erase(self, *, everything: bool = False) -> None:
+        """End the queued ticks; with `everything` timers, streams and signals too."""
+        with self._set_aside(self):
+            self._normal.erase(everything=everything)
+
+    @contextmanager
+    def _set_aside(self, other: Loop) -> Iterator[None]:
+        """Release the normal sets of both loops, so that they are plain values, and adopt them again."""
+        loops = [loop for loop in dict.fromkeys((self, other)) if loop.running and not loop.held]
+        for loop in loops:
+            if loop._thread != threading.get_ident():
+                raise LifecycleError("move interests", "that loop runs in another thread", ("post", "stop"))
+        drivers = [(loop._driver, loop._driver.release()) for loop in loops if loop._driver is not None]
+        try:
+            yield
+        finally:
+            for driver, interests in drivers:
+                driver.adopt(interests)
+
+    def hold(self) -> None:
+        """Set the normal interests aside, timers with what remains of them, and go on with an empty set.
+
+        What is registered from now on joins the held set, except within `failure_scope`.
+        """
+        if self._failure is not None:
+            raise LifecycleError("hold", "held", ("resume",))
+        self._failure = InterestSet()
+        self._change_to(self._failure)
+        self.events.emit("held")
+
+    def resume(self) -> None:
+        """Bring the normal interests back. What the failure set still holds joins them: nothing is lost."""
+        failure = self._failure
+        if failure is None:
+            raise LifecycleError("resume", "not held", ("hold",))
+        self._change_to(None)
+        self._failure = None
+        failure.move_to(self._normal, everything=True)
+        self._change_to(self._normal)
+        self.events.emit("resumed")
+
+    def _change_to(self, interests: InterestSet | None) -> None:
+        if self._driver is not None:
+            self._driver.release()
+            if interests is not None:
+                self._driver.adopt(interests)
+
+    @contextmanager
+    def failure_scope(self) -> Iterator[None]:
+        """Within it (and in callbacks registered within it) registrations join the failure set while held."""
+        token = _INTO.set(self._failure)
+        try:
+            yield
+        finally:
+            _INTO.reset(token)
+
+    def _target(self) -> InterestSet:
+        into = _INTO.get()
+        return into if into is not None and into is self._failure else self._normal
+
+    @property
+    def _active(self) -> InterestSet:
+        return self._normal if self._failure is None else self._failure
+
+    def _queue(self, phase: Phase, callback: Callback) -> None:
+        target = self._target()
+        target.queue(phase, callback)
+        driver = self._driver
+        if driver is not None and driver.interests is target and phase in TICKS:
+            driver.schedule()
+
+    def _unwatch(self, kind: Kind, resource: Resource) -> int:
+        both = (self._normal,) if self._failure is None else (self._normal, self._failure)
+        return sum(each.unwatch(kind, resource) for each in both)
+
+    # What the driver tells.
+
+    def _settled(self) -> None:
+        """After a batch of callbacks, and when an interest or a task has ended."""
+        driver = self._driver
+        if driver is None or driver.busy:
+            return
+        if self._stopping or (self._until_idle and not self.held and self._normal.empty and not self._tasks):
+            self._finish()
+
+    def _report(self, error: Exception, callback: object) -> None:
+        if self.on_error is not None:
+            try:
+                self.on_error(error, callback)
+                return
+            except Exception as second:
+                error = second
+        driver = self._driver
+        context = {"message": f"callback {callback!r} failed", "exception": error}
+        if driver is not None:
+            driver.running.call_exception_handler(context)
+        else:
+            log.error("%s", context["message"], exc_info=error)
+
+    def _blocked(self, report: Report, blocked: Blocked) -> None:
+        report(blocked)
+        self.post(lambda: self.events.emit("blocked", blocked))

@@ -1,0 +1,439 @@
+"""`Supervisor`: takes failures, chooses solvers by rule, and restarts children within their budgets.
+
+    supervisor = Supervisor("app", strategy=Strategy.ONE_FOR_ONE)
+    supervisor.rule(ConnectionError, log, retry(attempts=5))      # the nearest class wins
+    supervisor.spawn("feed", read_feed)                           # a task, restarted when it fails
+    supervisor.add(server)                                        # anything with name, start and stop
+    await supervisor.start()
+    emitter.on_error = lambda error, event: supervisor.report("emitter", error)
+
+Promises: no failure is lost; failures of one component are handled in their order, those of different components
+do not wait for each other; a solver has a deadline; a solver that fails, `escalate` and an exceeded intensity go
+to the parent (`add` a supervisor to another one) or, at the root, to `last_resort`. Without a rule of its own a
+failure is logged and, when it is a child's, the child is restarted. An exception group is handled as its parts,
+unless there is a rule for its own class.
+
+The same at both scales: children are tasks of a process or processes of a machine; `accept` takes a failure
+that came from another process. `events` tells `failure`, `restarted`, `escalated` and `solved`, each with the
+`Failure`. Not here: noticing that a child died (the child reports), the failed state (`skerry.kernel.runtime`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from skerry.clock import Clock, SystemClock
+from skerry.emitter import EventEmitter
+from skerry.errors import DeadlineExceeded
+from skerry.supervision.children import Child, TaskChild
+from skerry.supervision.failure import Failure, IntensityExceeded, SupervisionError, leaves
+from skerry.supervision.policy import Escalate, Intensity, RestartBudget, Rule, Strategy, affected, choose
+from skerry.supervision.solvers import Solver, log, mend
+from skerry.telemetry import Registry
+
+logger = logging.getLogger("skerry.supervision")
+
+MOST_PENDING = 10_000
+"""So many failures wait at most; further ones of the same kind and component are counted, not kept each."""
+DEFAULTS: tuple[Rule[Solver], ...] = (Rule(BaseException, (log, mend)),)
+
+
+class SolverPlugin(Protocol):
+    """A bundle of rules: `supervisor.plug(plugin)`."""
+
+    def rules(self) -> Iterable[tuple[type[BaseException], tuple[Solver, ...]]]:
+        """Classes of exceptions and their solver chains."""
+        ...
+
+
+@dataclass(slots=True)
+class _Supervised:
+    child: Child
+    make: Callable[[], Child] | None
+    budget: RestartBudget
+    generation: int = 0
+    running: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Supervisor:
+    """See the module's text. Also a `Child`, so that supervisors form a tree."""
+
+    def __init__(
+        self,
+        name: str = "supervisor",
+        *,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        budget: Callable[[], RestartBudget] = RestartBudget,
+        intensity: Intensity | None = None,
+        clock: Clock | None = None,
+        solver_timeout_seconds: float = 30.0,
+        child_timeout_seconds: float = 10.0,
+        last_resort: Callable[[Failure], object] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self.name, self.strategy = name, strategy
+        self.clock: Clock = clock or SystemClock()
+        self.parent: Supervisor | None = None
+        self.last_resort = last_resort
+        self.resume_hook: Callable[[Failure], Awaitable[object] | object] | None = None
+        self.events = EventEmitter()
+        self._new_budget: Callable[[], RestartBudget] = budget
+        if intensity is not None:
+            self._new_budget = lambda: RestartBudget(intensity)
+        self._solver_timeout, self._child_timeout = solver_timeout_seconds, child_timeout_seconds
+        self._rules: list[Rule[Solver]] = []
+        self._plugged: dict[int, tuple[SolverPlugin, list[Rule[Solver]]]] = {}
+        self._children: dict[str, _Supervised] = {}
+        self._changing = asyncio.Lock()
+        self._running = False
+        self._pending = 0
+        self._lanes: dict[str, deque[Failure]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._counts: dict[tuple[str, str], int] = {}
+        self._handed_up: set[int] = set()
+        numbers = Registry() if registry is None else registry
+        self._failures = numbers.counters("skerry_failures_total", "Failures reported.", "supervisor", "kind")
+        self._restarts = numbers.counter("skerry_restarts_total", "Children restarted.", supervisor=name)
+        self._escalations = numbers.counter(
+            "skerry_escalations_total", "Failures handed up.", supervisor=name
+        )
+
+    # Rules.
+
+    def rule(self, kind: type[BaseException], *solvers: Solver) -> Rule[Solver]:
+        """For exceptions of `kind` and below: this chain, one after another."""
+        made = self._rule(kind, solvers)
+        self._rules.append(made)
+        return made
+
+    def remove_rule(self, rule: Rule[Solver]) -> None:
+        """Forget a rule that `rule` gave."""
+        self._rules = [one for one in self._rules if one is not rule]
+
+    def plug(self, plugin: SolverPlugin) -> None:
+        """Add a plugin's rules; all of them or, when one is wrong, none (SupervisionError)."""
+        if id(plugin) in self._plugged:
+            raise SupervisionError(f"{plugin!r} is plugged in already")
+        try:
+            rules = [self._rule(kind, solvers) for kind, solvers in plugin.rules()]
+        except Exception as error:
+            raise SupervisionError(f"plugin {plugin!r} failed: {error}") from error
+        self._plugged[id(plugin)] = plugin, rules
+        self._rules.extend(rules)
+
+    def unplug(self, plugin: SolverPlugin) -> None:
+        """Take a plugin's rules out again."""
+        _, gone = self._plugged.pop(id(plugin), (None, []))
+        self._rules = [one for one in self._rules if not any(one is other for other in gone)]
+
+    @staticmethod
+    def _rule(kind: type[BaseException], solvers: tuple[Solver, ...]) -> Rule[Solver]:
+        given: object = kind
+        if not (isinstance(given, type) and issubclass(given, BaseException)):
+            raise SupervisionError(f"a rule is for a class of exceptions, not {kind!r}")
+        if not solvers or not all(map(callable, solvers)):
+            raise SupervisionError(f"the rule for {kind.__name__} needs solvers, got {solvers!r}")
+        return Rule(kind, tuple(solvers))
+
+    # Children.
+
+    def add(self, child: Child, make: Callable[[], Child] | None = None) -> None:
+        """Supervise a child. `make` gives a new one of the same name, for `recreate`. It starts with `start`."""
+        if child.name in self._children:
+            raise SupervisionError(f"there is a child {child.name!r} already")
+        if isinstance(child, Supervisor):
+            at: Supervisor | None = self
+            while at is not None:
+                if at is child:
+                    raise SupervisionError(f"{child.name} cannot be below itself")
+                at = at.parent
+            child.parent = self
+        self._children[child.name] = _Supervised(child, make, self._new_budget())
+
+    def spawn(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], *, ends: bool = False
+    ) -> TaskChild:
+        """Supervise a coroutine function as a task; it begins with `start`, or now when that has happened."""
+        child = TaskChild(name, work, self.report, ends=ends)
+        self.add(child)
+        if self._running:
+            child.start()
+            self._children[name].running = True
+        return child
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Names, in the order of starting."""
+        return tuple(self._children)
+
+    def has(self, child: str) -> bool:
+        return child in self._children
+
+    def generation(self, child: str) -> int:
+        """How often it has been started."""
+        return self._get(child).generation
+
+    def ready(self, child: str) -> None:
+        """The child works: its next failure is restarted at once."""
+        self._get(child).budget.ready()
+
+    async def start(self, child: str | None = None) -> None:
+        """Start all children in their order, or one. When one cannot start, those before it are stopped again."""
+        if child is not None:
+            await self._start(self._get(child))
+            return
+        self._running = True
+        started: list[_Supervised] = []
+        try:
+            for one in list(self._children.values()):
+                one.budget.forget()
+                await self._start(one)
+                started.append(one)
+        except BaseException:
+            self._running = False
+            for one in reversed(started):
+                await self._stop(one)
+            raise
+        for component in list(self._lanes):
+            self._work_on(component)
+
+    async def stop(self) -> None:
+        """Stop all children in reverse order; failures that wait are kept for the next start."""
+        self._running = False
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks.values() if task is not current]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for one in reversed(list(self._children.values())):
+            await self._stop(one)
+
+    async def stop_child(self, child: str) -> None:
+        """Stop one child; it stays known."""
+        await self._stop(self._get(child))
+
+    async def destroy(self, child: str) -> None:
+        """Stop one child and forget it."""
+        await self._stop(self._get(child))
+        del self._children[child]
+
+    def _get(self, child: str) -> _Supervised:
+        try:
+            return self._children[child]
+        except KeyError:
+            known = ", ".join(self._children) or "none"
+            raise SupervisionError(f"{self.name} has no child {child!r}; its children: {known}") from None
+
+    async def _start(self, one: _Supervised) -> None:
+        one.generation += 1
+        await self._bounded(one.child.start(), f"starting {one.child.name}")
+        one.running = True
+
+    async def _stop(self, one: _Supervised) -> None:
+        """Stop a child; an error or a hang on the way is a failure of its own, and does not keep others."""
+        one.running = False
+        try:
+            await self._bounded(one.child.stop(), f"stopping {one.child.name}")
+        except Exception as error:
+            logger.error("%s did not stop cleanly", one.child.name, exc_info=error)
+
+    async def _bounded(self, work: Awaitable[object] | object, what: str) -> None:
+        if inspect.isawaitable(work):
+            try:
+                async with asyncio.timeout(self._child_timeout) as scope:
+                    await work
+            except TimeoutError as error:
+                if scope.expired():
+                    raise DeadlineExceeded(what, self._child_timeout) from error
+                raise
+
+    # Failures.
+
+    def report(
+        self,
+        component: str,
+        error: BaseException,
+        operation: Callable[[], Awaitable[object] | object] | None = None,
+    ) -> None:
+        """`component` failed. Returns at once; what is to be done follows in a task of the supervisor."""
+        for leaf in leaves(error, self._has_rule_for_group):
+            self.accept(Failure.of(component, leaf, at=self.clock.now(), operation=operation))
+
+    def accept(self, failure: Failure) -> None:
+        """Take a failure as a value, as one from another process."""
+        key = failure.component, failure.kind
+        self._counts[key] = count = self._counts.pop(key, 0) + 1
+        if len(self._counts) > MOST_PENDING:
+            del self._counts[next(iter(self._counts))]
+        child = self._children.get(failure.component)
+        failure = replace(
+            failure, count=max(count, failure.count), generation=0 if child is None else child.generation
+        )
+        self._failures.labels(self.name, failure.kind).inc()
+        self._tell("failure", failure)
+        if self._pending >= MOST_PENDING and self._counted_with_another(failure):
+            return
+        self._pending += 1
+        self._calm.clear()
+        self._lanes.setdefault(failure.component, deque()).append(failure)
+        if self._running:
+            self._work_on(failure.component)
+
+    async def settled(self) -> None:
+        """Return when no failure waits or is being handled."""
+        await self._calm.wait()
+
+    @property
+    def pending(self) -> int:
+        """How many failures wait or are being handled."""
+        return self._pending
+
+    def _has_rule_for_group(self, error: BaseException) -> bool:
+        return any(isinstance(error, r.kind) for r in self._rules if issubclass(r.kind, BaseExceptionGroup))
+
+    def _counted_with_another(self, failure: Failure) -> bool:
+        """In a storm: raise the count of the same failure that waits already, instead of keeping both."""
+        lane = self._lanes.get(failure.component, deque())
+        for place in range(len(lane) - 1, -1, -1):
+            if lane[place].kind == failure.kind:
+                lane[place] = replace(lane[place], count=failure.count)
+                return True
+        return False
+
+    def _work_on(self, component: str) -> None:
+        if component not in self._tasks:
+            task = asyncio.get_running_loop().create_task(
+                self._lane(component), name=f"{self.name}: {component}"
+            )
+            self._tasks[component] = task
+
+    async def _lane(self, component: str) -> None:
+        """Handle the failures of one component, in order."""
+        lane = self._lanes[component]
+        try:
+            while lane:
+                failure = lane[0]
+                try:
+                    await self._solve(failure)
+                except Exception:  # the last resort itself failed: say so, and go on with the next
+                    logger.critical(
+                        "%s could not handle %s\n%s", self.name, failure, failure.traceback, exc_info=True
+                    )
+                lane.popleft()
+                self._pending -= 1
+        finally:
+            del self._tasks[component]
+            if not lane:
+                del self._lanes[component]
+            if self._pending == 0:
+                self._calm.set()
+
+    async def _solve(self, failure: Failure) -> None:
+        rule = choose(self._rules, failure) or choose(DEFAULTS, failure)
+        for solver in rule.solvers if rule is not None else (log,):
+            try:
+                async with asyncio.timeout(self._solver_timeout) as scope:
+                    result = solver(failure, self)
+                    if inspect.isawaitable(result):
+                        await result
+            except Exception as caught:
+                error: Exception = caught
+                if isinstance(caught, TimeoutError) and scope.expired():
+                    error = DeadlineExceeded(f"solver {_called(solver)}", self._solver_timeout)
+                if failure.error is not None and error is not failure.error and error.__context__ is None:
+                    error.__context__ = failure.error
+                self.escalate(Failure.of(failure.component, error, at=self.clock.now(), cause=failure))
+                return
+        if id(failure) in self._handed_up:
+            self._handed_up.discard(id(failure))
+        else:
+            self._tell("solved", failure)
+
+    # What solvers do (see solvers.Hands).
+
+    def escalate(self, failure: Failure) -> None:
+        """To the parent, as a failure of this supervisor; at the root to `last_resort`, else into the log."""
+        self._escalations.inc()
+        lane = self._lanes.get(failure.component)
+        if lane and lane[0] is failure:
+            self._handed_up.add(id(failure))
+        up = replace(failure, component=self.name, count=1, cause=failure)
+        self._tell("escalated", failure)
+        if self.parent is not None:
+            self.parent.accept(up)
+        elif self.last_resort is not None:
+            self.last_resort(up)
+        else:
+            logger.critical("%s gives up: %s\n%s", self.name, failure, failure.traceback)
+
+    async def restart(self, failure: Failure) -> None:
+        """Restart the failed child and those that the strategy adds; raises IntensityExceeded."""
+        await self._again(failure, fresh=False)
+
+    async def recreate(self, failure: Failure) -> None:
+        """Restart with a new object of the failed child."""
+        if self._get(failure.component).make is None:
+            raise SupervisionError(f"{failure.component} was added without a way to make it anew")
+        await self._again(failure, fresh=True)
+
+    async def resume(self, failure: Failure) -> None:
+        """The child's own `resume`, where it has one, then the runtime's."""
+        one = self._children.get(failure.component)
+        own: Callable[[], object] | None = None if one is None else getattr(one.child, "resume", None)
+        results = [] if own is None else [own()]
+        if self.resume_hook is not None:
+            results.append(self.resume_hook(failure))
+        for result in results:
+            if inspect.isawaitable(result):
+                await result
+
+    async def _again(self, failure: Failure, *, fresh: bool) -> None:
+        one = self._get(failure.component)
+        if failure.generation < one.generation:
+            return  # restarted since, with another child
+        # Alone, a child that starts slowly does not keep another from being restarted.
+        changing = one.lock if self.strategy is Strategy.ONE_FOR_ONE else self._changing
+        verdict = one.budget.decide(self.clock.monotonic())
+        if isinstance(verdict, Escalate):
+            async with changing:
+                await self._stop(one)
+            raise IntensityExceeded(failure.component, verdict.reason) from failure.error
+        if verdict.delay_seconds > 0:
+            await self.clock.sleep(verdict.delay_seconds)
+        async with changing:
+            if failure.generation < one.generation or one is not self._children.get(failure.component):
+                return
+            names = affected(self.strategy, self.children, failure.component)
+            for name in reversed(names):
+                await self._stop(self._children[name])
+            if fresh and one.make is not None:
+                one.child = one.make()
+            for name in names:
+                try:
+                    await self._start(self._children[name])
+                except Exception as error:
+                    self.report(name, error)
+                    return
+        self._restarts.inc()
+        self._tell("restarted", failure)
+
+    def _tell(self, event: str, failure: Failure) -> None:
+        """Tell listeners; one that fails must not keep a failure from being handled."""
+        try:
+            self.events.emit(event, failure)
+        except Exception:
+            logger.exception("a listener of %s, event %s, failed", self.name, event)
+
+
+def _called(solver: Solver) -> str:
+    return getattr(solver, "__qualname__", None) or repr(solver)
