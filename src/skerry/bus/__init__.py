@@ -1,0 +1,1 @@
+"""Who hears it: the command, query and event buses, and how commands travel and are decided in batches."""

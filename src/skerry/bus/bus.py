@@ -1,0 +1,239 @@
+"""The three buses.
+
+Commands are sent: queued durably, decided once, in order with others of their key. Queries are asked: answered
+here and now from memory. Events are heard: they come *from the journal*, through the projector, never from the
+handler that emitted them, so that every process hears the same ones in the same order.
+Whether a command is decided in this process or in another is configuration; the sender cannot tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from skerry.bus.handlers import QUERY_ARGUMENTS, Handler, Resolve, bind
+from skerry.bus.outcomes import Level, Outcomes, Receipt
+from skerry.bus.pipeline import within
+from skerry.bus.transport import Transport
+from skerry.clock import Clock, SystemClock
+from skerry.emitter import EventEmitter
+from skerry.errors import DeclarationError, Disconnected, OutcomeUnknown, Overloaded, SkerryError
+from skerry.messages.envelope import NO_HEADERS, Envelope
+from skerry.messages.message import Command, Query
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandBusSettings:
+    """`partitions`: of the command queue. `wait_seconds`: for an outcome, unless the sender says otherwise.
+    `max_pack`: commands in one message."""
+
+    partitions: int = 1
+    wait_seconds: float = 5.0
+    max_pack: int = 256
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Which partition keeps the order of a key: the same in every process and version."""
+    if partitions == 1:
+        return 0
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") % partitions
+
+
+class CommandIds:
+    """UUIDv7s (RFC 9562 section 5.7) as 32 hex digits, each greater than the one before, whatever the clock does.
+
+    Milliseconds, then 12 bits of the fraction (method 3 of section 6.2), then 62 random bits.
+    """
+
+    def __init__(self) -> None:
+        self._random = random.Random(os.urandom(32))
+        self._last = 0
+
+    def new(self, now: float) -> str:
+        """A new id at `now` (seconds since 1970)."""
+        stamp = max(int(now * 4_096_000), self._last + 1)  # in 1/4096 ms
+        self._last = stamp
+        high = (stamp >> 12) << 16 | 0x7000 | stamp & 0xFFF
+        low = 1 << 63 | self._random.getrandbits(62)
+        return f"{high:016x}{low:016x}"
+
+
+def command_id_for(*parts: str) -> str:
+    """The id that the same idempotency key of the same caller always gives: a UUIDv5 of the parts."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, "\x00".join(parts)).hex
+
+
+class CommandBus:
+    """Sends commands. All commands of one turn of the loop travel as one message per partition; one that is
+    alone goes at once."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        outcomes: Outcomes,
+        handlers: Mapping[type[Command], Handler[Command]],
+        settings: CommandBusSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._transport, self._outcomes = transport, outcomes
+        self._settings = settings or CommandBusSettings()
+        self._clock = clock or SystemClock()
+        self._ids = CommandIds()
+        self._kinds = {kind: (kind.message_name, kind.message_version) for kind in handlers}
+        self._results = {kind: not handler.returns_nothing for kind, handler in handlers.items()}
+        self._packs: dict[int, list[Envelope]] = {}
+        self._sends: set[asyncio.Future[Any]] = set()
+
+    def submit(
+        self,
+        command: Command,
+        *,
+        id: str | None = None,
+        request_hash: str = "",
+        level: Level = Level.VISIBLE,
+        wait_seconds: float | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> asyncio.Future[Receipt]:
+        """Send a command; the future has its Receipt. Takes no task, so a lane view may return what follows.
+
+        The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps it was), after
+        `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet decided.
+        The same `id` again is answered as before, unless `request_hash` differs (kind "different_request").
+        Raises DeclarationError for a command that has no handler. Do not cancel the future: it may be shared.
+        """
+        kind = type(command)
+        found = self._kinds.get(kind)
+        if found is None:
+            raise DeclarationError(f"no handler decides {kind.__name__}")
+        now = self._clock.now()
+        if id is None:
+            id = self._ids.new(now)
+        else:
+            same = self._outcomes.find(id, request_hash)
+            if same is not None:
+                return same
+        wait = self._settings.wait_seconds if wait_seconds is None else wait_seconds
+        try:
+            future = self._outcomes.expect(id, level, wait, request_hash, self._results[kind])
+        except Overloaded as error:
+            refused: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+        name, version = found
+        key = command.routing_key()
+        envelope = Envelope(id, name, version, key, self._transport.name, now, request_hash, headers, command)
+        self._enqueue(envelope, partition_of(key, self._settings.partitions))
+        return future
+
+    async def send(self, command: Command, **options: Any) -> Receipt:
+        """`submit`, awaited; cancelling the wait does not take the command back."""
+        return await asyncio.shield(self.submit(command, **options))
+
+    def resend(self, envelope: Envelope) -> asyncio.Future[Any]:
+        """Send an envelope again (a retried dead letter); done when it is durable."""
+        future = asyncio.ensure_future(
+            self._transport.send([envelope], partition_of(envelope.key, self._settings.partitions))
+        )
+        self._keep(future)
+        return future
+
+    def _enqueue(self, envelope: Envelope, partition: int) -> None:
+        pack = self._packs.get(partition)
+        if pack is None:
+            pack = self._packs[partition] = []
+            asyncio.get_running_loop().call_soon(self._flush, partition)
+        pack.append(envelope)
+        if len(pack) >= self._settings.max_pack:
+            self._flush(partition)
+
+    def _flush(self, partition: int) -> None:
+        pack = self._packs.pop(partition, None)
+        if not pack:
+            return
+        if not self._transport.connected:
+            self._refuse(pack, Disconnected("the command queue is away"))
+            return
+        try:
+            future = asyncio.ensure_future(self._transport.send(pack, partition))
+        except SkerryError as error:
+            self._refuse(pack, error)
+            return
+        self._keep(future)
+        future.add_done_callback(lambda done: self._sent(pack, done))
+
+    def _keep(self, future: asyncio.Future[Any]) -> None:
+        self._sends.add(future)
+        future.add_done_callback(self._sends.discard)
+
+    def _sent(self, pack: list[Envelope], done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            error: BaseException | None = Disconnected("sending was given up")
+        else:
+            error = done.exception()
+        if error is None:
+            for envelope in pack:
+                self._outcomes.confirmed(envelope.id)
+        elif isinstance(error, Disconnected):
+            for envelope in pack:
+                self._outcomes.failed(envelope.id, OutcomeUnknown(envelope.id))
+        else:
+            self._refuse(pack, error)
+
+    def _refuse(self, pack: list[Envelope], error: BaseException) -> None:
+        failure = error if isinstance(error, SkerryError) else Disconnected(f"sending failed: {error}")
+        for envelope in pack:
+            self._outcomes.failed(envelope.id, failure)
+
+    async def drain(self) -> None:
+        """Return when everything submitted has been confirmed or refused."""
+        for partition in list(self._packs):
+            self._flush(partition)
+        while self._sends:
+            await asyncio.wait(set(self._sends))
+
+
+class QueryBus:
+    """Asks. Handlers are bound at start (`compile`); `ask` is a plain call, so a lane view may use it."""
+
+    def __init__(self, handlers: Mapping[type[Query[Any]], Handler[Query[Any]]]) -> None:
+        self._declared = handlers
+        self._handlers: dict[type[Query[Any]], tuple[Callable[..., Any], Handler[Any]]] = {}
+
+    def compile(self, resolve: Resolve) -> None:
+        """Bind every handler to its services. Raises DeclarationError for what nothing fills."""
+        for kind, handler in self._declared.items():
+            self._handlers[kind] = (bind(handler, resolve, QUERY_ARGUMENTS(kind)), handler)
+
+    def ask(self, query: Query[R]) -> R:
+        """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one."""
+        function, handler = self._find(query)
+        if handler.is_async:
+            raise DeclarationError(f"{handler.name} is asynchronous: await queries.ask_async(...)")
+        return function(query)  # type: ignore[no-any-return]
+
+    async def ask_async(self, query: Query[R]) -> R:
+        """The answer of any handler, within its time-out (DeadlineExceeded)."""
+        function, handler = self._find(query)
+        if not handler.is_async:
+            return function(query)  # type: ignore[no-any-return]
+        work: Coroutine[Any, Any, Any] = function(query)
+        return await within(work, handler.timeout_seconds, handler.name)  # type: ignore[no-any-return]
+
+    def _find(self, query: Query[Any]) -> tuple[Callable[..., Any], Handler[Any]]:
+        found = self._handlers.get(type(query))
+        if found is None:
+            raise DeclarationError(f"no handler answers {type(query).__name__}")
+        return found
+
+
+class EventBus(EventEmitter):
+    """What happened, as this process's memory applied it: the name of an emission is the event's class.
+    Listeners are plain and quick, as everything that stands between two events."""

@@ -1,0 +1,365 @@
+"""The consumer: takes what waits, decides it in one transaction, tells, acknowledges.
+
+Take (no timer) -> claim ids and load rows -> decide on an overlay -> write everything at once -> publish the
+events -> answer -> acknowledge. Infrastructure that fails repeats the batch in place and in order; a batch that
+the database refuses is halved until the command that spoils it stands alone; a command that killed its process
+is tried alone after redelivery, and buried after some attempts. Any crash in between is harmless: redelivery
+meets known ids, and readers repair themselves from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from skerry.bus.batch import BatchLimit, halves
+from skerry.bus.decider import Decider, letter_of_bytes, refuse
+from skerry.bus.transport import Commands, Delivery, Hint, Transport, tip
+from skerry.clock import Backoff, Clock, SystemClock
+from skerry.emitter import EventEmitter
+from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable
+from skerry.journal.journal import (
+    DeadLetter,
+    JournalWriter,
+    Lease,
+    NewEvent,
+    NewOutcome,
+    Outcome,
+    Record,
+    Status,
+    Writes,
+)
+from skerry.journal.unit import Overlay
+from skerry.messages.envelope import Envelope
+from skerry.position import Position
+
+T = TypeVar("T")
+INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSettings:
+    """`attempts`: how often a command that kills its process is tried alone. `idle_tip_seconds`: after that
+    much silence the journal's end is published."""
+
+    attempts: int = 3
+    idle_tip_seconds: float = 0.1
+
+
+@dataclass(slots=True)
+class _Told:
+    """What to say after a commit."""
+
+    hint: Hint | None = None
+    answers: dict[str, list[Outcome]] = field(default_factory=dict)
+    hooks: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Consumer:
+    """Works on one partition. Emits on `events`: `batch` (commands, seconds), `rejected` (command id, reason),
+    `dead` (letter), `retrying` (exception, pause seconds), `failure` (exception of a hook)."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        writer: JournalWriter,
+        decider: Decider,
+        *,
+        partition: int = 0,
+        lease: Callable[[], Lease | None] = lambda: None,
+        settings: ConsumerSettings | None = None,
+        clock: Clock | None = None,
+        events: EventEmitter | None = None,
+    ) -> None:
+        self._transport, self._writer, self._decider = transport, writer, decider
+        self._partition, self._lease = partition, lease
+        self._settings = settings or ConsumerSettings()
+        self._clock = clock or SystemClock()
+        self.events = events or EventEmitter()
+        self.limit = BatchLimit()
+        self._position = Position("", 0)
+        self._held: set[str] = set()
+        self._stopping = False
+        self._busy = False
+        self._receiving: asyncio.Task[list[Delivery]] | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    @property
+    def position(self) -> Position:
+        """The journal's end as this consumer last knew it."""
+        return self._position
+
+    async def run(self) -> None:
+        """Consume until `stop`, reconnecting for ever. Raises Fenced when the lease is lost."""
+        backoff = Backoff(0.05, 5.0)
+        while not self._stopping:
+            try:
+                head = await self._writer.head()
+                self._position = head.position
+                self._held = {letter.key for letter in await self._held_letters()}
+                self._transport.publish(tip(self._position))
+                commands = await self._transport.commands(self._partition)
+            except INFRASTRUCTURE as error:
+                await self._rest(backoff, error)
+                continue
+            try:
+                backoff.reset()
+                await self._consume(commands)
+            except INFRASTRUCTURE as error:
+                await self._rest(backoff, error)
+            finally:
+                self._cancel_tip()
+                await asyncio.shield(commands.close())
+
+    async def stop(self) -> None:
+        """Stop taking; what was taken is finished, committed, answered and acknowledged by `run`, which returns."""
+        self._stopping = True
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+    async def _rest(self, backoff: Backoff, error: Exception) -> None:
+        pause = backoff.next()
+        self.events.emit("retrying", error, pause)
+        await self._clock.sleep(pause)
+
+    async def _consume(self, commands: Commands) -> None:
+        while not self._stopping:
+            self._receiving = asyncio.ensure_future(commands.receive(self.limit.commands))
+            try:
+                deliveries = await self._receiving
+            except asyncio.CancelledError:
+                if self._stopping and not _cancelling():
+                    break
+                raise
+            finally:
+                self._receiving = None
+            self._cancel_tip()
+            started = self._clock.monotonic()
+            count = await self._work(deliveries)
+            await commands.ack(deliveries)
+            seconds = self._clock.monotonic() - started
+            self.limit.after(count, seconds)
+            self.events.emit("batch", count, seconds)
+            self._idle = asyncio.get_running_loop().call_later(
+                self._settings.idle_tip_seconds, self._publish_tip
+            )
+        if self._position.epoch:
+            self._transport.publish(tip(self._position))
+
+    def _publish_tip(self) -> None:
+        self._idle = None
+        self._transport.publish(tip(self._position))
+
+    def _cancel_tip(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    # --- one lot of deliveries, in order
+
+    async def _work(self, deliveries: Sequence[Delivery]) -> int:
+        count = 0
+        ready: list[Envelope] = []
+        for delivery in deliveries:
+            if delivery.undecodable is None and not delivery.redelivered:
+                ready.extend(delivery.envelopes)
+                continue
+            await self._decide(ready)
+            count += len(ready)
+            ready = []
+            if delivery.undecodable is not None:
+                await self._bury_bytes(delivery.undecodable)
+            else:
+                await self._decide_redelivered(delivery.envelopes)
+                count += len(delivery.envelopes)
+        await self._decide(ready)
+        return count + len(ready)
+
+    async def _decide_redelivered(self, envelopes: list[Envelope]) -> None:
+        """These were with a process that did not end well, perhaps because of one of them."""
+        if not envelopes:
+            return
+        pack = f"pack-{envelopes[0].id}"
+        tried = await self._persist(lambda: self._writer.attempts([pack]))
+        if tried.get(pack, 1) <= 1:
+            await self._decide(envelopes)
+            return
+        for envelope in envelopes:
+            tried = await self._persist(partial(self._writer.attempts, [envelope.id]))
+            count = tried.get(envelope.id, 1)
+            if count > self._settings.attempts:
+                error = MessageError(f"its process died {count - 1} times while deciding it alone")
+                await self._decide([envelope], crashed=error)
+            else:
+                await self._decide([envelope])
+
+    async def _decide(self, envelopes: list[Envelope], crashed: MessageError | None = None) -> None:
+        """Decide these, whatever it takes: again while infrastructure is away, in halves when refused."""
+        if not envelopes:
+            return
+        backoff = Backoff(0.05, 5.0)
+        while True:
+            try:
+                told = await self._attempt(envelopes, crashed)
+                break
+            except Fenced:
+                raise
+            except Conflict:
+                await asyncio.sleep(0)  # another writer was quicker: decide again on what is there now
+            except INFRASTRUCTURE as error:
+                if self._stopping and backoff.attempts >= 3:
+                    raise
+                await self._rest(backoff, error)
+            except (SkerryError, ValueError, TypeError) as error:
+                if len(envelopes) == 1:
+                    if crashed is not None:
+                        raise
+                    crashed = MessageError(f"the database refused it: {error}")
+                    continue
+                for half in halves(envelopes):
+                    await self._decide(half)
+                return
+        self._tell(told)
+
+    async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> _Told:
+        """One transaction over these commands."""
+        first: dict[str, Envelope] = {}
+        refused: dict[str, MessageError] = {}
+        for envelope in envelopes:
+            if first.setdefault(envelope.id, envelope) is envelope:
+                error = crashed or self._decider.decode(envelope)
+                if error is not None:
+                    refused[envelope.id] = error
+        places = {p: None for e in first.values() if e.id not in refused for p in self._decider.places(e)}
+        now = self._clock.now()
+        held = await self._held_ids(first.values()) if self._held else {}
+        async with self._writer.batch(list(first), places, self._lease()) as (batch, rows):
+            overlay = Overlay(batch.load, rows, places)
+            self._position = batch.position
+            hooks: list[Callable[[], None]] = []
+            for envelope in first.values():
+                if envelope.id in batch.known:
+                    continue
+                if envelope.id in held:
+                    refuse(
+                        overlay, envelope, MessageError(f"held behind {held[envelope.id]} of its key"), now
+                    )
+                elif envelope.id in refused:
+                    refuse(overlay, envelope, refused[envelope.id], now)
+                else:
+                    hooks += await self._decider.decide(envelope, overlay, batch, now, self._position.epoch)
+            known = dict(batch.known)
+            writes = overlay.writes
+            base = self._position.offset
+            if writes.outcomes or writes.events:
+                base = await batch.commit(writes)
+        told = _Told(hooks=hooks)
+        if writes.outcomes or writes.events:
+            self._position = Position(self._position.epoch, base + len(writes.events))
+        if writes.events:
+            told.hint = Hint(
+                self._position.epoch, base + 1, base + len(writes.events), _records(writes.events, base)
+            )
+        self._collect_answers(told, envelopes, known, writes, base)
+        return told
+
+    def _collect_answers(
+        self, told: _Told, envelopes: list[Envelope], known: dict[str, Outcome], writes: Writes, base: int
+    ) -> None:
+        fresh = {new.command_id: new for new in writes.outcomes}
+        for envelope in envelopes:
+            new = fresh.pop(envelope.id, None)
+            if new is not None:
+                outcome = _outcome(new, base)
+                known[envelope.id] = outcome
+                if new.events and new.result is None and not new.request_hash:
+                    continue  # the event itself is the answer
+            else:
+                outcome = known[envelope.id]
+            if envelope.sender:
+                if (
+                    envelope.request_hash
+                    and outcome.request_hash
+                    and envelope.request_hash != outcome.request_hash
+                ):
+                    outcome = msgspec.structs.replace(
+                        outcome, status=Status.REJECTED, kind="different_request"
+                    )
+                told.answers.setdefault(envelope.sender, []).append(outcome)
+        for new in writes.outcomes:
+            if new.status is Status.REJECTED:
+                self.events.emit("rejected", new.command_id, new.reason)
+        for letter in writes.dead:
+            self._note_dead(letter)
+
+    def _note_dead(self, letter: DeadLetter) -> None:
+        self._held.add(letter.key)
+        self.events.emit("dead", letter)
+
+    def _tell(self, told: _Told) -> None:
+        if told.hint is not None:
+            self._transport.publish(told.hint)
+        for sender, outcomes in told.answers.items():
+            self._transport.answer(sender, outcomes, self._position.epoch)
+        for hook in told.hooks:
+            try:
+                hook()
+            except Exception as error:
+                self.events.emit("failure", error)
+
+    # --- dead letters and held keys
+
+    async def _held_letters(self) -> Sequence[DeadLetter]:
+        return await self._writer.dead_letters(limit=1000)
+
+    async def _held_ids(self, envelopes: Iterable[Envelope]) -> dict[str, str]:
+        """Of commands that hold, those whose key has an older dead letter: id -> that letter's id."""
+        waiting = [
+            e for e in envelopes if e.key in self._held and e.command is not None and self._decider.holds(e)
+        ]
+        if not waiting:
+            return {}
+        oldest: dict[str, str] = {}
+        for letter in await self._held_letters():
+            oldest.setdefault(letter.key, letter.command_id)
+        self._held &= set(oldest)
+        return {e.id: oldest[e.key] for e in waiting if e.key in oldest and oldest[e.key] < e.id}
+
+    async def _bury_bytes(self, data: bytes) -> None:
+        """A message that is no pack of commands: kept under the hash of its bytes."""
+        letter = letter_of_bytes(data, self._clock.now())
+        await self._persist(lambda: self._writer.bury(letter))
+        self.events.emit("dead", letter)
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        backoff = Backoff(0.05, 5.0)
+        while True:
+            try:
+                return await call()
+            except INFRASTRUCTURE as error:
+                await self._rest(backoff, error)
+
+
+def _records(events: Sequence[NewEvent], base: int) -> list[Record]:
+    return [
+        Record(base + n, e.command_id, e.key, e.name, e.version, e.at, e.more, msgspec.Raw(e.data))
+        for n, e in enumerate(events, 1)
+    ]
+
+
+def _outcome(new: NewOutcome, base: int) -> Outcome:
+    result = msgspec.Raw(new.result) if new.result is not None else None
+    offset, status = base + new.events_before, new.status
+    return Outcome(
+        new.command_id, status, offset, new.events, new.reason, new.kind, result, new.request_hash, new.at
+    )
+
+
+def _cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,234 @@
+"""Who waits for which command, and what it will be told.
+
+A command's outcome is learnt from its own event (with the command's id) or from an answer; `visible` means in
+addition that this process's memory has reached its position. Whatever is learnt twice is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from skerry.errors import OutcomeUnknown, Overloaded
+from skerry.journal.journal import Outcome, Record, Status
+from skerry.position import Position
+
+
+class Level(enum.IntEnum):
+    """How much a sender waits for: durable in the queue, in the database, or also in this process's memory."""
+
+    ACCEPTED = 0
+    COMMITTED = 1
+    VISIBLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a sender is told. `status` is PENDING when the command is durable but not decided within the wait.
+    `position`: the journal's, with the effect in it; None while pending. `result`: JSON or None."""
+
+    id: str
+    status: Status
+    position: Position | None = None
+    reason: str = ""
+    kind: str = ""
+    result: bytes | None = None
+
+    @property
+    def applied(self) -> bool:
+        return self.status is Status.APPLIED
+
+
+class _Waiting:
+    __slots__ = ("confirmed", "expects_result", "future", "level", "request_hash", "timer")
+
+    def __init__(
+        self, future: asyncio.Future[Receipt], level: Level, request_hash: str, expects_result: bool
+    ) -> None:
+        self.future, self.level, self.request_hash = future, level, request_hash
+        self.expects_result = expects_result
+        self.confirmed = False
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Outcomes:
+    """The commands that this process waits for, at most `limit` of them.
+
+    `when` gives a future for "memory is at that offset", `position` tells where memory is.
+    `ask` is told of commands whose outcome should be looked up in the database, because an answer may be lost.
+    """
+
+    def __init__(
+        self,
+        position: Callable[[], Position],
+        when: Callable[[int], asyncio.Future[bool]],
+        ask: Callable[[str], None],
+        limit: int = 100_000,
+        remembered: int = 10_000,
+    ) -> None:
+        self._position, self._when, self._ask, self._limit = position, when, ask, limit
+        self._waiting: dict[str, _Waiting] = {}
+        self._remembered = remembered
+        self._pending: OrderedDict[str, str] = OrderedDict()  # with the hash of the request
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The ids of the commands that are waited for."""
+        return list(self._waiting)
+
+    def is_pending(self, command_id: str) -> bool:
+        """Whether this process knows the command to be on its way, undecided as far as it has heard."""
+        return command_id in self._waiting or command_id in self._pending
+
+    def note_pending(self, command_id: str, request_hash: str = "") -> None:
+        """This command was accepted durably, here or by another process that says so."""
+        self._pending[command_id] = request_hash
+        while len(self._pending) > self._remembered:
+            self._pending.popitem(last=False)
+
+    @property
+    def pending(self) -> dict[str, str]:
+        """Commands that are on their way as far as is known here, accepted by whichever process: the hash of the
+        request by id."""
+        return dict(self._pending)
+
+    def find(self, command_id: str, request_hash: str) -> asyncio.Future[Receipt] | None:
+        """The future of the same command that is already on its way from here; a conflict is answered at once,
+        also with one that is pending elsewhere."""
+        waiting = self._waiting.get(command_id)
+        if waiting is not None and waiting.request_hash == request_hash:
+            return waiting.future
+        if waiting is None and self._pending.get(command_id, request_hash) in ("", request_hash):
+            return None
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        future.set_result(conflict(command_id))
+        return future
+
+    def expect(
+        self,
+        command_id: str,
+        level: Level,
+        wait_seconds: float,
+        request_hash: str = "",
+        expects_result: bool = False,
+    ) -> asyncio.Future[Receipt]:
+        """Begin to wait. Raises Overloaded when too many are waited for."""
+        if len(self._waiting) >= self._limit:
+            raise Overloaded(f"{self._limit} commands are under way from this process")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(loop.create_future(), level, request_hash, expects_result)
+        waiting.timer = loop.call_later(wait_seconds, self._expire, command_id)
+        self._waiting[command_id] = waiting
+        return waiting.future
+
+    def confirmed(self, command_id: str) -> None:
+        """The command is durable in its queue."""
+        waiting = self._waiting.get(command_id)
+        if waiting is not None:
+            waiting.confirmed = True
+            if waiting.level is Level.ACCEPTED:
+                self._finish(command_id, Receipt(command_id, Status.PENDING))
+                self.note_pending(command_id, waiting.request_hash)
+
+    def failed(self, command_id: str, error: Exception) -> None:
+        """The command was certainly not sent, or nobody knows."""
+        waiting = self._waiting.get(command_id)
+        if waiting is not None:
+            self._drop(command_id, waiting)
+            if not waiting.future.done():
+                waiting.future.set_exception(error)
+
+    def applied(self, records: Sequence[Record], epoch: str) -> None:
+        """Memory has just applied these events."""
+        waiting = self._waiting
+        if not waiting and not self._pending:
+            return
+        for record in records:
+            command_id = record.command_id
+            if self._pending:
+                self._pending.pop(command_id, None)
+            if record.more or command_id not in waiting:
+                continue
+            if waiting[command_id].expects_result or waiting[command_id].request_hash:
+                # An event does not say what its sender was to be told, nor whether that sender asked for the same
+                # as this one, who may have used the id (an Idempotency-Key) on another server: the answer does.
+                self._ask_soon(command_id)
+            else:
+                self._finish(command_id, Receipt(command_id, Status.APPLIED, Position(epoch, record.offset)))
+
+    def answered(self, outcomes: Sequence[Outcome], epoch: str) -> None:
+        """Answers came, by the wire or from a look-up in the database."""
+        for outcome in outcomes:
+            self._pending.pop(outcome.command_id, None)
+            waiting = self._waiting.get(outcome.command_id)
+            if waiting is None:
+                continue
+            if outcome.request_hash and waiting.request_hash and outcome.request_hash != waiting.request_hash:
+                self._finish(outcome.command_id, conflict(outcome.command_id))
+                continue
+            receipt = receipt_of(outcome, epoch)
+            here = self._position()
+            if waiting.level < Level.VISIBLE or here.offset >= outcome.offset or here.epoch != epoch:
+                self._finish(outcome.command_id, receipt)
+            else:
+                self._when(outcome.offset).add_done_callback(partial(self._visible, receipt))
+
+    def _finish(self, command_id: str, receipt: Receipt) -> None:
+        waiting = self._waiting.get(command_id)
+        if waiting is not None:
+            self._drop(command_id, waiting)
+            if not waiting.future.done():
+                waiting.future.set_result(receipt)
+
+    def _visible(self, receipt: Receipt, _: asyncio.Future[bool]) -> None:
+        self._finish(receipt.id, receipt)
+
+    def _drop(self, command_id: str, waiting: _Waiting) -> None:
+        del self._waiting[command_id]
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+
+    def _ask_soon(self, command_id: str) -> None:
+        """The event is here, the outcome is not: if its answer does not follow, look it up."""
+        asyncio.get_running_loop().call_later(
+            0.05, lambda: self._ask(command_id) if command_id in self._waiting else None
+        )
+
+    def _expire(self, command_id: str) -> None:
+        waiting = self._waiting.get(command_id)
+        if waiting is None:
+            return
+        self._drop(command_id, waiting)
+        if waiting.future.done():
+            return
+        if waiting.confirmed:
+            self.note_pending(command_id, waiting.request_hash)
+            waiting.future.set_result(Receipt(command_id, Status.PENDING))
+        else:
+            waiting.future.set_exception(OutcomeUnknown(command_id))
+
+
+def receipt_of(outcome: Outcome, epoch: str) -> Receipt:
+    """An outcome as its sender is told."""
+    result = bytes(outcome.result) if outcome.result is not None else None
+    return Receipt(
+        outcome.command_id,
+        outcome.status,
+        Position(epoch, outcome.offset),
+        outcome.reason,
+        outcome.kind,
+        result,
+    )
+
+
+def conflict(command_id: str) -> Receipt:
+    """The same idempotency key came with another request."""
+    reason = "this idempotency key was used with another request"
+    return Receipt(command_id, Status.REJECTED, reason=reason, kind="different_request")

@@ -1,0 +1,99 @@
+"""Projections: what a process keeps in memory, by what was declared.
+
+A row-backed projection names the tables it is loaded from and is then kept fresh by events. A stored one (it
+follows from events alone) keeps a snapshot of its own in the database. Which events, in which order and when is
+the projector's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeVar
+
+from skerry.errors import DeclarationError
+from skerry.journal.journal import Record
+from skerry.journal.table import AnyTable
+from skerry.messages.message import Event
+
+Method = TypeVar("Method", bound=Callable[..., None])
+Apply = Callable[[Any, Record], None]
+
+
+class Projection:
+    """Memory that answers reads. Subclass it, declare what it is loaded from, and apply events:
+
+        @app.projection
+        class Values(Projection):
+            table = values
+
+            def __init__(self) -> None: self.rows: dict[str, Row] = {}
+            def clear(self) -> None: self.rows.clear()
+            def load(self, table, key, row, offset) -> None: self.rows[key] = row
+
+            @Projection.applies(ValuePut)
+            def put(self, event: ValuePut, record: Record) -> None: ...
+
+    All methods are plain and quick: they run in the loop's thread, in journal order, between two reads.
+    `version`: raise it when the meaning of what `dump` or `state` wrote has changed; it is then rebuilt.
+    """
+
+    table: ClassVar[AnyTable | None] = None
+    tables: ClassVar[tuple[AnyTable, ...]] = ()
+    version: ClassVar[int] = 1
+    stored: ClassVar[bool] = False
+
+    @staticmethod
+    def applies(*events: type[Event]) -> Callable[[Method], Method]:
+        """Mark a method `(self, event, record)` as the one that applies these events."""
+
+        def mark(method: Method) -> Method:
+            method.__skerry_applies__ = events  # type: ignore[attr-defined]
+            return method
+
+        return mark
+
+    def clear(self) -> None:
+        """Forget everything; a load from a snapshot follows."""
+        raise NotImplementedError(f"{type(self).__name__}.clear")
+
+    def load(self, table: AnyTable, key: Any, row: Any, offset: int) -> None:
+        """Row-backed: take one row of a snapshot; `offset` is that of its last change."""
+        raise NotImplementedError(f"{type(self).__name__}.load")
+
+    def dump(self) -> Iterable[tuple[AnyTable, Any, Any, int]] | None:
+        """Row-backed: everything that `load` would have to be called with, for a warm start from a local file.
+        None (the default): no warm start."""
+        return None
+
+    def state(self) -> bytes:
+        """Stored: everything, as bytes. Called between two events."""
+        raise NotImplementedError(f"{type(self).__name__}.state")
+
+    def restore(self, state: bytes) -> None:
+        """Stored: the reverse of `state`."""
+        raise NotImplementedError(f"{type(self).__name__}.restore")
+
+    @classmethod
+    def source_tables(cls) -> tuple[AnyTable, ...]:
+        return cls.tables or ((cls.table,) if cls.table is not None else ())
+
+    @classmethod
+    def applied_events(cls) -> dict[type[Event], str]:
+        """Event type -> name of the method that applies it. Raises DeclarationError for two of one event."""
+        found: dict[type[Event], str] = {}
+        for klass in reversed(cls.__mro__):
+            for name, member in vars(klass).items():
+                for event in getattr(member, "__skerry_applies__", ()):
+                    other = found.get(event)
+                    if other not in (None, name):
+                        raise DeclarationError(
+                            f"{cls.__name__}: {other} and {name} both apply {event.__name__}"
+                        )
+                    found[event] = name
+        if not found:
+            raise DeclarationError(
+                f"{cls.__name__} applies no event: mark a method with @Projection.applies(Event)"
+            )
+        if cls.stored and cls.source_tables():
+            raise DeclarationError(f"{cls.__name__} is row-backed (table) and stored at once: choose one")
+        return found

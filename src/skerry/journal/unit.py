@@ -1,0 +1,167 @@
+"""The unit of work: what one command reads and changes, all or nothing.
+
+A handler gets a `Unit`. Rows it puts, keys it deletes and events it emits become part of the batch only when
+the handler returns; what it raises leaves no trace. Later commands of the same batch see the effect of earlier
+ones. Nothing outside the journal belongs in a handler: a batch may run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from skerry.journal.journal import NewEvent, NewOutcome, Status, StoredRow, Writes
+from skerry.journal.table import Table
+from skerry.messages.message import Event
+
+K = TypeVar("K", str, int, UUID)
+Row = TypeVar("Row")
+Place = tuple[str, str]
+Loader = Callable[[Iterable[Place]], Awaitable[Mapping[Place, StoredRow]]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Cell:
+    """A row as the batch sees it: stored JSON until somebody wants the object. offset: 0 = no such row,
+    None = changed within this batch."""
+
+    __slots__ = ("data", "offset", "row")
+
+    def __init__(self, data: bytes | str | None, row: Any, offset: int | None) -> None:
+        self.data, self.row, self.offset = data, row, offset
+
+
+class Overlay:
+    """The rows that a batch has seen, with the effects of its commands so far, and the writes to come."""
+
+    def __init__(self, loader: Loader, rows: Mapping[Place, StoredRow], asked: Iterable[Place]) -> None:
+        self._loader = loader
+        self.cells: dict[Place, _Cell] = {}
+        self.writes = Writes()
+        self._keep(rows, asked)
+
+    def _keep(self, rows: Mapping[Place, StoredRow], asked: Iterable[Place]) -> None:
+        for place in asked:
+            stored = rows.get(place)
+            self.cells[place] = _Cell(stored.data, None, stored.offset) if stored else _Cell(None, None, 0)
+
+    async def load(self, place: Place) -> _Cell:
+        self._keep(await self._loader([place]), [place])
+        return self.cells[place]
+
+
+class Unit:
+    """What a handler works on. `command_id`, `at` (seconds since 1970, the batch's time) and `epoch` are given."""
+
+    __slots__ = ("_after", "_changes", "_connection", "_events", "_overlay", "at", "command_id", "epoch")
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        command_id: str,
+        at: float,
+        epoch: str,
+        connection: Callable[[], Any] | None = None,
+    ) -> None:
+        self._overlay = overlay
+        self.command_id, self.at, self.epoch = command_id, at, epoch
+        self._connection = connection
+        self._changes: dict[Place, _Cell] = {}
+        self._events: list[Event] = []
+        self._after: list[Callable[[], None]] = []
+
+    # --- reading
+
+    async def get(self, table: Table[K, Row], key: K) -> Row | None:
+        """The row as this command may see it, None when there is none. Loaded on demand where it was not
+        loaded for the whole batch (`loads=` of the handler, by default the command's own key)."""
+        place = (table.name, table.key_text(key))
+        cell = self._changes.get(place) or self._overlay.cells.get(place)
+        if cell is None:
+            cell = await self._overlay.load(place)
+        return _row(table, cell)
+
+    def loaded(self, table: Table[K, Row], key: K) -> Row | None:
+        """Like `get`, for plain `def` handlers: only for rows loaded beforehand, else LookupError."""
+        return _row(table, self._cell(table, key))
+
+    def offset(self, table: Table[K, Row], key: K) -> int | None:
+        """The journal offset of the row's last change: 0 when there is no row, None when a command of this very
+        batch changed it (nobody outside can know that version yet). For rows loaded beforehand or by `get`."""
+        return self._cell(table, key).offset
+
+    def _cell(self, table: Table[K, Row], key: K) -> _Cell:
+        place = (table.name, table.key_text(key))
+        cell = self._changes.get(place) or self._overlay.cells.get(place)
+        if cell is None:
+            raise LookupError(
+                f"{table.name}[{key!r}] was not loaded: name it in loads=, or await unit.get first"
+            )
+        return cell
+
+    # --- changing
+
+    def put(self, table: Table[K, Row], key: K, row: Row) -> None:
+        """Insert or replace. Raises TypeError when the row cannot be encoded."""
+        self._changes[table.name, table.key_text(key)] = _Cell(table.encode(row), row, None)
+
+    def delete(self, table: Table[K, Row], key: K) -> None:
+        """Remove; nothing happens when there is no such row."""
+        self._changes[table.name, table.key_text(key)] = _Cell(None, None, None)
+
+    def emit(self, event: Event) -> None:
+        """Append an event to the journal, in order of emission, at the position that this command gets."""
+        self._events.append(event)
+
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        """Call `hook` in this process once the effect is durable. Not a place for what must not be lost: a crash
+        right after the commit skips it; that is what a Reactor is for."""
+        self._after.append(hook)
+
+    @property
+    def connection(self) -> Any:
+        """SQL mode (`@app.handles(..., sql=True)`): the transaction's own connection."""
+        if self._connection is None:
+            raise LookupError("unit.connection needs SQL mode: @app.handles(..., sql=True)")
+        return self._connection()
+
+    # --- for the consumer
+
+    @property
+    def events(self) -> list[Event]:
+        """What was emitted so far."""
+        return self._events
+
+    def fold(self, result: bytes | None, request_hash: str) -> list[Callable[[], None]]:
+        """Make this command's effects part of the batch; returns its after-commit hooks."""
+        writes = self._overlay.writes
+        encoded = [_encode(event) for event in self._events]  # may raise: before anything is changed
+        left = len(encoded)
+        for event, data in zip(self._events, encoded, strict=True):
+            left -= 1
+            key, name, version = event.subject_key(), event.message_name, event.message_version
+            writes.events.append(NewEvent(self.command_id, key, name, version, data, self.at, left > 0))
+        before = len(writes.events)
+        for place, cell in self._changes.items():
+            table, key = place
+            self._overlay.cells[place] = cell
+            if cell.data is None:
+                writes.puts.get(table, {}).pop(key, None)
+                writes.deletes.setdefault(table, set()).add(key)
+            else:
+                writes.deletes.get(table, set()).discard(key)
+                writes.puts.setdefault(table, {})[key] = (cell.data, before)
+        outcome = NewOutcome(self.command_id, Status.APPLIED, before, len(encoded))
+        writes.outcomes.append(replace(outcome, result=result, request_hash=request_hash, at=self.at))
+        return self._after
+
+
+def _row(table: Table[K, Row], cell: _Cell) -> Row | None:
+    if cell.row is None and cell.data is not None:
+        cell.row = table.decode(cell.data)
+    return cell.row  # type: ignore[no-any-return]
