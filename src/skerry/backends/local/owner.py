@@ -1,0 +1,169 @@
+"""The consumer's side of `local:`: owns the journal's file, and with it the hub.
+
+`acquire` comes before the file is opened: one process at a time holds the lock of a directory, the next one stands by
+until it is free (its holder died, or handed over). The socket appears only after that, so that a peer never reaches
+somebody who may not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from skerry.backends.local.direct import DirectTransport
+from skerry.backends.local.hub import Hub
+from skerry.backends.local.service import JournalService
+from skerry.errors import SettingsError
+from skerry.journal.journal import JournalReader
+from skerry.loop.sockets import directory_beside, listen_unix, private_directory
+
+log = logging.getLogger("skerry.local")
+
+SOCKET_NAME = "hub.sock"
+LOCK_NAME = "hub.lock"
+
+
+def local_directory(journal_file: Path) -> Path:
+    """Where the processes of one journal meet: a directory of its own, short enough for a unix socket."""
+    return directory_beside(journal_file, (SOCKET_NAME, LOCK_NAME))
+
+
+def hub_path(journal_file: Path) -> Path:
+    """The hub's socket of the journal kept in that file."""
+    return local_directory(journal_file) / SOCKET_NAME
+
+
+class Lock:
+    """One holder at a time, of a file; ends with its process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Whether it is ours now."""
+        if self._descriptor is not None:
+            return True
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the last holder has just removed the directory
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder removes the file when it ends: then this descriptor is of a file without a name.
+            if not _is_at(descriptor, self._path):
+                os.close(descriptor)
+                return False
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    def holder(self) -> str:
+        """The pid that the file names, for a message to people."""
+        try:
+            return self._path.read_text(encoding="ascii").strip() or "unknown"
+        except OSError:
+            return "unknown"
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+class LocalOwner(DirectTransport):
+    """The transport of the process that owns the file. See `skerry.bus.transport.Transport`.
+
+    Order of life: `acquire`, open the journal, `serve(journal)`, `start`, ..., `stop`, close the journal, `release`.
+    `start` acquires by itself when that was not done.
+    """
+
+    def __init__(
+        self,
+        journal_file: Path,
+        name: str,
+        window: int = 10_000,
+        standby_seconds: float = 30.0,
+        on_standby: Callable[[], None] | None = None,
+    ) -> None:
+        self._service = JournalService()
+        self.hub = Hub(self._service)
+        super().__init__(self.hub, name, window)
+        self._directory = local_directory(journal_file)
+        self._file = journal_file
+        self._lock = Lock(self._directory / LOCK_NAME)
+        self._standby_seconds, self._on_standby = standby_seconds, on_standby
+        self._server: asyncio.Server | None = None
+
+    async def acquire(self) -> None:
+        """Become the owner; stands by while another process is. Raises SettingsError when it stays that way."""
+        private_directory(self._directory)
+        if self._lock.try_acquire():
+            return
+        holder = self._lock.holder()
+        log.info("process %s owns %s: standing by for it", holder, self._file)
+        if self._on_standby is not None:
+            self._on_standby()
+        try:
+            async with asyncio.timeout(self._standby_seconds):
+                while True:
+                    await asyncio.sleep(0.01)
+                    private_directory(self._directory)
+                    if self._lock.try_acquire():
+                        return
+        except TimeoutError as error:
+            raise SettingsError(
+                "journal",
+                f"{self._file} is owned by process {holder}; `local:` has one consumer for a file",
+            ) from error
+
+    def serve(self, journal: JournalReader) -> None:
+        """Answer the peers' journal calls from this one."""
+        self._service.serve(journal)
+
+    async def start(self) -> None:
+        await self.acquire()
+        await super().start()
+        try:
+            listener = listen_unix(self._directory / SOCKET_NAME)
+            self._server = await asyncio.get_running_loop().create_unix_server(self.hub.accept, sock=listener)
+        except BaseException:
+            await super().stop()
+            raise
+
+    async def stop(self) -> None:
+        """No new peers; consumers close; peers read what is queued for them and are then disconnected."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            with contextlib.suppress(OSError):
+                (self._directory / SOCKET_NAME).unlink()
+        await super().stop()
+        await self._service.stop()
+        self.hub.close()
+
+    def release(self) -> None:
+        """Let the next owner in: after the journal is closed. Nothing of the directory stays behind."""
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            self._directory.rmdir()

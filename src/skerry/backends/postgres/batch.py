@@ -1,0 +1,271 @@
+"""One batch on PostgreSQL: opened by one statement, written by one statement, protected in between.
+
+No transaction is open while handlers run, so a process that hangs holds up nobody. What it decided on is checked
+when it commits, by the database's own function (`migrations/0001.sql`), under the lock on the journal's end: as long
+as that has not moved, nothing else can have changed, as every change of rows moves it; else no claim may have been
+decided and no row that was read may have changed, or it is a `Conflict`. That makes batches serializable, for what
+they read by the journal. SQL mode opens a transaction with its first savepoint and commits it under the same check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from skerry.backends.postgres.connections import Connections
+from skerry.backends.postgres.faults import Foreign, translated
+from skerry.backends.postgres.rows import flush_values
+from skerry.backends.postgres.schema import Shape, Statements
+from skerry.backends.postgres.settings import PostgresSettings
+from skerry.backends.storable import check_text, check_writes
+from skerry.backends.stored import by_table, read_outcome
+from skerry.clock import Clock
+from skerry.errors import Conflict, Disconnected, Fenced, JournalError
+from skerry.journal.journal import Lease, Outcome, StoredRow, Writes
+from skerry.position import Position
+
+Place = tuple[str, str]
+_CROWDED = 8
+_FENCED, _MOVED = -2, -3
+_NO_EVIDENCE: Mapping[str, Any] = dict.fromkeys(
+    ("claims", "read_tables", "read_counts", "read_keys", "read_positions")
+)
+
+
+@dataclass(slots=True)
+class Room:
+    """What batches work with. `crowded`: above 0 when other writers were met lately; then what was read is sent
+    along at once, else only when the journal's end turns out to have moved."""
+
+    connections: Connections
+    statements: Statements
+    settings: PostgresSettings
+    clock: Clock
+    crowded: int = 0
+
+
+async def opened(
+    room: Room, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None
+) -> tuple[PostgresBatch, Mapping[Place, StoredRow]]:
+    """Read where the journal ends, which claims were decided before, and the rows: one statement, one view."""
+    check_text("command id", claims)
+    wanted = _checked(room.statements, keys)
+    tables = tuple(wanted)
+    statement = room.statements.over("open", tables)
+    values: dict[str, Any] = {f"keys_{table}": names for table, names in wanted.items()}
+    values["claims"] = list(claims)
+    position = Position("", 0)
+    rows: dict[Place, StoredRow] = {}
+    decided: list[str] = []
+    known: dict[str, Outcome] = {}
+    async with room.connections.one() as connection:
+        for kind, key, data, pos in await connection.fetch(statement.sql, *statement.arguments(values)):
+            if kind >= 2:
+                rows[tables[kind - 2], key] = StoredRow(data, pos)
+            elif kind == 1:
+                decided.append(key)
+            else:
+                position = Position(data, pos)
+        if decided:
+            found = await connection.fetch(room.statements["outcomes"].sql, decided)
+            known = {row[0]: read_outcome(row) for row in found}
+    batch = PostgresBatch(room, frozenset(claims), lease, position, known)
+    batch.note(wanted, rows)
+    return batch, rows
+
+
+def _checked(statements: Statements, keys: Iterable[Place]) -> dict[str, list[str]]:
+    wanted = by_table(keys)
+    for table, names in wanted.items():
+        statements.known(table)
+        check_text("key", names)
+    return wanted
+
+
+@dataclass(slots=True, eq=False)
+class PostgresBatch:
+    """See `skerry.journal.journal.Batch`."""
+
+    room: Room
+    claims: frozenset[str]
+    lease: Lease | None
+    position: Position
+    known: Mapping[str, Outcome]
+    _reads: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    _is_open: bool = True
+    _stack: AsyncExitStack | None = None
+    _transaction: Any = None
+    _connection: Any = None
+    _is_within: bool = False
+
+    def note(self, wanted: Mapping[str, Iterable[str]], rows: Mapping[Place, StoredRow]) -> None:
+        """Remember what was read, missing rows included."""
+        for table, keys in wanted.items():
+            reads = self._reads.setdefault(table, {})
+            for key in keys:
+                row = rows.get((table, key))
+                reads.setdefault(key, None if row is None else row.offset)
+
+    async def load(self, keys: Iterable[Place]) -> Mapping[Place, StoredRow]:
+        self._must_be_open()
+        wanted = _checked(self.room.statements, keys)
+        tables = tuple(wanted)
+        if not tables:
+            return {}
+        statement = self.room.statements.over("load", tables)
+        arguments = statement.arguments({f"keys_{table}": names for table, names in wanted.items()})
+        async with self.room.connections.one() as connection:
+            found = await connection.fetch(statement.sql, *arguments)
+        rows = {(tables[kind - 2], key): StoredRow(data, pos) for kind, key, data, pos in found}
+        self.note(wanted, rows)
+        return rows
+
+    # --- writing
+
+    async def commit(self, writes: Writes) -> int:
+        self._must_be_open()
+        check_writes(writes, self.claims, self.known)
+        for table in (*writes.puts, *writes.deletes):
+            self.room.statements.known(table)
+        moves = bool(writes.events) or any(writes.puts.values()) or any(writes.deletes.values())
+        await self.load(self._unread(writes))
+        self._is_open = False
+        values = flush_values(writes, self.room.clock.now())
+        lease = self.lease
+        values["epoch"], values["expected"] = self.position.epoch, self.position.offset
+        values["lease"], values["owner"], values["fence"] = (
+            (lease.name, lease.owner, lease.fence) if lease else (None, None, None)
+        )
+        if self._connection is not None:
+            try:
+                await self._connection.execute(self.room.statements["plan_by_keys"].sql)
+                base = await self._flush(self._connection, writes, values, moves)
+                transaction, self._transaction = self._transaction, None
+                await transaction.commit()
+            except Foreign as error:
+                raise translated(error) from error
+            return base
+        async with self.room.connections.one() as connection:
+            return await self._flush(connection, writes, values, moves)
+
+    def _unread(self, writes: Writes) -> list[Place]:
+        """Rows to be deleted that nobody has read: the flush would not see one that is made while it waits."""
+        return [
+            (table, key)
+            for table, keys in writes.deletes.items()
+            for key in keys
+            if key not in self._reads.get(table, ())
+        ]
+
+    async def _flush(
+        self, connection: asyncpg.Connection, writes: Writes, values: dict[str, Any], moves: bool
+    ) -> int:
+        room = self.room
+        shape = Shape(
+            moves,
+            bool(writes.events),
+            bool(writes.outcomes),
+            bool(writes.dead),
+            tuple(table for table in sorted(writes.puts) if writes.puts[table]),
+            tuple(table for table in sorted(writes.deletes) if writes.deletes[table]),
+        )
+        statement = room.statements.flush(shape)
+        is_checked = room.crowded > 0
+        while True:
+            values.update(self._evidence() if is_checked else _NO_EVIDENCE)
+            try:
+                base = int(await connection.fetchval(statement.sql, *statement.arguments(values)))
+            except asyncpg.UniqueViolationError as error:
+                if error.table_name == f"{room.statements.namespace}__outcome":
+                    raise Conflict("another writer decided one of these commands") from error
+                raise
+            if base == _MOVED and not is_checked:
+                is_checked = True
+                room.crowded = _CROWDED
+                continue
+            break
+        if is_checked and base == self.position.offset:
+            room.crowded -= 1
+        elif is_checked:
+            room.crowded = _CROWDED
+        if base == _FENCED and self.lease is not None:
+            raise Fenced(self.lease.name)
+        if base < 0:
+            raise Conflict("another writer was quicker, or a new epoch has begun")
+        return base
+
+    def _evidence(self) -> dict[str, Any]:
+        """What was read, for the database to compare."""
+        reads = self._reads
+        return {
+            "claims": list(self.claims),
+            "read_tables": list(reads),
+            "read_counts": [len(keys) for keys in reads.values()],
+            "read_keys": [key for keys in reads.values() for key in keys],
+            "read_positions": [pos for keys in reads.values() for pos in keys.values()],
+        }
+
+    # --- SQL mode
+
+    def connection(self) -> Any:
+        if not self._is_within:
+            raise JournalError("SQL mode: the transaction's connection is to be had inside savepoint()")
+        return self._connection
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """SQL mode. The first one begins the database's transaction, on a connection of its own."""
+        self._must_be_open()
+        if self._is_within:
+            raise JournalError("SQL mode: savepoints are not nested")
+        if self._stack is None:
+            self._stack = AsyncExitStack()
+            connection = await self._stack.enter_async_context(self.room.connections.one())
+            try:
+                self._transaction = connection.transaction()
+                await self._transaction.start()
+                await connection.execute(self.room.statements["plan_as_usual"].sql)
+            except Foreign as error:
+                raise translated(error) from error
+            self._connection = connection
+        if self._connection is None or self._connection.is_closed():
+            raise Disconnected("the transaction of this batch was lost")
+        self._is_within = True
+        try:
+            async with self._connection.transaction():
+                yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            ours = translated(error)
+            if isinstance(
+                error, asyncpg.UndefinedTableError
+            ):  # in a handler's own SQL: its mistake, not ours
+                raise
+            if isinstance(ours, (Disconnected, Conflict)):  # nobody's fault: the whole batch again
+                raise ours from error
+            raise
+        finally:
+            self._is_within = False
+
+    async def close(self) -> None:
+        """Leave no trace of what was not committed."""
+        self._is_open = False
+        stack, self._stack = self._stack, None
+        self._connection = None
+        if stack is None:
+            return
+        async with stack:
+            transaction, self._transaction = self._transaction, None
+            if transaction is None:
+                return
+            try:
+                await transaction.rollback()
+            except Foreign:
+                pass  # it went with its connection, which is not used again
+
+    def _must_be_open(self) -> None:
+        if not self._is_open:
+            raise JournalError("this batch is over")

@@ -1,0 +1,270 @@
+"""The journal in PostgreSQL, for any number of writers and readers.
+
+`connections.py` knows whether the server is there, `batch.py` how a batch is read, checked and written,
+`snapshot.py` and `checks.py` read everything at one position, `schema.py` makes the tables and statements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+
+from skerry.backends.postgres import upkeep
+from skerry.backends.postgres.batch import Place, Room, opened
+from skerry.backends.postgres.bodies import PostgresBodies
+from skerry.backends.postgres.checks import problems
+from skerry.backends.postgres.connections import Connections
+from skerry.backends.postgres.rows import letter_values, read_record
+from skerry.backends.postgres.schema import Statements, load_tables, prepare
+from skerry.backends.postgres.settings import PostgresSettings
+from skerry.backends.postgres.snapshot import PostgresSnapshot
+from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
+from skerry.backends.stored import read_letter, read_outcome
+from skerry.clock import Clock, SystemClock
+from skerry.errors import Disconnected, Trimmed, WrongEpoch
+from skerry.journal.journal import (
+    Batch,
+    DeadLetter,
+    Head,
+    Lease,
+    Outcome,
+    Record,
+    Snapshot,
+    StoredProjection,
+    StoredRow,
+)
+from skerry.position import Position
+
+_TRIM_ROWS = 10_000
+
+
+class PostgresJournal:
+    """See `skerry.journal.journal.JournalWriter`; an async context manager, to be opened once.
+
+    `dsn`: as asyncpg takes it (`postgresql://user:password@host:port/database?sslmode=verify-full`), a direct
+    connection or a pooler in session mode. `namespace` prefixes all tables, which are made in the first schema of
+    the user's search path. `required`: whether the server has to answer when this is opened; without, it is opened
+    all the same, and calls raise Disconnected until the server is there.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        namespace: str,
+        *,
+        settings: PostgresSettings | None = None,
+        clock: Clock | None = None,
+        required: bool = True,
+    ) -> None:
+        self.namespace = namespace
+        self._required = required
+        self._settings = settings or PostgresSettings()
+        self._clock = clock or SystemClock()
+        self._statements = Statements(namespace)
+        self._connections = Connections(dsn, namespace, self._settings)
+        self._room = Room(self._connections, self._statements, self._settings, self._clock)
+        self.bodies = PostgresBodies(self._connections, self._statements, self._clock)
+        """Where the transport keeps the bodies of large commands."""
+
+    async def __aenter__(self) -> PostgresJournal:
+        """Raises SettingsError for a DSN that is refused, Disconnected when the server cannot be reached (where
+        that is required)."""
+        await self._connections.open(required=self._required)
+        try:
+            async with self._connections.one() as connection:
+                await load_tables(connection, self._statements)
+        except Disconnected:
+            pass  # nobody has prepared it yet
+        except BaseException:
+            await self._connections.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connections.close()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the last attempt to connect failed."""
+        return self._connections.is_away
+
+    async def prepare(self, tables: Sequence[str]) -> None:
+        async with self._connections.one() as connection:
+            await prepare(connection, self._statements, tables)
+
+    # --- tables of the application's own, and operators (skerry.journal.migration, skerry.roles.infra)
+
+    dialect = "postgresql"
+
+    async def migrate(self, steps: Sequence[str]) -> int:
+        async with self._connections.one() as connection:
+            return await upkeep.migrate(connection, self._statements, steps)
+
+    async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
+        async with self._connections.one() as connection:
+            return await upkeep.missing(connection, self._statements, tables, steps)
+
+    async def users(self) -> list[str]:
+        async with self._connections.one() as connection:
+            return await upkeep.users(connection, self._statements)
+
+    async def erase(self, script: str) -> list[str]:
+        async with self._connections.one() as connection:
+            return await upkeep.erase(connection, self._statements, script)
+
+    async def _fetch(self, name: str, /, **values: Any) -> list[Any]:
+        statement = self._statements[name]
+        async with self._connections.one() as connection:
+            return list(await connection.fetch(statement.sql, *statement.arguments(values)))
+
+    # --- reading
+
+    async def head(self) -> Head:
+        [(epoch, pos, floor)] = await self._fetch("head")
+        return Head(Position(epoch, pos), floor)
+
+    async def read(self, after: int, limit: int) -> Sequence[Record]:
+        rows = await self._fetch("read", after=after, limit=limit, bytes=PAGE_BYTES)
+        if after < rows[0][0]:
+            raise Trimmed(after, rows[0][0])
+        return [read_record(tuple(row)[1:]) for row in rows if row[1] is not None]
+
+    @asynccontextmanager
+    async def _one_view(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction that sees one state of everything, for at most `snapshot_seconds`."""
+        seconds = self._settings.snapshot_seconds
+        try:
+            async with (
+                asyncio.timeout(seconds) as limit,
+                self._connections.one() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield connection
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Disconnected(f"a snapshot took over {seconds:g} s") from error
+
+    async def _know(self, connection: asyncpg.Connection, tables: Sequence[str]) -> None:
+        """Look again when one is not known: another process may have prepared it."""
+        if not self._statements.tables.issuperset(tables):
+            await load_tables(connection, self._statements)
+        for table in tables:
+            self._statements.known(table)
+
+    @asynccontextmanager
+    async def snapshot(self, tables: Sequence[str]) -> AsyncIterator[Snapshot]:
+        async with self._one_view() as connection:
+            await self._know(connection, tables)
+            snapshot = PostgresSnapshot(connection, self._statements)
+            await snapshot.begin()
+            yield snapshot
+
+    async def outcome(self, command_id: str) -> Outcome | None:
+        check_text("command id", (command_id,))
+        found = await self._fetch("outcomes", claims=[command_id])
+        return read_outcome(found[0]) if found else None
+
+    async def load_projection(self, name: str) -> StoredProjection | None:
+        found = await self._fetch("load_projection", name=name)
+        if not found:
+            return None
+        version, epoch, pos, data = found[0]
+        return StoredProjection(name, version, Position(epoch, pos), data)
+
+    async def cursor(self, subscriber: str) -> Position | None:
+        found = await self._fetch("cursor", subscriber=subscriber)
+        return Position(*found[0]) if found else None
+
+    async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
+        return [read_letter(row) for row in await self._fetch("dead_letters", after=after, limit=limit)]
+
+    async def dead_letter(self, command_id: str) -> DeadLetter | None:
+        found = await self._fetch("dead_letter", id=command_id)
+        return read_letter(found[0]) if found else None
+
+    async def verify(self) -> Sequence[str]:
+        async with self._one_view() as connection:
+            await connection.execute(self._statements["plan_as_usual"].sql)
+            await load_tables(connection, self._statements)
+            return [problem async for problem in problems(connection, self._statements)]
+
+    # --- deciding
+
+    @asynccontextmanager
+    async def batch(
+        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
+    ) -> AsyncIterator[tuple[Batch, Mapping[Place, StoredRow]]]:
+        batch, rows = await opened(self._room, claims, keys, lease)
+        try:
+            yield batch, rows
+        finally:
+            await batch.close()
+
+    async def attempts(self, command_ids: Sequence[str]) -> Mapping[str, int]:
+        check_text("command id", command_ids)
+        claims = sorted(set(command_ids))  # sorted: two who count the same ids do not wait for one another
+        rows = await self._fetch("attempts", claims=claims, at=self._clock.now())
+        return {row[0]: row[1] for row in rows}
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        check_text("lease", (name, owner))
+        found = await self._fetch("acquire", name=name, owner=owner, seconds=float(seconds))
+        return Lease(name, owner, found[0][0]) if found else None
+
+    async def release(self, lease: Lease) -> None:
+        await self._fetch("release", lease=lease.name, owner=lease.owner, fence=lease.fence)
+
+    async def advance(self, subscriber: str, position: Position) -> None:
+        check_text("subscriber", (subscriber, position.epoch))
+        await self._fetch("advance", subscriber=subscriber, epoch=position.epoch, pos=position.offset)
+
+    async def forget(self, subscriber: str) -> None:
+        await self._fetch("forget", subscriber=subscriber)
+
+    async def save_projection(self, stored: StoredProjection) -> None:
+        check_text("projection", (stored.name, stored.position.epoch))
+        epoch, pos = stored.position.epoch, stored.position.offset
+        await self._fetch(
+            "save_projection",
+            name=stored.name,
+            version=stored.version,
+            epoch=epoch,
+            pos=pos,
+            data=stored.data,
+        )
+
+    async def bury(self, letter: DeadLetter) -> None:
+        check_letter(letter)
+        await self._fetch("bury", **letter_values([letter], self._clock.now()))
+
+    async def exhume(self, command_id: str) -> bool:
+        [(count,)] = await self._fetch("exhume", id=command_id)
+        return bool(count)
+
+    async def trim(self, before: Position) -> int:
+        """The floor is raised first, so that readers know; what lies below is deleted in small steps."""
+        found = await self._fetch("raise_floor", wanted=before.offset, epoch=before.epoch)
+        if not found:
+            raise WrongEpoch(before.epoch, (await self.head()).position.epoch)
+        floor = int(found[0][0])
+        horizon = self._clock.now() - OUTCOME_SECONDS
+        while (await self._fetch("trim_events", floor=floor, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
+            pass
+        while (await self._fetch("trim_outcomes", horizon=horizon, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
+            pass
+        await self._fetch("trim_attempts", horizon=horizon)
+        await self.bodies.trim()
+        return floor
+
+    async def new_epoch(self) -> Position:
+        epoch = new_epoch_name()
+        [(pos,)] = await self._fetch("new_epoch", epoch=epoch)
+        return Position(epoch, pos)

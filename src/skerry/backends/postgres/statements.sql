@@ -1,0 +1,313 @@
+-- Statements of the PostgreSQL journal. $words become numbered parameters (schema.py); {ns} and {table} are
+-- checked names. A batch is opened by one statement and written by one statement, whose parts are put together
+-- once for each combination of tables.
+
+-- name: lock_schema
+select pg_advisory_xact_lock(hashtextextended('skerry:{ns}', 0))
+
+-- name: create_meta
+create table if not exists {ns}__meta (name text primary key, value text not null)
+
+-- name: version
+select value from {ns}__meta where name = 'version'
+
+-- name: set_version
+insert into {ns}__meta values ('version', $version::text) on conflict (name) do update set value = excluded.value
+
+-- name: own_version
+select value from {ns}__meta where name = 'application'
+
+-- name: set_own_version
+insert into {ns}__meta values ('application', $version::text)
+on conflict (name) do update set value = excluded.value
+
+-- name: take_time
+set local statement_timeout = '{seconds}s'
+
+-- name: users
+select name, owner from {ns}__lease where until > clock_timestamp() order by name
+
+-- name: first_position
+insert into {ns}__log values (true, $epoch::text, 0, 0) on conflict do nothing
+
+-- name: tables
+select name from {ns}__table order by name
+
+-- name: table_exists
+select to_regclass($name::text) is not null
+
+-- name: create_table
+create table {ns}_{table} (key text collate "C" primary key, data text collate "C" not null, pos bigint not null)
+with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0)
+
+-- name: add_table
+insert into {ns}__table values ($name::text)
+
+-- name: head
+select epoch, pos, floor from {ns}__log
+
+-- name: read
+select log.floor, event.*
+from {ns}__log as log left join lateral (
+    select pos, command_id, key, name, version, at, more, data
+    from {ns}__event
+    where pos > $after::bigint and pos <= (
+        select max(pos) from (
+            select pos, size, sum(size) over (order by pos rows unbounded preceding) as total
+            from (
+                select pos, octet_length(data) as size from {ns}__event
+                where pos > $after order by pos limit $limit::bigint
+            ) as sizes
+        ) as found
+        where total <= $bytes::bigint or total = size
+    )
+) as event on true
+order by event.pos
+
+-- name: page
+select key, data, pos
+from {ns}_{table} where key >= $after::text and (key <> $after or $first::boolean) and key <= (
+    select max(key) from (
+        select key, size, sum(size) over (order by key rows unbounded preceding) as total
+        from (
+            select key, octet_length(data) as size from {ns}_{table}
+            where key >= $after and (key <> $after or $first) order by key limit $limit::bigint
+        ) as sizes
+    ) as found
+    where total <= $bytes::bigint or total = size
+)
+order by key
+
+-- name: open
+select 0 as kind, ''::text as key, epoch as data, pos from {ns}__log
+union all
+select 1, command_id, '', 0 from {ns}__outcome where command_id = any($claims::text[])
+{rows}
+
+-- name: open_rows
+union all
+select {number}, key, data, pos from {ns}_{table} where key = any($keys_{table}::text[])
+
+-- name: load
+{rows}
+
+-- name: load_rows
+select {number} as kind, key, data, pos from {ns}_{table} where key = any($keys_{table}::text[])
+
+-- name: outcomes
+select command_id, status, pos, events, reason, kind, result, request_hash, at
+from {ns}__outcome where command_id = any($claims::text[])
+
+-- name: flush
+with {parts}
+select base from {counter}
+
+-- name: counter_moving
+asked as materialized (
+    select {ns}__advance(
+        $count::bigint, $expected::bigint, $epoch::text, $lease::text, $owner::text, $fence::bigint,
+        $claims::text[], $read_tables::text[], $read_counts::integer[], $read_keys::text[], $read_positions::bigint[]
+    ) as base
+),
+counter as (select base from asked where base >= 0)
+
+-- name: counter_still
+held as materialized (
+    select 1 from {ns}__lease where name = $lease::text and owner = $owner::text and fence = $fence::bigint for share
+),
+asked as materialized (
+    select case when $lease is not null and not exists (select from held) then -2 else (
+        select coalesce((select pos from {ns}__log where epoch = $epoch::text), -1)
+    ) end as base
+),
+counter as (select base from asked where base >= 0)
+
+-- name: flush_events
+events as (
+    insert into {ns}__event (pos, command_id, key, name, version, at, more, data)
+    select base + number, new.command_id, new.key, new.name, new.version, new.at, new.more, new.data
+    from counter, unnest(
+        $event_ids::text[], $event_keys::text[], $event_names::text[], $event_versions::integer[],
+        $event_ats::double precision[], $event_mores::boolean[], $event_data::text[]
+    ) with ordinality as new (command_id, key, name, version, at, more, data, number)
+)
+
+-- name: flush_outcomes
+outcomes as (
+    insert into {ns}__outcome (command_id, status, pos, events, reason, kind, result, request_hash, at)
+    select new.command_id, new.status, base + before, new.events, new.reason, new.kind, new.result,
+        new.request_hash, new.at
+    from counter, unnest(
+        $outcome_ids::text[], $outcome_statuses::text[], $outcome_befores::bigint[], $outcome_events::integer[],
+        $outcome_reasons::text[], $outcome_kinds::text[], $outcome_results::text[], $outcome_hashes::text[],
+        $outcome_ats::double precision[]
+    ) as new (command_id, status, before, events, reason, kind, result, request_hash, at)
+)
+
+-- name: flush_dead
+dead as (
+    insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
+    select new.* from counter, unnest(
+        $dead_ids::text[], $dead_names::text[], $dead_versions::integer[], $dead_keys::text[], $dead_bodies::bytea[],
+        $dead_reasons::text[], $dead_details::text[], $dead_attempts::integer[], $dead_ats::double precision[],
+        $dead_headers::text[]
+    ) as new
+    on conflict (command_id) do update set name = excluded.name, version = excluded.version,
+        key = excluded.key, body = excluded.body, reason = excluded.reason, details = excluded.details,
+        attempts = excluded.attempts, at = excluded.at, headers = excluded.headers
+)
+
+-- name: flush_puts
+put_{table} as (
+    insert into {ns}_{table} (key, data, pos)
+    select new.key, new.data, base + before
+    from counter, unnest(
+        $put_{table}_keys::text[], $put_{table}_data::text[], $put_{table}_befores::bigint[]
+    ) as new (key, data, before)
+    on conflict (key) do update set data = excluded.data, pos = excluded.pos
+)
+
+-- name: flush_deletes
+delete_{table} as (
+    delete from {ns}_{table} using counter where key = any($delete_{table}::text[])
+)
+
+-- name: plan_as_usual
+set local enable_seqscan = on
+
+-- name: plan_by_keys
+set local enable_seqscan = off
+
+-- name: attempts
+insert into {ns}__attempt as attempt select id, 1, $at::double precision from unnest($claims::text[]) as id
+on conflict (command_id) do update set count = attempt.count + 1, at = excluded.at
+returning command_id, count
+
+-- name: acquire
+insert into {ns}__lease as lease
+values ($name::text, $owner::text, 1, clock_timestamp() + make_interval(secs => $seconds::double precision))
+on conflict (name) do update set owner = excluded.owner, until = excluded.until,
+    fence = lease.fence + (lease.owner <> excluded.owner)::integer
+where lease.owner = excluded.owner or lease.until <= clock_timestamp()
+returning fence
+
+-- name: release
+update {ns}__lease set owner = '', until = '-infinity'
+where name = $lease::text and owner = $owner::text and fence = $fence::bigint
+
+-- name: cursor
+select epoch, pos from {ns}__cursor where subscriber = $subscriber::text
+
+-- name: advance
+insert into {ns}__cursor values ($subscriber::text, $epoch::text, $pos::bigint)
+on conflict (subscriber) do update set epoch = excluded.epoch, pos = excluded.pos
+
+-- name: forget
+delete from {ns}__cursor where subscriber = $subscriber::text
+
+-- name: load_projection
+select version, epoch, pos, data from {ns}__projection where name = $name::text
+
+-- name: save_projection
+insert into {ns}__projection as old
+values ($name::text, $version::integer, $epoch::text, $pos::bigint, $data::bytea)
+on conflict (name) do update set
+    version = excluded.version, epoch = excluded.epoch, pos = excluded.pos, data = excluded.data
+where old.version <> excluded.version or old.epoch <> excluded.epoch or old.pos <= excluded.pos
+
+-- name: dead_letters
+select command_id, name, version, key, body, reason, details, attempts, at, headers
+from {ns}__dead where command_id > $after::text order by command_id limit $limit::bigint
+
+-- name: dead_letter
+select command_id, name, version, key, body, reason, details, attempts, at, headers
+from {ns}__dead where command_id = $id::text
+
+-- name: bury
+with counter as (select 1),
+{dead}
+select
+
+-- name: exhume
+with gone as (delete from {ns}__dead where command_id = $id::text returning command_id),
+outcome as (delete from {ns}__outcome using gone where {ns}__outcome.command_id = gone.command_id and status = 'failed'),
+attempt as (delete from {ns}__attempt using gone where {ns}__attempt.command_id = gone.command_id)
+select count(*) from gone
+
+-- name: raise_floor
+update {ns}__log set floor = greatest(floor, least(
+    pos, $wanted::bigint, (select min(pos) from {ns}__cursor), (select min(pos) from {ns}__projection)
+)) where epoch = $epoch::text
+returning floor
+
+-- name: trim_events
+with gone as (
+    delete from {ns}__event where pos <= (
+        select max(pos) from (
+            select pos from {ns}__event where pos <= $floor::bigint order by pos limit $limit::bigint
+        ) as next
+    ) returning 1
+)
+select count(*) from gone
+
+-- name: trim_outcomes
+with gone as (
+    delete from {ns}__outcome where command_id = any(array(
+        select command_id from {ns}__outcome as old where at < $horizon::double precision
+        and not exists (select from {ns}__dead as dead where dead.command_id = old.command_id)
+        limit $limit::bigint
+    )) returning 1
+)
+select count(*) from gone
+
+-- name: trim_attempts
+delete from {ns}__attempt where at < $horizon::double precision
+
+-- name: put_body
+insert into {ns}__body values ($key::text, $body::bytea, $at::double precision)
+on conflict (key) do update set at = excluded.at
+
+-- name: body
+select body from {ns}__body where key = $key::text
+
+-- name: remove_bodies
+delete from {ns}__body where key = any($keys::text[])
+
+-- name: trim_bodies
+delete from {ns}__body as body where at < $orphaned::double precision or at < $settled::double precision
+and exists (select from {ns}__outcome where command_id = split_part(body.key, '.', 1))
+
+-- name: new_epoch
+with old as (select epoch from {ns}__log for update),
+cursors as (update {ns}__cursor as c set epoch = $epoch::text from old where c.epoch = old.epoch),
+projections as (update {ns}__projection as p set epoch = $epoch from old where p.epoch = old.epoch)
+update {ns}__log as log set epoch = $epoch from old returning log.pos
+
+-- name: verify_events
+select log.pos, log.floor, count(event.pos), min(event.pos), max(event.pos)
+from {ns}__log as log left join {ns}__event as event on event.pos > log.floor
+group by log.pos, log.floor
+
+-- name: verify_gaps
+select previous, pos from (
+    select lag(pos) over (order by pos) as previous, pos from {ns}__event
+    where pos > (select floor from {ns}__log)
+) as event
+where pos <> previous + 1 order by pos limit 5
+
+-- name: verify_last
+select 1 from {ns}__event as event join {ns}__log as log using (pos) where more
+
+-- name: verify_rows
+select count(*) from {ns}_{table} as stored, {ns}__log as log where stored.pos > log.pos
+
+-- name: verify_outcomes
+select count(*) from {ns}__outcome as outcome, {ns}__log as log where outcome.pos > log.pos
+
+-- name: verify_cursors
+select subscriber, stored.pos from {ns}__cursor as stored join {ns}__log as log using (epoch)
+where stored.pos > log.pos
+
+-- name: verify_projections
+select name, stored.pos from {ns}__projection as stored join {ns}__log as log using (epoch)
+where stored.pos > log.pos

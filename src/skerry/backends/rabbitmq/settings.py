@@ -1,0 +1,84 @@
+"""What can be set about the RabbitMQ transport, validated once.
+
+Defaults are meant to stay; `url`, `namespace` and `partitions` are what deployments choose. Not here: names and
+arguments of queues (topology.py).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from skerry.errors import SettingsError
+
+KIB = 1024
+MIB = 1024 * 1024
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitSettings:
+    """All processes of one application use the same `namespace`, `partitions` and `generation`.
+
+    url: `amqp://user:password@host:port/vhost`, or `amqps://`; a query may hold what aiormq takes (cafile, ...).
+    partitions: command queues; keys are hashed to them. generation: raise it when `partitions` changes.
+    window, window_bytes: unconfirmed messages, and their bytes, before `send` raises Overloaded.
+    resend_seconds: how long an unconfirmed message is sent again over reconnects before Disconnected.
+    prefetch: command messages given to a consumer and not yet acknowledged: what it works on and what waits beside
+    it. All of them are "redelivered" when it dies, and each costs a transaction more then, so more is not better.
+    heartbeat_seconds: of AMQP itself; the broker gives up a process that hangs after about three of them (4 s:
+    11 s, 5 s: 14 s, measured). beat_seconds: of our own, through our own queue; three that do not come back end
+    the connection.
+    """
+
+    url: str
+    namespace: str = "skerry"
+    partitions: int = 1
+    generation: int = 1
+    window: int = 1000
+    window_bytes: int = 64 * MIB
+    resend_seconds: float = 10.0
+    prefetch: int = 256
+    pack_commands: int = 256
+    pack_bytes: int = 64 * KIB
+    stored_above_bytes: int = 256 * KIB
+    max_message_bytes: int = 16 * MIB
+    events_backlog_bytes: int = 32 * MIB
+    heartbeat_seconds: int = 4
+    beat_seconds: float = 2.0
+    connect_seconds: float = 10.0
+    start_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+            raise SettingsError("transport", "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://...")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise SettingsError("transport", "the port must be a number up to 65535") from None
+        if not _NAMESPACE.fullmatch(self.namespace):
+            raise SettingsError("namespace", "must be 1 to 64 letters, digits, '.', '_' or '-'")
+        limits: dict[str, tuple[int, int]] = {
+            "partitions": (1, 1024),
+            "generation": (1, 1_000_000),
+            "window": (1, 100_000),
+            "prefetch": (1, 2000),  # the most that quorum queues allow
+            "pack_commands": (1, 10_000),
+            "heartbeat_seconds": (1, 600),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(name, f"must be between {low} and {high}, not {getattr(self, name)}")
+        for name in ("resend_seconds", "beat_seconds", "connect_seconds", "start_seconds"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(name, f"must be above 0 seconds, not {getattr(self, name)}")
+
+    @property
+    def place(self) -> str:
+        """Where the broker is, without the password: for messages and logs."""
+        parts = urlsplit(self.url)
+        return (
+            f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}{parts.path or '/'}"
+        )

@@ -1,0 +1,372 @@
+"""The journal in one SQLite file.
+
+One thread owns the connection that writes, another one those that read; the file belongs to one process at a
+time (`ownership.py`). One batch is under way at a time, in order of asking. What is said in one line elsewhere
+in this package: `connection.py` the threads, `batch.py` how a batch is read and written, `snapshot.py`,
+`schema.py` the tables, `rows.py` how values travel, `sql.py` SQL mode, `checks.py` verify.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import apsw
+
+from skerry.backends.sqlite import upkeep
+from skerry.backends.sqlite.batch import Place, Room, SqliteBatch, opened
+from skerry.backends.sqlite.checks import problems
+from skerry.backends.sqlite.connection import Job, Worker
+from skerry.backends.sqlite.files import (
+    check_library,
+    copy_to,
+    make_place,
+    open_copier,
+    open_reader,
+    open_writer,
+)
+from skerry.backends.sqlite.ownership import Ownership
+from skerry.backends.sqlite.rows import letter_row, listed, read_records
+from skerry.backends.sqlite.schema import Statements, prepare
+from skerry.backends.sqlite.settings import SqliteSettings
+from skerry.backends.sqlite.snapshot import SqliteSnapshot
+from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
+from skerry.backends.stored import read_letter, read_outcome
+from skerry.clock import Clock, SystemClock
+from skerry.errors import Disconnected, JournalError, Overloaded, SettingsError, Trimmed, WrongEpoch
+from skerry.journal.journal import (
+    Batch,
+    DeadLetter,
+    Head,
+    Lease,
+    Outcome,
+    Record,
+    Snapshot,
+    StoredProjection,
+    StoredRow,
+)
+from skerry.position import Position
+
+_TRIM_EVENTS = 10_000
+Rows = list[Sequence[Any]]
+T = TypeVar("T")
+
+
+class SqliteJournal:
+    """See `skerry.journal.journal.JournalWriter`; an async context manager, to be opened once.
+
+    `path`: the file, made with its directory when missing. `namespace` prefixes its tables, so that several
+    applications may live in one file (not in two processes at once). `read_only`: for looking on while another
+    process owns the file; whatever writes raises JournalError.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        namespace: str,
+        *,
+        settings: SqliteSettings | None = None,
+        clock: Clock | None = None,
+        read_only: bool = False,
+    ) -> None:
+        if not path or ":memory:" in path:
+            raise SettingsError("SKERRY_JOURNAL", "sqlite: needs a file; for a journal in memory say memory:")
+        self.path = os.path.abspath(path)
+        self.namespace = namespace
+        self._settings = settings or SqliteSettings()
+        self._clock = clock or SystemClock()
+        self._statements = Statements(namespace)
+        self._ownership = None if read_only else Ownership(self.path)
+        self._writer = Worker(self.path, self._open_writer, name="skerry-sqlite-writer")
+        self._reader = Worker(self.path, lambda: open_reader(self.path), name="skerry-sqlite-reader")
+        self._room = Room(self._writer, self._statements, self._settings, self._clock)
+        self._turn = asyncio.Lock()
+        self._snapshots = asyncio.Semaphore(self._settings.max_snapshots)
+
+    async def __aenter__(self) -> SqliteJournal:
+        """Raises JournalError when another process owns the file, Disconnected when it cannot be opened or
+        written, Corrupt when it is damaged."""
+        check_library()
+        seconds = self._settings.open_seconds
+        self._turn = asyncio.Lock()  # of this loop
+        self._snapshots = asyncio.Semaphore(self._settings.max_snapshots)
+        if self._ownership is None:
+            await self._reader.start(seconds)
+            return self
+        make_place(self.path)
+        try:
+            self._ownership.take()
+            await self._writer.start(seconds)
+            await self._reader.start(seconds)
+        except OSError as error:
+            await self._close()
+            raise Disconnected(f"{self.path}: {error.strerror}") from error
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        seconds = self._settings.open_seconds
+        await self._reader.stop(seconds)
+        if self._ownership is not None:
+            has_ended = await self._writer.stop(seconds)
+            if has_ended:  # else the file stays ours until this process ends
+                self._ownership.give_back()
+
+    def _open_writer(self) -> apsw.Connection:
+        connection = open_writer(self.path, self._settings)
+        try:
+            self._statements.load_tables(connection)
+            self._statements.make_flush(connection)
+        except Disconnected:
+            pass  # nobody has prepared it yet
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def prepare(self, tables: Sequence[str]) -> None:
+        def job(connection: apsw.Connection) -> None:
+            prepare(connection, self._statements, tables)
+
+        await self._alone(job, self._settings.open_seconds)
+
+    # --- tables of the application's own, and operators (skerry.journal.migration, skerry.roles.infra)
+
+    dialect = "sqlite"
+
+    async def migrate(self, steps: Sequence[str]) -> int:
+        return await self._alone(
+            lambda connection: upkeep.migrate(connection, self._statements, steps), upkeep.MIGRATE_SECONDS
+        )
+
+    async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
+        return await self._reader.run(
+            lambda connection: upkeep.missing(connection, self._statements, tables, steps),
+            self._settings.statement_seconds,
+        )
+
+    async def users(self) -> list[str]:
+        """Nobody: whoever has this journal open for writing is its only user."""
+        return []
+
+    async def erase(self, script: str) -> list[str]:
+        return await self._alone(
+            lambda connection: upkeep.erase(connection, self._statements, script, self.path),
+            upkeep.MIGRATE_SECONDS,
+        )
+
+    # --- reading
+
+    async def _query(self, text: str, *bindings: Any) -> Rows:
+        def job(connection: apsw.Connection) -> Rows:
+            try:
+                return list(connection.execute(text, bindings).fetchall())
+            except apsw.SQLError as error:
+                if "no such table" in str(error):
+                    message = f"the journal {self.namespace!r} is not there yet: prepare it"
+                    raise Disconnected(message) from error
+                raise
+
+        return await self._reader.run(job, self._settings.statement_seconds)
+
+    async def head(self) -> Head:
+        [(epoch, pos, floor)] = await self._query(self._statements["head"])
+        return Head(Position(epoch, pos), floor)
+
+    async def read(self, after: int, limit: int) -> Sequence[Record]:
+        [(floor, joined)] = await self._query(self._statements["read"], after, limit, PAGE_BYTES)
+        if after < floor:
+            raise Trimmed(after, floor)
+        return read_records(joined)
+
+    @asynccontextmanager
+    async def snapshot(self, tables: Sequence[str]) -> AsyncIterator[Snapshot]:
+        if self._ownership is None:
+            await self._reader.run(self._statements.load_tables, self._settings.statement_seconds)
+        for table in tables:
+            self._statements.known(table)
+        seconds = self._settings.statement_seconds
+        snapshot = SqliteSnapshot(self.path, self._reader, self._statements, seconds)
+        try:
+            async with asyncio.timeout(self._settings.turn_seconds):
+                await self._snapshots.acquire()
+        except TimeoutError as error:
+            raise Overloaded(f"{self._settings.max_snapshots} snapshots are being read already") from error
+        try:
+            async with asyncio.timeout(self._settings.snapshot_seconds) as limit:
+                await snapshot.open()
+                yield snapshot
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Disconnected(f"a snapshot took over {self._settings.snapshot_seconds:g} s") from error
+        finally:
+            snapshot.close()
+            self._snapshots.release()
+
+    async def outcome(self, command_id: str) -> Outcome | None:
+        found = await self._query(self._statements["outcome"], command_id)
+        return read_outcome(found[0]) if found else None
+
+    async def load_projection(self, name: str) -> StoredProjection | None:
+        found = await self._query(self._statements["load_projection"], name)
+        if not found:
+            return None
+        version, epoch, pos, data = found[0]
+        return StoredProjection(name, version, Position(epoch, pos), data)
+
+    async def cursor(self, subscriber: str) -> Position | None:
+        found = await self._query(self._statements["cursor"], subscriber)
+        return Position(*found[0]) if found else None
+
+    async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
+        found = await self._query(self._statements["dead_letters"], after, limit)
+        return [read_letter(row) for row in found]
+
+    async def dead_letter(self, command_id: str) -> DeadLetter | None:
+        found = await self._query(self._statements["dead_letter"], command_id)
+        return read_letter(found[0]) if found else None
+
+    async def verify(self) -> Sequence[str]:
+        def job(connection: apsw.Connection) -> list[str]:
+            self._statements.load_tables(connection)
+            return problems(connection, self._statements)
+
+        return await self._reader.run(job, self._settings.snapshot_seconds)
+
+    async def back_up(self, path: str, seconds: float = 3600.0) -> None:
+        """Write a compact copy of the whole file as it is now to `path`, which must not exist; readable by its
+        owner only. Writing goes on meanwhile. Raises JournalError when the copy cannot be made."""
+        worker = Worker(self.path, lambda: open_copier(self.path), name="skerry-sqlite-copy")
+        await worker.start(self._settings.open_seconds)
+        try:
+            await worker.run(lambda connection: copy_to(connection, path), seconds)
+        finally:
+            await worker.stop(self._settings.open_seconds)
+
+    # --- deciding
+
+    async def _take_turn(self) -> None:
+        """One batch, or one other change, at a time, in order of asking; release `_turn` afterwards."""
+        if self._ownership is None:
+            raise JournalError(f"{self.path} was opened for reading only")
+        try:
+            async with asyncio.timeout(self._settings.turn_seconds):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Overloaded(
+                f"the batch before took longer than {self._settings.turn_seconds:g} s"
+            ) from error
+
+    async def _alone(self, job: Job[T], seconds: float) -> T:
+        """Run `job` in the writer's thread while no batch is open."""
+        await self._take_turn()
+        try:
+            return await self._writer.run(job, seconds)
+        finally:
+            self._turn.release()
+
+    @asynccontextmanager
+    async def batch(
+        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
+    ) -> AsyncIterator[tuple[Batch, Mapping[Place, StoredRow]]]:
+        await self._take_turn()
+        try:
+            found = await opened(self._room, claims, keys)
+            batch = SqliteBatch(self._room, frozenset(claims), lease, found.position, found.known)
+            try:
+                yield batch, found.rows
+            finally:
+                batch.close()
+        finally:
+            self._turn.release()
+
+    async def _change(self, *steps: tuple[str, tuple[Any, ...]]) -> list[Rows]:
+        """Run statements (name, bindings) as one transaction, alone."""
+        texts = [(self._statements[name], bindings) for name, bindings in steps]
+
+        def job(connection: apsw.Connection) -> list[Rows]:
+            if len(texts) == 1:
+                return [list(connection.execute(*texts[0]).fetchall())]
+            connection.execute("begin immediate")
+            try:
+                rows: list[Rows] = [
+                    list(connection.execute(text, bindings).fetchall()) for text, bindings in texts
+                ]
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+            return rows
+
+        return await self._alone(job, self._settings.statement_seconds)
+
+    async def attempts(self, command_ids: Sequence[str]) -> Mapping[str, int]:
+        check_text("command id", command_ids)
+        [counts] = await self._change(("attempts", (listed(dict.fromkeys(command_ids)), self._clock.now())))
+        return {row[0]: row[1] for row in counts}
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        check_text("lease", (name, owner))
+        [fences] = await self._change(("acquire", (name, owner, self._clock.now(), seconds)))
+        return Lease(name, owner, fences[0][0]) if fences else None
+
+    async def release(self, lease: Lease) -> None:
+        await self._change(("release", (lease.name, lease.owner, lease.fence)))
+
+    async def advance(self, subscriber: str, position: Position) -> None:
+        check_text("subscriber", (subscriber, position.epoch))
+        await self._change(("advance", (subscriber, position.epoch, position.offset)))
+
+    async def forget(self, subscriber: str) -> None:
+        await self._change(("forget", (subscriber,)))
+
+    async def save_projection(self, stored: StoredProjection) -> None:
+        check_text("projection", (stored.name, stored.position.epoch))
+        at = (stored.position.epoch, stored.position.offset)
+        await self._change(("save_projection", (stored.name, stored.version, *at, stored.data)))
+
+    async def bury(self, letter: DeadLetter) -> None:
+        check_letter(letter)
+        await self._change(("bury", letter_row(letter, self._clock.now())))
+
+    async def exhume(self, command_id: str) -> bool:
+        found = await self._change(
+            ("exhume", (command_id,)),
+            ("exhume_outcome", (command_id,)),
+            ("exhume_attempts", (command_id,)),
+        )
+        return bool(found[0])
+
+    async def trim(self, before: Position) -> int:
+        [[(epoch, floor, wanted)]] = await self._change(("trim_floor", (before.offset,)))
+        if epoch != before.epoch:
+            raise WrongEpoch(before.epoch, epoch)
+        while floor < wanted:  # in small transactions: others get their turn between
+            floor = min(wanted, floor + _TRIM_EVENTS)
+            await self._change(("trim_events", (floor,)), ("set_floor", (floor,)))
+        horizon = self._clock.now() - OUTCOME_SECONDS
+        await self._change(("trim_outcomes", (horizon,)), ("trim_attempts", (horizon,)))
+        return int(floor)
+
+    async def new_epoch(self) -> Position:
+        epoch = new_epoch_name()
+        old = (await self.head()).position.epoch
+        await self._change(
+            ("new_epoch", (epoch,)),
+            ("move_cursors", (epoch, old)),
+            ("move_projections", (epoch, old)),
+        )
+        return (await self.head()).position

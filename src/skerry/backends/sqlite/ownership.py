@@ -1,0 +1,72 @@
+"""Who may write to a database file: one process at a time, told by a lock file beside it.
+
+The lock is the kernel's, so it ends with its process however that ends, and is not inherited over fork. The
+file names its owner's process id for people. Not for network file systems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+
+from skerry.errors import JournalError
+
+_held: set[str] = set()
+
+
+class Ownership:
+    """The right to write to `path`, from `take` to `give_back`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.realpath(path)
+        self._lock_path = self.path + ".lock"
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Raises JournalError naming the owner when there is one, OSError when the lock file cannot be made."""
+        if self.path in _held:
+            raise JournalError(f"{self.path} is already open for writing in this process ({os.getpid()})")
+        file = self._locked()
+        while file is None:  # its last owner has just removed it
+            file = self._locked()
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self._file = file
+        _held.add(self.path)
+
+    def _locked(self) -> int | None:
+        """The lock file, locked; None when it has no name any more."""
+        file = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = _owner(file)
+            os.close(file)
+            raise JournalError(
+                f"{self.path} is owned by process {owner}: one process writes to it at a time"
+            ) from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(self._lock_path)):
+                return file
+        os.close(file)
+        return None
+
+    def give_back(self) -> None:
+        if self._file is not None:
+            _held.discard(self.path)
+            os.close(self._file)
+            self._file = None
+
+
+def _owner(file: int) -> str:
+    """The owner's process id: from the kernel where it tells, else from the file's text."""
+    ask = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        pid = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, ask))[4]
+        if pid > 0:
+            return str(pid)
+    except (OSError, struct.error):
+        pass
+    return os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"

@@ -1,0 +1,108 @@
+"""What operators and the application's own tables need of a SQLite journal: what is missing, migrating, erasing.
+
+Plain functions of a connection, called in its thread. Not here: the journal's own tables coming forward (schema.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import apsw
+
+from skerry.backends.sqlite.schema import Statements, steps
+from skerry.backends.sqlite.sql import run
+from skerry.backends.statements import made_by, undone
+from skerry.errors import JournalError
+
+MIGRATE_SECONDS = 3600.0
+"""How long the application's migrations may take."""
+
+
+def missing(
+    connection: apsw.Connection, statements: Statements, tables: Sequence[str], own_steps: int | None
+) -> list[str]:
+    """What `prepare` and `migrate` would make, in words; `own_steps`: None when nobody knows how many there are. Raises
+    JournalError when a newer release was here."""
+    namespace = statements.namespace
+    version, own, there = 0, 0, set[str]()
+    if f"{namespace}__meta" in _names(connection, statements):
+        version, own = (
+            _number(connection, statements["version"]),
+            _number(connection, statements["own_version"]),
+        )
+        there = {str(name) for (name,) in connection.execute(statements["tables"])}
+    found = undone(version, len(steps()), f"the journal {namespace!r}")
+    found += [f"table {namespace}_{table}" for table in tables if table not in there]
+    return found + ([] if own_steps is None else undone(own, own_steps, "the application's own tables"))
+
+
+def migrate(connection: apsw.Connection, statements: Statements, own_steps: Sequence[str]) -> int:
+    """Run the application's new steps in one transaction; returns how many."""
+    with _transaction(connection):
+        done = _number(connection, statements["own_version"])
+        undone(done, len(own_steps), "the application's own tables")
+        for number, step in enumerate(own_steps[done:], done + 1):
+            _run(connection, step, f"step {number} of the application's own tables")
+        connection.execute(statements["set_own_version"], (str(len(own_steps)),))
+    return len(own_steps) - done
+
+
+def erase(connection: apsw.Connection, statements: Statements, script: str, path: str) -> list[str]:
+    """Remove everything of the namespace, and run `script`; the file too, unless somebody else's tables are in it.
+    Returns what was there."""
+    namespace = statements.namespace
+    erased: list[str] = []
+    connection.execute(f"drop view if exists temp.{namespace}__flush")
+    with _transaction(connection):
+        there = f"{namespace}__meta" in _names(connection, statements)
+        if script and there and _number(connection, statements["own_version"]):
+            _run(connection, script, "erase.sql of the application's own tables")
+            erased.append("the application's own tables")
+        names = [f"{namespace}__meta", *(namespace + name for _, name in made_by(steps()))]
+        if there:
+            names = [f"{namespace}_{name}" for (name,) in connection.execute(statements["tables"])] + names
+        found = _names(connection, statements)
+        names = [name for name in names if name in found]
+        others = sorted(found.difference(names))
+        if others:
+            for name in names:
+                connection.execute(f"drop table {name}")
+    erased += [f"table {name}" for name in names]
+    statements.tables = ()
+    if others:
+        return [*erased, f"(the file {path} is kept: {', '.join(others)} are in it)"]
+    for end in ("", "-wal", "-shm", ".lock"):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.realpath(path) + end)
+    return [*erased, f"file {path}"]
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
+
+
+def _names(connection: apsw.Connection, statements: Statements) -> set[str]:
+    """The tables of the file. (`Connection.table_exists` does not see what another connection has made.)"""
+    return {str(name) for (name,) in connection.execute(statements["all_tables"])}
+
+
+def _number(connection: apsw.Connection, text: str) -> int:
+    found = connection.execute(text).fetchall()
+    return int(str(found[0][0])) if found else 0
+
+
+def _run(connection: apsw.Connection, script: str, what: str) -> None:
+    try:
+        run(connection, script, (), [])
+    except (apsw.SQLError, apsw.ConstraintError, JournalError) as error:
+        raise JournalError(f"{what}: {error}") from error
