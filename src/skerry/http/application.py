@@ -1,0 +1,410 @@
+"""What an application says over HTTP: its routes, mounts, middleware and error handlers; an ASGI 3 application.
+
+A plain `def` view is a lane route (`http.lane`), an `async def` view an ASGI route; both take the same arguments and
+return the same answers. A middleware that covers a lane route moves it to the ASGI side, with a line at start, unless
+it says `lane_safe = True` (its work is not needed for answers from memory). Nothing is looked up at run time that
+`compile` can decide at start.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from skerry.errors import DeclarationError
+from skerry.http import openapi
+from skerry.http.auth import SAFE_METHODS, Right, Tokens, authorize
+from skerry.http.binding import Resolve, bind, no_services
+from skerry.http.documentation import page
+from skerry.http.endpoint import Failure, refuse_websocket, request_of, serve, serve_websocket
+from skerry.http.lane import Lane, answer_missing
+from skerry.http.lifespan import Lifespan
+from skerry.http.middleware import Covering, Edge, Prefixed
+from skerry.http.path import PathTemplate
+from skerry.http.problems import Problem, problem_of, unexpected
+from skerry.http.reply import Response, response_of
+from skerry.http.request import Request
+from skerry.http.routes import WEBSOCKET, Found, Missing, Mount, Route, RouteTable
+
+logger = logging.getLogger("skerry.http")
+View = TypeVar("View", bound=Callable[..., Any])
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+BY_METHOD = (
+    "method"  # the right that a route needs unless it says otherwise: read for safe methods, else write
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationSettings:
+    """How an application presents itself. `openapi` and `docs` are paths, None switches them off."""
+
+    title: str = "Skerry application"
+    version: str = "0"
+    openapi: str | None = "/openapi.json"
+    docs: str | None = "/docs"
+    max_body_bytes: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    path: str
+    methods: frozenset[str]
+    view: Callable[..., Any]
+    name: str
+    right: Right | str | None
+    max_body_bytes: int | None
+    documented: bool = True
+
+
+class Application:
+    """Routes and what goes around them. Declare first, `compile` once, then serve.
+
+    `table` and `lane` exist after `compile`; an application that is served without having been compiled is compiled
+    with no services.
+    """
+
+    table: RouteTable
+    lane: Lane
+
+    def __init__(self, settings: ApplicationSettings | None = None) -> None:
+        self.settings = settings or ApplicationSettings()
+        self.compiled = False
+        self.login_path: str | None = None  # where browsers without a token are sent
+        self._declared: list[_Declared] = []
+        self._mounts: list[Mount] = []
+        self._covering: list[Covering] = []
+        self._handlers: dict[type[Exception], Callable[[Request, Any], Any]] = {}
+        self._lifespans: list[tuple[Mount, Lifespan]] = []
+        self._tokens: Tokens | None = None
+        self._stack: ASGIApp = self._dispatch
+        self._failure: Failure = self.failure
+
+    # Declaring
+
+    def route(
+        self,
+        path: str,
+        methods: Iterable[str],
+        *,
+        name: str | None = None,
+        rights: Right | str | None = BY_METHOD,
+        max_body_bytes: int | None = None,
+        documented: bool = True,
+    ) -> Callable[[View], View]:
+        """Declare a view for a path. `rights`: "read", "write" or None (everybody); by default the method decides.
+
+        `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
+        """
+        chosen = frozenset(method.upper() for method in methods)
+        if not chosen or not chosen <= METHODS:
+            raise DeclarationError(
+                f"{path}: methods are some of {', '.join(sorted(METHODS))}, not {sorted(chosen)}"
+            )
+        if rights not in ("read", "write", None, BY_METHOD):
+            raise DeclarationError(f"{path}: rights are read, write or None, not {rights!r}")
+
+        def declare(view: View) -> View:
+            chosen_name = name or str(getattr(view, "__name__", type(view).__name__))
+            self._declare(_Declared(path, chosen, view, chosen_name, rights, max_body_bytes, documented))
+            return view
+
+        return declare
+
+    def get(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.route(path, ("GET",), **options)
+
+    def head(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.route(path, ("HEAD",), **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.route(path, ("POST",), **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.route(path, ("PUT",), **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.route(path, ("PATCH",), **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.route(path, ("DELETE",), **options)
+
+    def websocket(
+        self, path: str, *, name: str | None = None, rights: Right | None = "read"
+    ) -> Callable[[View], View]:
+        """Declare an `async def` view that takes a Starlette WebSocket. It may share its path with a GET route."""
+
+        def declare(view: View) -> View:
+            if not inspect.iscoroutinefunction(view):
+                raise DeclarationError(f"websocket {path}: the view must be an async def")
+            chosen = frozenset({WEBSOCKET})
+            self._declare(
+                _Declared(path, chosen, view, name or view.__name__, rights, None, documented=False)
+            )
+            return view
+
+        return declare
+
+    def mount(
+        self, path: str, app: ASGIApp, *, name: str | None = None, rights: Right | str | None = BY_METHOD
+    ) -> None:
+        """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours."""
+        if not path.startswith("/"):
+            raise DeclarationError(f"mount {path!r} does not start with a slash")
+        prefix = quote(path.rstrip("/"), safe="/-._~").encode("ascii")
+        if any(mount.prefix == prefix for mount in self._mounts):
+            raise DeclarationError(f"two applications are mounted at {path}")
+        self.compiled = False
+        self._mounts.append(Mount(prefix, app, name or path, rights))
+
+    def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
+        """Serve the files of a directory: safe against traversal, with ETag, ranges and 304."""
+        self.mount(path, StaticFiles(directory=directory), name=name or f"files {path}")
+
+    def middleware(self, factory: Callable[..., ASGIApp], *, prefix: str = "", **options: Any) -> None:
+        """Put `factory(app, **options)` around everything (or everything under `prefix`). The first is outermost."""
+        self.compiled = False
+        self._covering.append(Covering(factory, options, prefix.rstrip("/")))
+
+    def exception_handler(self, kind: type[Exception]) -> Callable[[View], View]:
+        """Declare what answers an exception of that class: a plain `def` (request, error) -> answer."""
+
+        def declare(handler: View) -> View:
+            if inspect.iscoroutinefunction(handler):
+                raise DeclarationError(
+                    f"the handler of {kind.__name__} must be a plain def: it serves the lane too"
+                )
+            self._handlers[kind] = handler
+            return handler
+
+        return declare
+
+    def _declare(self, declared: _Declared) -> None:
+        self.compiled = False
+        self._declared.append(declared)
+
+    def copy(self) -> Application:
+        """Another application with the same declarations: what is added to it, and how it is compiled, is its own."""
+        other = Application(self.settings)
+        other._declared = list(self._declared)
+        other._mounts = [replace(mount) for mount in self._mounts]
+        other._covering = list(self._covering)
+        other._handlers = dict(self._handlers)
+        other.login_path = self.login_path
+        return other
+
+    # Composing
+
+    def compile(self, resolve: Resolve = no_services, tokens: Tokens | None = None) -> None:
+        """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type."""
+        self._tokens = tokens if tokens else None
+        table = RouteTable()
+        self.table = table
+        for declared in (*self._declared, *self._own_pages()):
+            table.add(self._compose(declared, resolve))
+        for mount in self._mounts:
+            table.mount(mount)
+        unseen = not any(not each.lane_safe for each in self._covering)
+        self.lane = Lane(table, self.failure, self._tokens, decides_misses=unseen)
+        stack: ASGIApp = self._dispatch
+        for covering in reversed(self._covering):
+            inner = covering.factory(stack, **covering.options)
+            stack = inner if not covering.prefix else Prefixed(covering, inner, stack)
+        self._stack = Edge(stack, self.failure) if self._covering else stack
+        self.compiled = True
+
+    def _compose(self, declared: _Declared, resolve: Resolve) -> Route:
+        template = PathTemplate(declared.path)
+        where = f"{'/'.join(sorted(declared.methods))} {declared.path} ({declared.name})"
+        binding = bind(declared.view, where, template.names, declared.methods, resolve)
+        lane = not inspect.iscoroutinefunction(declared.view)
+        if lane and binding.needs_connection:
+            raise DeclarationError(
+                f"{where}: Starlette's request exists on the ASGI side only; use an async def"
+            )
+        right: Right | str | None = declared.right
+        if right == BY_METHOD:
+            right = "read" if declared.methods <= SAFE_METHODS else "write"
+        if lane:
+            covering = next(
+                (each for each in self._covering if each.covers(declared.path) and not each.lane_safe), None
+            )
+            if covering is not None:
+                logger.info("%s leaves the lane: middleware %s covers it", where, covering.name)
+                lane = False
+        return Route(
+            template,
+            declared.methods,
+            declared.name,
+            declared.view,
+            binding,
+            lane and WEBSOCKET not in declared.methods,
+            right,  # type: ignore[arg-type]  # BY_METHOD is gone
+            self.settings.max_body_bytes if declared.max_body_bytes is None else declared.max_body_bytes,
+            declared.documented,
+            guarded=self._tokens is not None and right is not None,
+        )
+
+    def _own_pages(self) -> list[_Declared]:
+        """The description of the routes and the page that shows it, unless switched off."""
+        pages = []
+        settings = self.settings
+
+        def describe() -> dict[str, Any]:
+            return openapi.document(
+                settings.title, settings.version, self.table.routes, secured=bool(self._tokens)
+            )
+
+        if settings.openapi is not None:
+
+            def openapi_json() -> Response:
+                """The OpenAPI description of this application."""
+                return Response.json(describe())
+
+            pages.append(
+                _Declared(settings.openapi, frozenset({"GET"}), openapi_json, "openapi", "read", None, False)
+            )
+        if settings.docs is not None:
+
+            def docs() -> Response:
+                """This application's routes as a page."""
+                return page(describe(), settings.openapi)
+
+            pages.append(_Declared(settings.docs, frozenset({"GET"}), docs, "docs", "read", None, False))
+        return [replace(each) for each in pages]
+
+    # Answering
+
+    def failure(self, error: Exception, request: Request) -> Response:
+        """The answer for an exception: its declared handler, its problem, or 500 and a log line with the stack."""
+        for kind in type(error).__mro__:
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                try:
+                    return response_of(handler(request, error))
+                except Exception as second:
+                    error = second
+                    break
+        problem = problem_of(error)
+        if problem is not None:
+            if problem.status == 401 and self.login_path is not None and _is_page_view(request):
+                return Response.redirect(
+                    self.login_path + "?" + urlencode({"next": request.target.decode("latin-1")})
+                )
+            return problem.response()
+        logger.error("%s %s failed (request %s)", request.method, request.path, request.id, exc_info=error)
+        return unexpected(request.id)
+
+    @property
+    def asgi(self) -> ASGIApp:
+        """The composed application, for a server that keeps its lifespan itself."""
+        return self._stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.compiled:
+            self.compile()
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._stack(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = scope.get("skerry")
+        if known is not None and known.path is scope["path"]:
+            found = known.found
+        else:
+            method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
+            found = self.table.find(method, _relative(scope))
+        if found.__class__ is Found:
+            if scope["type"] == "http":
+                await serve(found, scope, receive, send, self._tokens, self.failure)
+            else:
+                await serve_websocket(found, scope, receive, send, self._tokens)
+        elif found.__class__ is Mount:
+            await self._serve_mount(found, scope, receive, send)
+        elif scope["type"] == "http":
+            await answer_missing(found, scope["method"])(scope, receive, send)
+        else:
+            await refuse_websocket(Problem(404, "nothing is here"), scope, receive, send)
+
+    async def _serve_mount(self, mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._tokens is not None and mount.right is not None:
+            method = scope.get("method", "GET")
+            right = mount.right if mount.right != BY_METHOD else "read" if method in SAFE_METHODS else "write"
+            request = request_of(scope)
+            try:
+                authorize(self._tokens, right, method, request.headers)  # type: ignore[arg-type]
+            except Problem as problem:
+                if scope["type"] == "http":
+                    await problem.response()(scope, receive, send)
+                else:
+                    await refuse_websocket(problem, scope, receive, send)
+                return
+        inner = dict(scope)
+        inner.pop("skerry", None)
+        inner["root_path"] = scope.get("root_path", "") + mount.prefix.decode("ascii")
+        inner["state"] = {**scope.get("state", {}), **mount.state}
+        await Edge(mount.app, self.failure)(inner, receive, send)
+
+    # Living
+
+    async def startup(self) -> None:
+        """Start every mounted application's lifespan, in the order of the mounts.
+
+        When one fails, those that started are stopped again and its LifecycleError is raised.
+        """
+        for mount in self._mounts:
+            lifespan = Lifespan(mount.app, mount.name)
+            try:
+                await lifespan.start()
+            except BaseException:
+                await lifespan.stop()
+                await self.shutdown()
+                raise
+            mount.state = lifespan.state
+            self._lifespans.append((mount, lifespan))
+
+    async def shutdown(self) -> None:
+        """Stop the mounted applications, the last one first."""
+        while self._lifespans:
+            _, lifespan = self._lifespans.pop()
+            await lifespan.stop()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """Under a foreign ASGI server: its lifespan is ours."""
+        await receive()
+        try:
+            await self.startup()
+        except Exception as error:
+            logger.error("startup failed", exc_info=error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _is_page_view(request: Request) -> bool:
+    return request.method == "GET" and "text/html" in (request.headers.get("accept") or "")
+
+
+def _relative(scope: Scope) -> bytes:
+    """The raw path below `root_path`; a foreign server or a middleware may have left only the decoded one."""
+    path: str = scope["path"]
+    raw: bytes | None = scope.get("raw_path")
+    known = scope.get("skerry")
+    if raw is None or (known is not None and known.path is not path):
+        raw = quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii")
+    root = quote(scope.get("root_path", ""), safe="/-._~").encode("ascii")
+    return raw.removeprefix(root) if root else raw.partition(b"?")[0]
+
+
+__all__ = ["BY_METHOD", "Application", "ApplicationSettings", "Missing"]

@@ -1,0 +1,305 @@
+"""What a view is called with. Decided once, at start, from its signature; at run time one composed callable is left.
+
+A parameter is, in this order: a path parameter by name; `Request`, `Identity` or an ASGI object by type; the JSON body
+(a msgspec.Struct, or anything marked `Annotated[T, Body]`), the raw body (`bytes`); a query parameter (scalars, enums,
+dates, UUIDs, unions of them, lists of them); else a service, found by its type.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import msgspec.inspect
+from starlette.requests import HTTPConnection
+from starlette.requests import Request as StarletteRequest
+from starlette.websockets import WebSocket
+
+from skerry.errors import DeclarationError
+from skerry.http.auth import Identity
+from skerry.http.problems import Problem
+from skerry.http.request import Request
+
+Resolve = Callable[[type], object]
+Kind = Literal["path", "query", "body", "bytes", "request", "identity", "connection", "service"]
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class Body:
+    """Marks a parameter that is the JSON body: `Annotated[list[Item], Body]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One parameter of a view: where its value comes from, its type, and its default (`inspect.Parameter.empty`)."""
+
+    name: str
+    kind: Kind
+    type: Any
+    default: Any = inspect.Parameter.empty
+    keyword_only: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A view with its arguments. `call(request, *path_parameters)` calls the view; `result` is its return type."""
+
+    call: Callable[..., Any]
+    arguments: tuple[Argument, ...]
+    result: Any
+
+    @property
+    def needs_connection(self) -> bool:
+        """Whether the view wants Starlette's request or websocket, which exist on the ASGI side only."""
+        return any(argument.kind == "connection" for argument in self.arguments)
+
+
+def no_services(kind: type) -> object:
+    """The resolver of an application that has no services."""
+    raise LookupError(f"no service {kind.__name__}")
+
+
+def bind(
+    view: Callable[..., Any],
+    where: str,
+    path_names: tuple[str, ...],
+    methods: frozenset[str],
+    resolve: Resolve = no_services,
+) -> Binding:
+    """Compose a view. Raises DeclarationError, which names `where` and the parameter, for what cannot be bound."""
+    arguments, result = arguments_of(view, where, path_names, methods)
+    sources: dict[str, Any] = {"view": view}
+    passed: list[str] = []
+    for number, argument in enumerate(arguments):
+        expression = _expression(argument, number, path_names, sources, where, resolve)
+        passed.append(f"{argument.name}={expression}" if argument.keyword_only else expression)
+    parameters = "".join(f", p{number}" for number in range(len(path_names)))
+    # The same way as dataclasses makes __init__: names are ours, values come in by `sources`.
+    exec(f"def call(request{parameters}): return view({', '.join(passed)})", sources)
+    return Binding(sources["call"], arguments, result)
+
+
+def arguments_of(
+    view: Callable[..., Any], where: str, path_names: tuple[str, ...], methods: frozenset[str]
+) -> tuple[tuple[Argument, ...], Any]:
+    """The classified parameters of a view and its return type."""
+    try:
+        signature = inspect.signature(view)
+        annotated: Any = view if inspect.isroutine(view) else type(view).__call__
+        hints = typing.get_type_hints(annotated, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise DeclarationError(f"{where}: its annotations cannot be resolved: {error}") from error
+    arguments = []
+    for parameter in signature.parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise DeclarationError(f"{where}: *{parameter.name} cannot be bound; name each parameter")
+        annotation = hints.get(parameter.name, inspect.Parameter.empty)
+        kind = _classify(parameter.name, annotation, where, path_names, methods)
+        arguments.append(
+            Argument(
+                parameter.name,
+                kind,
+                str if annotation is inspect.Parameter.empty else annotation,
+                parameter.default,
+                parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+            )
+        )
+    names = {argument.name for argument in arguments}
+    for name in path_names:
+        if name not in names:
+            raise DeclarationError(f"{where}: the path has {{{name}}}, the view has no such parameter")
+    if sum(argument.kind == "body" for argument in arguments) > 1:
+        raise DeclarationError(f"{where}: two parameters want the JSON body")
+    return tuple(arguments), hints.get("return", inspect.Parameter.empty)
+
+
+def _classify(
+    name: str, annotation: Any, where: str, path_names: tuple[str, ...], methods: frozenset[str]
+) -> Kind:
+    if name in path_names:
+        return "path"
+    if annotation is inspect.Parameter.empty:
+        raise DeclarationError(f"{where}: parameter {name} has no annotation and is not in the path")
+    plain = _without_none(annotation)
+    if plain is Request:
+        return "request"
+    if plain is Identity:
+        return "identity"
+    if inspect.isclass(plain) and issubclass(plain, HTTPConnection):
+        return "connection"
+    marked = typing.get_origin(annotation) is typing.Annotated and any(
+        extra is Body or isinstance(extra, Body) for extra in annotation.__metadata__
+    )
+    if marked or (inspect.isclass(plain) and issubclass(plain, msgspec.Struct)):
+        if not methods & BODY_METHODS:
+            raise DeclarationError(
+                f"{where}: parameter {name} is a JSON body, but {_listed(methods)} has none"
+            )
+        return "body"
+    if plain is bytes:
+        return "bytes"
+    return "query" if _is_scalar(msgspec.inspect.type_info(annotation)) else "service"
+
+
+def _listed(methods: frozenset[str]) -> str:
+    return "/".join(sorted(methods))
+
+
+def _without_none(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = annotation.__origin__
+    options = [option for option in typing.get_args(annotation) if option is not type(None)]
+    return options[0] if len(options) == 1 and type(None) in typing.get_args(annotation) else annotation
+
+
+_SCALARS = (
+    msgspec.inspect.StrType,
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.BoolType,
+    msgspec.inspect.NoneType,
+    msgspec.inspect.DateTimeType,
+    msgspec.inspect.DateType,
+    msgspec.inspect.TimeType,
+    msgspec.inspect.TimeDeltaType,
+    msgspec.inspect.UUIDType,
+    msgspec.inspect.DecimalType,
+    msgspec.inspect.EnumType,
+    msgspec.inspect.LiteralType,
+)
+_LISTS = (
+    msgspec.inspect.ListType,
+    msgspec.inspect.SetType,
+    msgspec.inspect.FrozenSetType,
+    msgspec.inspect.VarTupleType,
+)
+
+
+def _is_scalar(info: msgspec.inspect.Type) -> bool:
+    match info:
+        case msgspec.inspect.Metadata():
+            return _is_scalar(info.type)
+        case msgspec.inspect.UnionType():
+            return all(_is_scalar(option) for option in info.types)
+    return isinstance(info, _SCALARS) or _is_list(info)
+
+
+def _is_list(info: msgspec.inspect.Type) -> bool:
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _is_list(info.type)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return any(_is_list(option) for option in info.types)
+    return isinstance(info, _LISTS) and _is_scalar(info.item_type)
+
+
+def _expression(
+    argument: Argument,
+    number: int,
+    path_names: tuple[str, ...],
+    sources: dict[str, Any],
+    where: str,
+    resolve: Resolve,
+) -> str:
+    """The source text of one argument's value; what it needs is put into `sources`."""
+    slot = f"a{number}"
+    match argument.kind:
+        case "path":
+            given = f"p{path_names.index(argument.name)}"
+            if argument.type is str:
+                return given
+            sources[slot] = _converter(argument.type, f"path parameter {argument.name}")
+            return f"{slot}({given})"
+        case "query":
+            sources[slot] = _query_reader(argument)
+            return f"{slot}(request)"
+        case "body":
+            sources[slot] = _body_reader(argument)
+            return f"{slot}(request)"
+        case "bytes":
+            return "request.body"
+        case "request":
+            return "request"
+        case "identity":
+            return "request.identity"
+        case "connection":
+            sources[slot] = _connection_reader(argument)
+            return f"{slot}(request)"
+        case "service":
+            try:
+                sources[slot] = resolve(_without_none(argument.type))
+            except Exception as error:
+                if not argument.required:
+                    sources[slot] = argument.default
+                else:
+                    kind = getattr(argument.type, "__name__", repr(argument.type))
+                    raise DeclarationError(
+                        f"{where}: parameter {argument.name} is neither in the path nor a request value, "
+                        f"and no service {kind} is known here"
+                    ) from error
+            return slot
+
+
+def _converter(kind: Any, what: str) -> Callable[[Any], Any]:
+    convert, invalid = msgspec.convert, msgspec.ValidationError
+
+    def read(text: Any) -> Any:
+        try:
+            return convert(text, kind, strict=False)
+        except invalid as error:
+            raise Problem(422, f"{what}: {error}", members={"parameter": what.rpartition(" ")[2]}) from error
+
+    return read
+
+
+def _query_reader(argument: Argument) -> Callable[[Request], Any]:
+    name, default, required = argument.name, argument.default, argument.required
+    convert = _converter(argument.type, f"query parameter {name}")
+    if _is_list(msgspec.inspect.type_info(argument.type)):
+
+        def read_all(request: Request) -> Any:
+            given = request.query.get_all(name)
+            return convert(given) if given or required else default
+
+        return read_all
+
+    def read(request: Request) -> Any:
+        given = request.query.get(name)
+        if given is not None:
+            return convert(given)
+        if required:
+            raise Problem(422, f"query parameter {name} is missing", members={"parameter": name})
+        return default
+
+    return read
+
+
+def _body_reader(argument: Argument) -> Callable[[Request], Any]:
+    kind, default, required = argument.type, argument.default, argument.required
+
+    def read(request: Request) -> Any:
+        if not request.body and not required:
+            return default
+        return request.json(kind)
+
+    return read
+
+
+def _connection_reader(argument: Argument) -> Callable[[Any], Any]:
+    """Starlette's object for this request; the endpoint keeps it in the scope under `skerry.connection`."""
+    kind = _without_none(argument.type)
+    if not any(issubclass(known, kind) for known in (StarletteRequest, WebSocket)):
+        raise DeclarationError(f"parameter {argument.name}: {kind.__name__} cannot be made from a scope")
+
+    def read(request: Request) -> Any:
+        assert request.scope is not None
+        return request.scope["skerry.connection"]
+
+    return read

@@ -1,0 +1,146 @@
+"""The ASGI side of a route: from a scope to the view and back. One endpoint per request, no state of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+from starlette.requests import Request as StarletteRequest
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from skerry.http.auth import Tokens, authorize
+from skerry.http.conditional import not_modified
+from skerry.http.headers import Headers
+from skerry.http.lane import decoded
+from skerry.http.problems import Problem
+from skerry.http.reply import Response, response_of
+from skerry.http.request import Ends, Request
+from skerry.http.routes import Found
+
+Failure = Callable[[Exception, Request], Response]
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete; there is nobody to answer."""
+
+
+def request_of(scope: Scope, raw_target: bytes | None = None) -> Request:
+    """Our request for an ASGI scope; the body comes later."""
+    known = scope.get("skerry")
+    if known is not None and known.target is not None:
+        return Request(scope.get("method", "GET"), known.target, known.headers, b"", known.peer, scope)
+    target = raw_target or scope.get("raw_path") or scope["path"].encode("utf-8")
+    if scope.get("query_string"):
+        target += b"?" + scope["query_string"]
+    client, server = scope.get("client"), scope.get("server")
+    peer = Ends(
+        None if client is None else (client[0], client[1]),
+        None if server is None else (server[0], server[1]),
+        scope.get("scheme", "http"),
+    )
+    return Request(scope.get("method", "GET"), target, Headers(scope["headers"]), b"", peer, scope)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises Problem 413 beyond `limit` bytes, ClientGone when the client leaves."""
+    declared = None
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            declared = int(value)
+            if declared > limit:
+                raise too_large(limit)
+        elif name == b"transfer-encoding":
+            declared = -1
+    if declared is None:
+        return b""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def too_large(limit: int) -> Problem:
+    return Problem(413, f"the body is over {limit} bytes", headers={"Connection": "close"})
+
+
+async def serve(
+    found: Found, scope: Scope, receive: Receive, send: Send, tokens: Tokens | None, failure: Failure
+) -> None:
+    """Answer one HTTP request by its view."""
+    route = found.route
+    request = request_of(scope)
+    answer: ASGIApp
+    try:
+        if route.guarded:
+            assert tokens is not None
+            assert route.right is not None
+            request.identity = authorize(tokens, route.right, request.method, request.headers)
+        if route.binding.needs_connection:
+            scope["path_params"] = dict(zip(route.template.names, decoded(route, found.raw), strict=True))
+            scope["skerry.connection"] = StarletteRequest(scope, receive, send)
+        else:
+            request.body = await read_body(scope, receive, route.max_body_bytes)
+        result = route.call(request, *decoded(route, found.raw)) if found.raw else route.call(request)
+        if inspect.iscoroutine(result):
+            result = await result
+        if isinstance(result, asyncio.Future):
+            # A future belongs to whoever made it: a client that goes away must not cancel a durable write.
+            result = await asyncio.shield(result)
+        if result.__class__ is not Response and callable(result) and hasattr(result, "status_code"):
+            answer = result  # a Starlette response, perhaps a stream
+        else:
+            reply = response_of(result)
+            if request.headers.conditional and request.method in ("GET", "HEAD"):
+                reply = not_modified(reply, request.headers)
+            answer = reply
+    except ClientGone:
+        return
+    except Exception as error:
+        answer = failure(error, request)
+    status = answer.status if answer.__class__ is Response else getattr(answer, "status_code", 200)
+    route.counts[status] = route.counts.get(status, 0) + 1
+    await answer(scope, receive, send)
+
+
+async def serve_websocket(
+    found: Found, scope: Scope, receive: Receive, send: Send, tokens: Tokens | None
+) -> None:
+    """Hand a websocket to its view. A refusal before `accept` is an HTTP answer (403 by the server's close)."""
+    route = found.route
+    websocket = WebSocket(scope, receive, send)
+    scope["skerry.connection"] = websocket
+    request = request_of(scope)
+    try:
+        if route.guarded:
+            assert tokens is not None
+            assert route.right is not None
+            request.identity = authorize(tokens, route.right, "GET", request.headers)
+        parameters = decoded(route, found.raw)
+    except Problem as problem:
+        await refuse_websocket(problem, scope, receive, send)
+        return
+    await route.call(request, *parameters)
+
+
+async def refuse_websocket(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer the handshake with the problem where the server can (websocket.http.response), else close it."""
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await receive()
+        reply = problem.response()
+        headers = [*reply.raw_headers(), (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": reply.body})
+        return
+    await receive()
+    await send({"type": "websocket.close", "code": 1008, "reason": problem.title})

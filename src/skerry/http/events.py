@@ -1,0 +1,249 @@
+"""How a browser listens: one route, as WebSocket or as server-sent events, over one channel of the hub.
+
+`?since=E:N` (or `Last-Event-ID`) resumes, `?snapshot=1` sends the current values first when there is nothing to
+resume, `?prefix=` filters. A websocket that our own server carries is handed to the hub as it is; under another ASGI
+server, and for event streams, a small pump here sends what the hub writes. What is sent to whom is the hub's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from skerry.http.channel import Channel
+from skerry.http.endpoint import refuse_websocket
+from skerry.http.headers import Headers
+from skerry.http.hub import Hub
+from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Direct, Listener, Wire
+from skerry.http.origin import allowed
+from skerry.http.problems import Problem
+from skerry.position import Position
+
+MEDIA_TYPE = "text/event-stream"
+HIGH_WATER = 64 * 1024
+RETRY_MS = 2000
+MAX_PREFIX_BYTES = 512
+GRACE_SECONDS = 5.0
+
+
+class Events:
+    """An ASGI application for one path. `origins` may listen besides our own pages ("*": everybody).
+
+    `websocket` and `stream` are the same as views for `Application.websocket` and `Application.get`.
+    """
+
+    def __init__(self, channel: Channel, hub: Hub, *, origins: Iterable[str] = ()) -> None:
+        self.channel, self.hub, self.origins = channel, hub, tuple(origins)
+
+    async def websocket(self, websocket: WebSocket) -> None:
+        """The view of a WebSocket route."""
+        await self._websocket(websocket.scope, websocket.receive, websocket.send)
+
+    async def stream(self, request: Request) -> EventStream:
+        """The view of a GET route. Raises Problem."""
+        return self._stream(request.scope)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            try:
+                answer: Any = self._stream(scope)
+            except Problem as problem:
+                answer = problem.response()
+            await answer(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            wanted = Wanted(scope)
+            self._admit(wanted)
+        except Problem as problem:
+            await refuse_websocket(problem, scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        direct = scope.get("extensions", {}).get("skerry.direct")
+        if direct is not None:
+            connection: Direct = direct["connection"]
+            listener = Listener(connection, WEBSOCKET, wanted.prefix)
+            connection.take(listener)
+            await self.channel.open(listener, wanted.since, snapshot=wanted.snapshot)
+        else:
+            await Pump(send, websocket=True).run(self, LINES, wanted, receive)
+
+    def _stream(self, scope: Scope) -> EventStream:
+        wanted = Wanted(scope)
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            raise Problem(405, headers={"Allow": "GET, HEAD"})
+        if not _accepts(wanted.headers.get("accept")):
+            raise Problem(
+                406,
+                f"this is a stream: connect by WebSocket, or accept {MEDIA_TYPE}",
+                headers={"Vary": "Accept"},
+            )
+        if scope["method"] == "GET":
+            self._admit(wanted)
+        return EventStream(self, wanted)
+
+    def _admit(self, wanted: Wanted) -> None:
+        if not allowed(wanted.origin, wanted.headers.get("host") or "", self.origins):
+            raise Problem(403, "pages of that origin may not listen here")
+        retry = self.hub.admit()
+        if retry is not None:
+            raise Problem(503, "no room for one more listener", headers={"Retry-After": str(int(retry))})
+
+
+class Wanted:
+    """What a listener asks for. Raises Problem for what cannot be meant."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.headers = Headers(scope["headers"])
+        self.origin = self.headers.get("origin")
+        try:
+            pairs = parse_qsl(scope["query_string"].decode("ascii"), errors="strict", max_num_fields=20)
+        except ValueError as error:
+            raise Problem(400, "the query string is malformed or not UTF-8") from error
+        query = dict(reversed(pairs))
+        self.prefix = query.get("prefix", "")
+        if len(self.prefix.encode()) > MAX_PREFIX_BYTES:
+            raise Problem(400, f"prefix has at most {MAX_PREFIX_BYTES} bytes")
+        self.snapshot = query.get("snapshot", "") not in ("", "0", "false")
+        # What a browser remembers from the stream itself is newer than what its page was opened with.
+        since = self.headers.get("last-event-id") or query.get("since")
+        self.since = None if since is None else _position(since)
+
+
+def _position(text: str) -> Position:
+    """A cursor from outside. One that is none cannot be resumed from: that is an answer, not an error."""
+    try:
+        return Position.parse(text)
+    except ValueError:
+        return Position("?", 0)
+
+
+def _accepts(accept: str | None) -> bool:
+    if accept is None:
+        return True
+    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return bool(kinds & {MEDIA_TYPE, "text/*", "*/*"})
+
+
+class EventStream:
+    """The answer that does not end: an ASGI application for one request."""
+
+    status_code = 200
+
+    def __init__(self, events: Events, wanted: Wanted) -> None:
+        self._events, self._wanted = events, wanted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fields = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+            (b"vary", b"Accept, Origin"),
+        ]
+        origin = self._wanted.origin
+        if origin is not None:
+            fields += [
+                (b"access-control-allow-origin", origin.encode("latin-1")),
+                (b"access-control-allow-credentials", b"true"),
+            ]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        pump = Pump(send)
+        pump.write(b"retry: %d\n\n" % RETRY_MS)
+        await pump.run(self._events, EVENT_STREAM, self._wanted, receive)
+
+
+class Pump:
+    """A sink over ASGI's `send`: takes what the hub writes, asks for a pause above 64 KiB, sends it in its own task."""
+
+    def __init__(self, send: Send, *, websocket: bool = False) -> None:
+        self._send, self._websocket = send, websocket
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._wake = asyncio.Event()
+        self._closed: tuple[int, str] | None = None
+        self._listener: Listener | None = None
+        self._guard: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        self._wake.set()
+        if self._size >= HIGH_WATER and self._listener is not None and not self._listener.paused:
+            self._listener.pause()
+
+    def close(self, code: int, reason: str) -> None:
+        self._closed = (code, reason)
+        self._wake.set()
+        if self._sending is not None:
+            # A client that takes nothing any more cannot be told either.
+            self._guard = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._sending.cancel)
+
+    async def run(self, events: Events, wire: Wire, wanted: Wanted, receive: Receive) -> None:
+        """Serve one listener until it leaves or is sent away."""
+        listener = self._listener = Listener(self, wire, wanted.prefix)
+        loop = asyncio.get_running_loop()
+        self._sending = loop.create_task(self._deliver(), name="events-send")
+        leaving = loop.create_task(self._leave(receive), name="events-leave")
+        try:
+            opening = loop.create_task(
+                events.channel.open(listener, wanted.since, snapshot=wanted.snapshot), name="events-open"
+            )
+            done, _ = await asyncio.wait({opening, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if opening in done:
+                opening.result()
+                await asyncio.wait({self._sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                opening.cancel()
+        finally:
+            listener.gone()
+            if self._guard is not None:
+                self._guard.cancel()
+            self._sending.cancel()
+            leaving.cancel()
+            await asyncio.wait({self._sending, leaving})
+
+    async def _leave(self, receive: Receive) -> None:
+        """Return when the client is gone."""
+        while True:
+            message = await receive()
+            if message["type"] in ("http.disconnect", "websocket.disconnect"):
+                return
+            if self._listener is not None:
+                self._listener.alive()
+
+    async def _deliver(self) -> None:
+        while self._parts or self._closed is None:
+            if not self._parts:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            data = b"".join(self._parts)
+            self._parts.clear()
+            for message in self._messages(data):
+                await self._send(message)
+            self._size -= len(data)
+            if self._listener is not None and self._listener.paused and self._size < HIGH_WATER:
+                self._listener.resume()
+        code, reason = self._closed
+        if self._websocket:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        else:
+            await self._send({"type": "http.response.body", "body": b""})
+
+    def _messages(self, data: bytes) -> Iterable[Message]:
+        if not self._websocket:
+            return ({"type": "http.response.body", "body": data, "more_body": True},)
+        return ({"type": "websocket.send", "text": line.decode("utf-8")} for line in data.splitlines())

@@ -1,0 +1,125 @@
+"""Health and numbers over HTTP: `/health/live`, `/health/ready` with reasons, `/metrics` for Prometheus.
+
+What makes a process ready is told by the checks that are given: plain callables that look at memory and return. The
+numbers are plain `Metric` values from wherever they are collected; here they only become text.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric as PrometheusMetric
+
+from skerry.http.application import Application
+from skerry.http.reply import Response
+from skerry.telemetry import Metric
+
+MetricSource = Callable[[], Iterable[Metric]] | Callable[[], Awaitable[Iterable[Metric]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. `reason` for people when not ready; `lag` in positions, None where there is none."""
+
+    ready: bool
+    reason: str = ""
+    lag: int | None = None
+
+
+READY = Finding(True)
+Check = Callable[[], Finding]
+
+
+class Health:
+    """Named checks of one process. It is ready when all are; live as long as it answers."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+
+    def add(self, name: str, check: Check) -> None:
+        """Add or replace a check. It must not wait; an exception in it counts as not ready."""
+        self._checks[name] = check
+
+    def remove(self, name: str) -> None:
+        self._checks.pop(name, None)
+
+    def report(self) -> tuple[bool, dict[str, Any]]:
+        """Whether all are ready, and each check's finding as plain data."""
+        ready, checks = True, {}
+        for name, check in self._checks.items():
+            try:
+                finding = check()
+            except Exception as error:
+                finding = Finding(False, f"the check failed: {type(error).__name__}")
+            ready = ready and finding.ready
+            shown: dict[str, Any] = {"ready": finding.ready}
+            if finding.reason:
+                shown["reason"] = finding.reason
+            if finding.lag is not None:
+                shown["lag"] = finding.lag
+            checks[name] = shown
+        return ready, {"status": "ready" if ready else "not ready", "checks": checks}
+
+    def install(self, application: Application, prefix: str = "/health") -> None:
+        """Declare `PREFIX/live` and `PREFIX/ready`, open to everybody: an orchestrator has no token."""
+
+        @application.get(f"{prefix}/live", rights=None, documented=False)
+        def live() -> Response:
+            """The process answers."""
+            return Response.json({"status": "live"}, headers={"Cache-Control": "no-store"})
+
+        @application.get(f"{prefix}/ready", rights=None, documented=False)
+        def ready() -> Response:
+            """The process can do its work; 503 with reasons when it cannot."""
+            well, report = self.report()
+            return Response.json(report, 200 if well else 503, headers={"Cache-Control": "no-store"})
+
+
+def install_metrics(application: Application, source: MetricSource, path: str = "/metrics") -> None:
+    """Declare the metrics page. `source` collects (perhaps from other processes, then it is an async function)."""
+    if inspect.iscoroutinefunction(source):
+
+        @application.get(path, rights="read", documented=False)
+        async def metrics_of_all() -> Response:
+            """Numbers for Prometheus."""
+            return _page(await source())
+    else:
+
+        @application.get(path, rights="read", documented=False)
+        def metrics() -> Response:
+            """Numbers for Prometheus."""
+            return _page(source())  # type: ignore[arg-type]  # not the coroutine function, which was asked above
+
+
+def _page(metrics: Iterable[Metric]) -> Response:
+    return Response(
+        exposition(metrics), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"}
+    )
+
+
+def exposition(metrics: Iterable[Metric]) -> bytes:
+    """The numbers in Prometheus' text format; metrics of one name (from several processes) become one family."""
+    families: dict[str, PrometheusMetric] = {}
+    for metric in metrics:
+        name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
+        family = families.get(name)
+        if family is None:
+            family = families[name] = PrometheusMetric(name, metric.help, metric.kind)
+        for sample in metric.samples:
+            full = sample.name
+            if metric.kind == "counter" and not full.endswith("_total"):
+                full += "_total"
+            family.add_sample(full, dict(sample.labels), sample.value)
+    return generate_latest(_Families(families))
+
+
+class _Families:
+    def __init__(self, families: dict[str, PrometheusMetric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[PrometheusMetric]:
+        return iter(self._families.values())

@@ -1,0 +1,117 @@
+"""The lane: routes that are answered where their bytes arrive, without a task, a scope or an await. Pure.
+
+A plain `def` view is a lane route. It is called in the loop's own turn, so it reads memory and returns; work that
+waits is an `async def` view, or hands back a future (a write that waits for its event), which the protocol answers
+when it is done, in the order of the requests. The protocol brings bytes and writes bytes; what is answered is decided
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from skerry.http.auth import Tokens, authorize
+from skerry.http.conditional import not_modified
+from skerry.http.path import decode, decode_path
+from skerry.http.problems import Problem
+from skerry.http.reply import Response, response_of
+from skerry.http.request import Request
+from skerry.http.routes import Found, Missing, Route, RouteTable
+
+Failure = Callable[[Exception, Request], Response]
+Answer = Response | asyncio.Future[Any]
+
+
+class Lane:
+    """The memory routes of one application.
+
+    `direct` is the shortcut for `PREFIX/{parameter}`: with a plain last segment the route is known by one look-up.
+    `failure` turns an exception into an answer (and logs it). `decides_misses`: 404, 405 and OPTIONS are answered
+    here too, because no middleware wants to see them.
+    """
+
+    def __init__(
+        self, table: RouteTable, failure: Failure, tokens: Tokens | None, *, decides_misses: bool
+    ) -> None:
+        self.table = table
+        self.direct = table.direct()
+        self.decides_misses = decides_misses
+        self._failure = failure
+        self._tokens = tokens
+
+    def answer(self, route: Route, request: Request, raw: tuple[bytes, ...]) -> Answer:
+        """Call the view with its decoded parameters. Never raises."""
+        try:
+            if route.guarded:
+                assert self._tokens is not None
+                assert route.right is not None
+                request.identity = authorize(self._tokens, route.right, request.method, request.headers)
+            return self.complete(route, request, route.call(request, *decoded(route, raw)))
+        except Exception as error:
+            return self._failure(error, request)
+
+    def complete(self, route: Route, request: Request, result: Any) -> Answer:
+        """What a view returned, as an answer. Raises what cannot be made one."""
+        if isinstance(result, asyncio.Future):
+            return result
+        response = self._complete(route, result)
+        if request.headers.conditional and request.method in ("GET", "HEAD"):
+            return not_modified(response, request.headers)
+        return response
+
+    def settle(self, route: Route, request: Request, future: asyncio.Future[Any]) -> Response:
+        """The answer of a future that is done. Never raises."""
+        try:
+            result = self._complete(route, future.result())
+            if request.headers.conditional and request.method in ("GET", "HEAD"):
+                return not_modified(result, request.headers)
+            return result
+        except asyncio.CancelledError:
+            # The view's own future was cancelled by its owner: nobody waits here that could be cancelled.
+            return self._failure(
+                Problem(503, "the answer was given up", headers={"Retry-After": "1"}), request
+            )
+        except Exception as error:
+            return self._failure(error, request)
+
+    def refuse(self, error: Exception, request: Request) -> Response:
+        """The answer for a request that never reached a view."""
+        return self._failure(error, request)
+
+    def missing(self, missing: Missing, request: Request) -> Response:
+        """404, 405, or the answer to OPTIONS."""
+        return answer_missing(missing, request.method)
+
+    def _complete(self, route: Route, result: Any) -> Response:
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(
+                f"view {route.name} is a plain def and returned a coroutine: make it an async def"
+            )
+        return response_of(result)
+
+
+def decoded(route: Route, raw: tuple[bytes, ...]) -> list[str]:
+    """The path parameters as text. Raises Problem 400 for what is not strictly valid."""
+    kinds = route.template.kinds
+    if len(raw) == 1 and kinds[0] != "path":
+        return [decode(raw[0])]
+    return [
+        decode_path(part) if kind == "path" else decode(part) for part, kind in zip(raw, kinds, strict=True)
+    ]
+
+
+def answer_missing(missing: Missing, method: str) -> Response:
+    """No such path is 404, no such method 405 with `Allow`; OPTIONS of a known path is 204 with `Allow`."""
+    if not missing.allowed:
+        return Problem(404, "nothing is here").response()
+    allow = {"Allow": ", ".join(sorted(missing.allowed))}
+    if method == "OPTIONS":
+        return Response(b"", 204, headers=allow)
+    return Problem(405, f"{method} is not possible here", headers=allow).response()
+
+
+__all__ = ["Answer", "Failure", "Found", "Lane", "answer_missing", "decoded"]

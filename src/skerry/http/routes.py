@@ -1,0 +1,170 @@
+"""Which route answers a path. One table for both sides, so that precedence does not depend on the side.
+
+Static paths win over templates, templates are tried in the order of their declaration, mounts come last, the longest
+prefix first. A GET route answers HEAD too unless a HEAD route is declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from skerry.errors import DeclarationError
+from skerry.http.auth import Right
+from skerry.http.binding import Binding
+from skerry.http.path import PathTemplate, normalize
+
+WEBSOCKET = "WEBSOCKET"
+
+
+@dataclass(slots=True, eq=False)
+class Route:
+    """One declared route, composed.
+
+    `lane`: answered where its bytes arrive. `right`: what a caller needs when there are tokens, None for everybody.
+    `counts`: answers so far by status, read by the metrics.
+    """
+
+    template: PathTemplate
+    methods: frozenset[str]
+    name: str
+    view: Callable[..., Any]
+    binding: Binding
+    lane: bool
+    right: Right | None
+    max_body_bytes: int
+    documented: bool = True
+    guarded: bool = False
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # The hot attribute is reached in one step.
+        self.call = self.binding.call
+
+    call: Callable[..., Any] = field(init=False)
+
+    @property
+    def path(self) -> str:
+        return self.template.template
+
+    def __repr__(self) -> str:
+        return f"Route({'/'.join(sorted(self.methods))} {self.path} -> {self.name})"
+
+
+@dataclass(slots=True, eq=False)
+class Mount:
+    """A foreign ASGI application under a prefix; `state` is what its lifespan left there."""
+
+    prefix: bytes
+    app: ASGIApp
+    name: str
+    right: Right | str | None = "method"
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A route and the raw parameters of this path."""
+
+    route: Route
+    raw: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No route. `allowed`: the methods that would do for this path (405), empty when there is no such path (404)."""
+
+    allowed: frozenset[str] = frozenset()
+
+
+NOWHERE = Missing()
+
+
+class RouteTable:
+    """All routes and mounts of an application."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+        self.mounts: list[Mount] = []
+        self._static: dict[bytes, dict[str, Route]] = {}
+        self._prefixed: dict[bytes, list[Route]] = {}
+        self._templates: list[Route] = []
+
+    def add(self, route: Route) -> None:
+        """Raises DeclarationError when the same template already has one of the methods."""
+        for other in self.routes:
+            clash = other.methods & route.methods
+            if other.template.pattern.pattern == route.template.pattern.pattern and clash:
+                methods = "/".join(sorted(clash))
+                raise DeclarationError(
+                    f"{methods} {route.path} is declared twice: {other.name} and {route.name}"
+                )
+        self.routes.append(route)
+        if route.template.static is not None:
+            by_method = self._static.setdefault(route.template.static, {})
+            by_method.update(dict.fromkeys(route.methods, route))
+        else:
+            self._templates.append(route)
+
+    def mount(self, mount: Mount) -> None:
+        self.mounts.append(mount)
+        self.mounts.sort(key=lambda each: -len(each.prefix))
+
+    def find(self, method: str, raw_path: bytes) -> Found | Mount | Missing:
+        """What answers this path, percent-encoded as sent."""
+        path = normalize(raw_path)
+        allowed: set[str] = set()
+        by_method = self._static.get(path)
+        if by_method is not None:
+            route = by_method.get(method) or (by_method.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return Found(route)
+            allowed.update(by_method)
+        get: Found | None = None
+        for route in self._templates:
+            raw = route.template.match(path)
+            if raw is None:
+                continue
+            if method in route.methods:
+                return Found(route, raw)
+            if method == "HEAD" and "GET" in route.methods and get is None:
+                get = Found(route, raw)
+            allowed |= route.methods
+        if get is not None:
+            return get
+        for mount in self.mounts:
+            prefix = mount.prefix
+            if (
+                not prefix
+                or path == prefix
+                or (path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] == b"/")
+            ):
+                return mount
+        if not allowed:
+            return NOWHERE
+        allowed.discard(WEBSOCKET)
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        return Missing(frozenset(allowed | {"OPTIONS"})) if allowed else NOWHERE
+
+    def direct(self) -> dict[bytes, Route]:
+        """Unguarded GET routes of the lane that are reached by everything before the last slash, and by nothing else.
+
+        The protocol uses this for plain paths (letters, digits and -._~ only in the last segment). A prefix is left
+        out when another route could match one of its paths.
+        """
+        found: dict[bytes, Route] = {}
+        for number, route in enumerate(self._templates):
+            prefix = route.template.prefix
+            if prefix is None or not route.lane or route.guarded or "GET" not in route.methods:
+                continue
+            earlier = [each for each in self._templates[:number] if "GET" in each.methods]
+            if any(each.template.match(prefix + b"/x") or each.template.prefix is None for each in earlier):
+                continue
+            if any(static.rpartition(b"/")[0] == prefix for static in self._static):
+                continue
+            found[prefix] = route
+        return found

@@ -1,0 +1,309 @@
+"""An HTTP server on sockets that somebody else opened: listening ones, or single connections accepted elsewhere.
+
+Not here: signals, binding, processes; a role does those. The server starts and stops its application's mounts with
+itself, sweeps slow connections, and can hold (accept nothing, keep what is open), resume and drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from skerry.emitter import EventEmitter
+from skerry.errors import LifecycleError
+from skerry.http.application import Application
+from skerry.server.protocol import Connection
+from skerry.server.settings import ServerSettings
+from skerry.server.state import State, WebSocketFactory
+from skerry.telemetry import Metric, Sample
+
+logger = logging.getLogger("skerry.server")
+
+
+class HttpServer:
+    """Serves one application. Emits on `emitter`: `started`, `connection`, `held`, `resumed`, `draining`, `drained`,
+    `stopped` (no arguments), `slow_view` (view name, seconds).
+
+    Start it in the loop that shall serve; `start` compiles an application that is not yet compiled.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        settings: ServerSettings | None = None,
+        *,
+        emitter: EventEmitter | None = None,
+        websocket: WebSocketFactory | None = None,
+    ) -> None:
+        self.application = application
+        self.settings = settings or ServerSettings()
+        self.emitter = emitter or EventEmitter()
+        self.status = "new"
+        self._websocket = websocket
+        self._tls = self.settings.tls()
+        # A handshake is the first part of a request.
+        self._handshake_seconds = None if self._tls is None else self.settings.head_seconds
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._attaching: set[asyncio.Task[None]] = set()
+        self._state: State | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+
+    @property
+    def state(self) -> State:
+        if self._state is None:
+            raise LifecycleError("use the server", self.status, ("start",))
+        return self._state
+
+    @property
+    def connections(self) -> int:
+        """Open connections, websockets included."""
+        return 0 if self._state is None else len(self._state.connections)
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the listening sockets are bound to, as URLs."""
+        scheme = "http" if self._tls is None else "https"
+        found = []
+        for each in self._sockets:
+            name = each.getsockname()
+            if isinstance(name, str):
+                found.append(f"{scheme}+unix:{name}")
+            else:
+                host = f"[{name[0]}]" if ":" in name[0] else name[0]
+                found.append(f"{scheme}://{host}:{name[1]}")
+        return found
+
+    async def start(self, sockets: Sequence[socket.socket] = ()) -> None:
+        """Start the mounts, then accept on `sockets` (bound and listening or not; closed by `stop`).
+
+        Raises LifecycleError when it runs already or a mounted application refuses to start.
+        """
+        if self.status != "new":
+            raise LifecycleError("start", self.status, ())
+        if not self.application.compiled:
+            self.application.compile()
+        self.status = "starting"
+        try:
+            await self.application.startup()
+        except BaseException:
+            self.status = "stopped"
+            raise
+        self._state = State(
+            self.application,
+            self.settings,
+            websocket=self._websocket,
+            on_slow=lambda view, seconds: self.emitter.emit("slow_view", view, seconds),
+            on_closed=self._note_closed,
+        )
+        self._sockets = list(sockets)
+        await self._accept()
+        self._tick()
+        self.status = "started"
+        self.emitter.emit("started")
+
+    def connection(self) -> Connection:
+        """A protocol for one new connection."""
+        self.emitter.emit("connection")
+        return Connection(self.state)
+
+    def attach(self, sock: socket.socket) -> None:
+        """Serve a connection that another process accepted. The socket is ours from now on."""
+        if self.status != "started" and self.status != "held":
+            sock.close()
+            return
+        if len(self._attaching) >= self.settings.max_connections:
+            self.state.refused += 1  # all of them in a handshake
+            sock.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._attach(sock), name="attach")
+        self._attaching.add(task)
+        task.add_done_callback(self._attaching.discard)
+
+    async def _attach(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                self.connection, sock, ssl=self._tls, ssl_handshake_timeout=self._handshake_seconds
+            )
+        except OSError as error:  # the client left, or TLS failed
+            logger.debug("a connection could not be attached: %s", error)
+            sock.close()
+
+    async def hold(self) -> None:
+        """Accept nothing more; what is open goes on, new clients wait in the kernel's queue."""
+        if self.status != "started":
+            raise LifecycleError("hold", self.status, ())
+        self.status = "held"
+        await self._refrain()
+        self.emitter.emit("held")
+
+    async def resume(self) -> None:
+        """Accept again after `hold`."""
+        if self.status != "held":
+            raise LifecycleError("resume", self.status, ())
+        await self._accept()
+        self.status = "started"
+        self.emitter.emit("resumed")
+
+    async def drain(self, seconds: float | None = None, *, idle_seconds: float = 0.0) -> bool:
+        """Accept nothing more, let every request under way be answered, close. True when all ended in time.
+
+        After the deadline (`drain_seconds` unless given) what is left is cut off. Idle connections are closed at
+        once; with `idle_seconds` they may bring one more request, which is answered with `Connection: close`.
+        """
+        state = self.state
+        if self.status == "stopped":
+            return True
+        self.status = "draining"
+        self.emitter.emit("draining")
+        state.draining = True
+        await self._refrain()
+        for sock in self._sockets:
+            sock.close()
+        if idle_seconds > 0:
+            await self._last_requests(state, idle_seconds)
+        for connection in list(state.connections):
+            connection.shutdown()
+        limit = self.settings.drain_seconds if seconds is None else seconds
+        try:
+            async with asyncio.timeout(limit):
+                while state.connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+                while state.tasks:
+                    await asyncio.wait(state.tasks)
+        except TimeoutError:
+            logger.warning(
+                "%d connections did not end within %g s and are cut", len(state.connections), limit
+            )
+            return False
+        self.emitter.emit("drained")
+        return True
+
+    async def _last_requests(self, state: State, seconds: float) -> None:
+        """Close what is not idle as it ends, and give idle connections a while to say something more."""
+        everybody: list[object] = list(state.connections)
+        for each in everybody:
+            if not (isinstance(each, Connection) and each.idle):
+                each.shutdown()  # type: ignore[attr-defined]  # a websocket's protocol has it too
+        try:
+            async with asyncio.timeout(seconds):
+                while state.connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            pass  # they had nothing to say
+
+    async def release_idle(self) -> list[socket.socket]:
+        """Let go of the connections that are between two requests, for another process to serve (see
+        `Connection.release`); the others are left to `drain`."""
+        if self._attaching:
+            await asyncio.wait(self._attaching, timeout=1.0)
+        released: list[socket.socket] = []
+        everybody: list[object] = list(self.state.connections)
+        for each in everybody:
+            taken = each.release() if isinstance(each, Connection) else None
+            if taken is not None:
+                released.append(taken)
+        return released
+
+    async def stop(self, seconds: float | None = None, *, idle_seconds: float = 0.0) -> None:
+        """Drain, cut what is left, stop the mounts. May be called again."""
+        if self.status == "new":
+            self.status = "stopped"
+        if self.status == "stopped":
+            return
+        if self._state is not None:
+            await self.drain(seconds, idle_seconds=idle_seconds)
+            await self._cut(self._state)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.application.shutdown()
+        self.status = "stopped"
+        self.emitter.emit("stopped")
+
+    async def _cut(self, state: State) -> None:
+        for connection in list(state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        tasks = [*state.tasks, *self._attaching]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            # A duplicate, so that closing the acceptor (hold) leaves the socket and its queue alone.
+            server = await loop.create_server(
+                self.connection,
+                sock=sock.dup(),
+                ssl=self._tls,
+                backlog=self.settings.backlog,
+                ssl_handshake_timeout=self._handshake_seconds,
+            )
+            self._servers.append(server)
+
+    async def _refrain(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def _note_closed(self) -> None:
+        if self._state is not None and not self._state.connections:
+            self._empty.set()
+
+    def _tick(self) -> None:
+        state, settings = self.state, self.settings
+        state.tick()
+        now = time.monotonic()
+        for connection in list(state.connections):
+            if isinstance(connection, Connection):
+                connection.sweep(now)
+            elif state.draining:
+                connection.shutdown()
+        self._note_closed()
+        shortest = min(
+            settings.head_seconds,
+            settings.body_seconds,
+            settings.keep_alive_seconds,
+            settings.stall_seconds,
+            settings.linger_seconds,
+        )
+        self._timer = state.loop.call_later(min(1.0, shortest / 4), self._tick)
+
+    def collect(self) -> Iterator[Metric]:
+        """This server's numbers, as plain values."""
+        state = self.state
+        yield Metric(
+            "skerry_http_connections", "gauge", "Open connections.",
+            (Sample("skerry_http_connections", (), float(len(state.connections))),),
+        )  # fmt: skip
+        yield Metric(
+            "skerry_http_pending", "gauge", "ASGI requests under way.",
+            (Sample("skerry_http_pending", (), float(len(state.tasks))),),
+        )  # fmt: skip
+        name = "skerry_http_answers_total"
+        yield Metric(name, "counter", "Answers by route and status.", tuple(self._answers(name)))
+        for name, text, value in (
+            ("skerry_http_refused_total", "Connections and requests refused before a view.", state.refused),
+            ("skerry_http_timed_out_total", "Requests that took too long to arrive.", state.timed_out),
+            ("skerry_http_slow_views_total", "Lane views that held the loop too long.", state.slow),
+        ):
+            yield Metric(name, "counter", text, (Sample(name, (), float(value)),))
+
+    def _answers(self, name: str) -> Iterable[Sample]:
+        for route in self.application.table.routes:
+            for status, count in sorted(route.counts.items()):
+                methods = "/".join(sorted(route.methods))
+                labels = (("method", methods), ("route", route.path), ("status", str(status)))
+                yield Sample(name, labels, float(count))
+        for status, count in sorted(self.state.counts.items()):
+            yield Sample(name, (("method", ""), ("route", ""), ("status", str(status))), float(count))
