@@ -1,0 +1,246 @@
+"""App: what the user declares. It only collects and delegates; roles read its `declaration` and do the work.
+
+app = App("livekv")
+
+@app.handles(PutValue)
+async def put(command: PutValue, unit: Unit) -> None: ...
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from starlette.types import ASGIApp
+
+from skerry.bus.handlers import Handler, Loads, message_of
+from skerry.bus.pipeline import Middleware
+from skerry.errors import DeclarationError
+from skerry.http.application import Application, ApplicationSettings
+from skerry.journal.migration import migrations_in
+from skerry.journal.projection import Projection
+from skerry.journal.reactor import Reactor
+from skerry.journal.table import AnyTable
+from skerry.kernel.declaration import Declaration, Live
+from skerry.messages.message import Command, Event, Query
+
+F = TypeVar("F", bound=Callable[..., Any])
+P = TypeVar("P", bound=type[Projection])
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class App:
+    """An application: commands and who decides them, what is kept in memory, and what is said over HTTP.
+
+    `name` is also the default namespace of its queues and tables. Nothing is started or connected by declaring;
+    contradictions (two handlers for a command, a parameter that nothing fills) are DeclarationErrors at start.
+    """
+
+    def __init__(
+        self, name: str, *, title: str = "", version: str = "0", http: ApplicationSettings | None = None
+    ) -> None:
+        settings = http or ApplicationSettings(title=title or name, version=version)
+        self.http = Application(settings)
+        self.declaration = Declaration(name, self.http)
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name
+
+    # --- commands, queries, events
+
+    def handles(
+        self,
+        command: type[Command] | None = None,
+        *,
+        loads: AnyTable | Loads | None = None,
+        sql: bool = False,
+        hold: bool = False,
+        timeout_seconds: float = 5.0,
+    ) -> Callable[[F], F]:
+        """Declare the one handler that decides a command: `(command, unit, services...)`, `def` or `async def`.
+
+        `loads`: the table whose row of the command's own key is read for the whole batch beforehand, or a function
+        of the command giving (table, key) pairs. `sql`: SQL mode, `unit.connection` is the transaction's own.
+        `hold`: after a failure, later commands of the same key are parked behind it. `timeout_seconds`: of an async
+        handler. A rule that says no raises `Rejected`; what the handler returns becomes the receipt's `result`.
+        """
+
+        _class(command, Command, "handles")
+
+        def declare(function: F) -> F:
+            kind = command or message_of(function, Command)
+            self.declaration.messages.add(kind)
+            if loads is not None and not callable(loads):
+                self.declaration.use_table(loads)
+            self.declaration.handlers.add_command(Handler(kind, function, loads, sql, hold, timeout_seconds))
+            return function
+
+        return declare
+
+    def answers(
+        self, query: type[Query[Any]] | None = None, *, timeout_seconds: float = 5.0
+    ) -> Callable[[F], F]:
+        """Declare the one handler that answers a query: `(query, services...)`. A plain `def` may be asked from a
+        lane view."""
+        _class(query, Query, "answers")
+
+        def declare(function: F) -> F:
+            kind: type[Query[Any]] = query or message_of(function, Query)
+            self.declaration.handlers.add_query(Handler(kind, function, timeout_seconds=timeout_seconds))
+            return function
+
+        return declare
+
+    def on(self, event: type[Event]) -> Callable[[F], F]:
+        """Declare a listener `(event, record?, services...)`: called in every server process when its memory has
+        applied the event. For work within the process; what must happen once outside is a reactor's."""
+        _class(event, Event, "on")
+
+        def declare(function: F) -> F:
+            self.emits(event)
+            self.declaration.handlers.add_listener(Handler(event, function))
+            return function
+
+        return declare
+
+    def emits(self, *events: type[Event]) -> None:
+        """Make events known that no projection, listener or reactor names."""
+        for event in events:
+            self.declaration.messages.add(event)
+
+    def uses(self, *tables: AnyTable) -> None:
+        """Make tables known that neither a projection nor a handler's `loads=` names."""
+        for table in tables:
+            self.declaration.use_table(table)
+
+    def migrations(self, directory: str | Path) -> None:
+        """SQL mode: the tables of the application's own, as numbered SQL files (`skerry.journal.migration`). The
+        consumer runs what is new before it takes commands."""
+        if self.declaration.migrations is not None:
+            raise DeclarationError("app.migrations was called twice")
+        self.declaration.migrations = migrations_in(Path(directory))
+
+    def middleware(self, middleware: Middleware) -> Middleware:
+        """Wrap the decision of commands: `async def m(command, unit, proceed)`, where `await proceed(command, unit)`
+        goes on and gives the result. The first declared is outermost. Middleware of requests is
+        `app.http.middleware`."""
+        if not inspect.iscoroutinefunction(middleware) and not inspect.iscoroutinefunction(
+            type(middleware).__call__
+        ):
+            raise DeclarationError(
+                f"middleware {getattr(middleware, '__name__', middleware)!r} must be an async def"
+            )
+        self.declaration.middlewares.append(middleware)
+        return middleware
+
+    def renders(self, event: type[Event]) -> Callable[[F], F]:
+        """Declare how an event looks to live listeners: `(event, record) -> dict`. By default its fields."""
+        _class(event, Event, "renders")
+
+        def declare(function: F) -> F:
+            self.emits(event)
+            if self.declaration.renderers.setdefault(event, function) is not function:
+                raise DeclarationError(f"two functions render {event.__name__}")
+            return function
+
+        return declare
+
+    # --- memory and the world outside
+
+    def projection(self, projection: P) -> P:
+        """Declare a projection: every server process keeps one, injected by its class."""
+        for event in projection.applied_events():
+            self.declaration.messages.add(event)
+        for table in projection.source_tables():
+            self.declaration.use_table(table)
+        self.declaration.projections.append(projection)
+        return projection
+
+    def reactor(self, name: str, *events: type[Event], **options: Any) -> Callable[[F], F]:
+        """Declare a reactor: `(event, record?, services...)`, run by one consumer at a time, at least once per
+        event, with retries. Options are the fields of `Reactor`."""
+        if not isinstance(name, str):
+            raise DeclarationError("write @app.reactor(NAME, Event): a reactor is known by its name")
+
+        def declare(function: F) -> F:
+            self.react(Reactor(name, function, events, **options))
+            return function
+
+        return declare
+
+    def react(self, reactor: Reactor) -> Reactor:
+        """Declare a reactor that was made elsewhere."""
+        if not reactor.events:
+            raise DeclarationError(f"reactor {reactor.name} names no event")
+        if any(other.name == reactor.name for other in self.declaration.reactors):
+            raise DeclarationError(f"two reactors are named {reactor.name!r}")
+        self.emits(*reactor.events)
+        self.declaration.reactors.append(reactor)
+        return reactor
+
+    def service(self, kind: type | None = None) -> Callable[[F], F]:
+        """Declare a factory whose result is injected by its type (the return annotation unless `kind` is given)."""
+        if kind is not None and not isinstance(kind, type):
+            raise DeclarationError("write @app.service(), with parentheses")
+
+        def declare(function: F) -> F:
+            made = kind or (
+                function if isinstance(function, type) else get_type_hints(function).get("return")
+            )
+            if not isinstance(made, type):
+                raise DeclarationError(
+                    f"{function.__qualname__}: annotate what it returns, or name it: @app.service(Kind)"
+                )
+            self.declaration.services[made] = function
+            return function
+
+        return declare
+
+    # --- HTTP: all of it is `app.http`; these are the everyday names
+
+    def route(self, path: str, methods: Iterable[str], **options: Any) -> Callable[[View], View]:
+        """Declare a view. A plain `def` that only reads memory is answered on the lane, an `async def` by ASGI."""
+        return self.http.route(path, methods, **options)
+
+    def get(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.http.get(path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.http.post(path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.http.put(path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.http.patch(path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.http.delete(path, **options)
+
+    def websocket(self, path: str, **options: Any) -> Callable[[View], View]:
+        return self.http.websocket(path, **options)
+
+    def mount(self, path: str, app: ASGIApp, **options: Any) -> None:
+        """Serve any ASGI application under a path; its lifespan runs with ours."""
+        self.http.mount(path, app, **options)
+
+    def static(self, path: str, directory: str | Path, **options: Any) -> None:
+        self.http.static(path, directory, **options)
+
+    def live(self, path: str = "/events", snapshot: Callable[..., Any] | None = None) -> None:
+        """Serve the stream of events at `path`, as WebSocket and as server-sent events.
+        `snapshot(services...)` gives the payloads of the current state for `?snapshot=1`."""
+        if self.declaration.live is not None:
+            raise DeclarationError("app.live was called twice")
+        self.declaration.live = Live(path, snapshot)
+
+
+def _class(given: object, kind: type, name: str) -> None:
+    """Find out at once when a decorator was written without its parentheses: it would swallow the function."""
+    if given is not None and not (isinstance(given, type) and issubclass(given, kind)):
+        raise DeclarationError(
+            f"write @app.{name}({kind.__name__} class), not @app.{name} alone: got {given!r}"
+        )

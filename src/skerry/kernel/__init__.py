@@ -1,0 +1,1 @@
+"""In what order: settings, services, what was declared, and how a process lives."""

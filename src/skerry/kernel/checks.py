@@ -1,0 +1,48 @@
+"""When is a process ready: its memory follows the journal, and its runtime does not mend anything.
+
+A broker or database that is away does not make a server unready: it answers reads from memory and says how old
+that is. Writes say 503 by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from skerry.http.health import READY, Finding, Health
+from skerry.journal.projector import Phase
+from skerry.kernel.kernel import Kernel
+
+FRESH_SECONDS = 3.0
+
+
+def reading_checks(kernel: Kernel, reasons: Callable[[], tuple[str, ...]]) -> Health:
+    """The checks of a process that reads along. `reasons`: why its runtime is not ready."""
+    health = Health()
+    health.add("memory", lambda: _memory(kernel))
+    health.add("commands", lambda: _commands(kernel))
+    health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
+    return health
+
+
+def _memory(kernel: Kernel) -> Finding:
+    projector = kernel.projector
+    if projector.failed:
+        told = "; ".join(f"{name} stopped at {why}" for name, why in projector.failed.items())
+        return Finding(False, told, projector.behind)
+    stale = projector.stale_seconds
+    if projector.phase is not Phase.LIVE:
+        if projector.position.epoch:
+            age = "long" if stale == float("inf") else f"{stale:.0f} s"
+            return Finding(
+                True, f"from the local copy, not compared with the journal for {age}", projector.behind
+            )
+        return Finding(False, f"memory is {projector.phase.value}", projector.behind)
+    if stale > FRESH_SECONDS:
+        return Finding(True, f"not compared with the journal for {stale:.0f} s", projector.behind)
+    return Finding(True, lag=projector.behind)
+
+
+def _commands(kernel: Kernel) -> Finding:
+    if kernel.transport.connected:
+        return READY
+    return Finding(True, "the command queue is away: writes answer 503, reads go on")

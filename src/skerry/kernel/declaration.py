@@ -1,0 +1,59 @@
+"""What an application declares, as plain lists: written by `skerry.App`, read by roles. It starts nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from skerry.bus.handlers import Handlers
+from skerry.bus.pipeline import Middleware
+from skerry.errors import DeclarationError
+from skerry.http.application import Application
+from skerry.journal.journal import Record
+from skerry.journal.migration import Migrations
+from skerry.journal.projection import Projection
+from skerry.journal.reactor import Reactor
+from skerry.journal.table import AnyTable
+from skerry.messages.message import Event, MessageTypes
+
+Render = Callable[[Any, Record], Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Live:
+    """The application's stream of events: its path, and which projection gives the snapshot (a callable on the
+    resolved services, yielding JSON payloads)."""
+
+    path: str = "/events"
+    snapshot: Callable[..., Any] | None = None
+
+
+@dataclass(slots=True)
+class Declaration:
+    """One application. `namespace` is the default prefix of its queues and tables."""
+
+    name: str
+    http: Application
+    handlers: Handlers = field(default_factory=Handlers)
+    messages: MessageTypes = field(default_factory=MessageTypes)
+    middlewares: list[Middleware] = field(default_factory=list)
+    tables: dict[str, AnyTable] = field(default_factory=dict)
+    projections: list[type[Projection]] = field(default_factory=list)
+    reactors: list[Reactor] = field(default_factory=list)
+    services: dict[type, Callable[..., Any]] = field(default_factory=dict)
+    renderers: dict[type[Event], Render] = field(default_factory=dict)
+    live: Live | None = None
+    migrations: Migrations | None = None
+
+    @property
+    def namespace(self) -> str:
+        words = re.findall(r"[a-z0-9]+", self.name.lower())
+        text = "_".join(words) if words and words[0][0].isalpha() else "_".join(["app", *words])
+        return text[:20].rstrip("_")
+
+    def use_table(self, table: AnyTable) -> None:
+        """Learn a table. Raises DeclarationError when another one has its name."""
+        if self.tables.setdefault(table.name, table) is not table:
+            raise DeclarationError(f"two tables are named {table.name!r}")

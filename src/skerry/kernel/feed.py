@@ -1,0 +1,152 @@
+"""The applied events as listeners want them: rendered, filtered by none, from a bounded memory.
+
+Stands between the projector (records) and `http` (JSON payloads). Nothing is rendered while nobody listens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from skerry.clock import Deadline
+from skerry.errors import JournalError, MessageError, Unavailable
+from skerry.http.feed import FeedEvent
+from skerry.journal.journal import JournalReader, Record
+from skerry.journal.projector import Projector
+from skerry.kernel.declaration import Render
+from skerry.messages.message import Event
+from skerry.messages.serializer import Serializer
+from skerry.position import Position
+
+_encode = msgspec.json.Encoder().encode
+
+
+def render(event: Event, record: Record) -> Mapping[str, Any]:
+    """How an event looks to listeners unless the application says otherwise: its fields."""
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def _size(record: Record) -> int:
+    return memoryview(record.data).nbytes
+
+
+class _Kept:
+    """A record that listeners may want again, and how it looks, once somebody asked."""
+
+    __slots__ = ("event", "record")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.event: FeedEvent | None = None
+
+
+class JournalFeed:
+    """A `skerry.http.feed.Feed` over a projector. Keeps the last `keep` records, at most `keep_bytes` of data;
+    beyond that `backlog` reads the journal, at most `backlog_limit` events."""
+
+    def __init__(
+        self,
+        projector: Projector,
+        reader: JournalReader,
+        serializer: Serializer,
+        renderers: Mapping[type[Event], Render],
+        keep: int = 10_000,
+        keep_bytes: int = 32 * 1024 * 1024,
+        backlog_limit: int = 20_000,
+    ) -> None:
+        self._projector, self._reader, self._serializer = projector, reader, serializer
+        self._renderers = renderers
+        self._keep, self._keep_bytes, self._backlog_limit = keep, keep_bytes, backlog_limit
+        self._ring: deque[_Kept] = deque()
+        self._ring_bytes = 0
+        self._epoch = ""
+        self._listeners: list[Callable[[Sequence[FeedEvent]], None]] = []
+        projector.listen(self._applied)
+        projector.events.on("reloaded", self._reloaded)
+
+    def position(self) -> Position:
+        return self._projector.position
+
+    async def wait(self, position: Position, deadline: Deadline) -> bool:
+        return await self._projector.wait(position, deadline)
+
+    def since(self, position: Position) -> Iterator[FeedEvent] | None:
+        here = self._projector.position
+        if position.epoch != here.epoch or position.offset > here.offset:
+            return None
+        if position.offset == here.offset:
+            return iter(())
+        if not self._ring or self._epoch != here.epoch or self._ring[0].record.offset > position.offset + 1:
+            return None
+        skip = position.offset + 1 - self._ring[0].record.offset
+        return map(self._rendered, list(islice(self._ring, skip, None)))
+
+    async def backlog(self, position: Position) -> list[FeedEvent] | None:
+        here = self._projector.position
+        if position.epoch != here.epoch or here.offset - position.offset > self._backlog_limit:
+            return None
+        events: list[FeedEvent] = []
+        after = position.offset
+        while after < here.offset:
+            try:
+                records = await self._reader.read(after, 1000)
+            except (JournalError, Unavailable, OSError, TimeoutError):
+                return None  # trimmed, or away: a snapshot from memory is what remains
+            if not records:
+                return None
+            events += [self._event(record) for record in records if record.offset <= here.offset]
+            after = records[-1].offset
+        return events
+
+    def subscribe(self, listener: Callable[[Sequence[FeedEvent]], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def _applied(self, records: Sequence[Record], epoch: str) -> None:
+        self._epoch = epoch
+        ring, kept = self._ring, [_Kept(record) for record in records]
+        ring.extend(kept)
+        self._ring_bytes += sum(map(_size, records))
+        while len(ring) > self._keep or (self._ring_bytes > self._keep_bytes and len(ring) > 1):
+            self._ring_bytes -= _size(ring.popleft().record)
+        if self._listeners:
+            events = [self._rendered(each) for each in kept]
+            for listener in list(self._listeners):
+                try:
+                    listener(events)
+                except Exception as error:  # the others hear it all the same
+                    self._failed(records[-1], error)
+
+    def _reloaded(self, position: Position) -> None:
+        """Memory jumped: what the ring holds no longer leads up to it."""
+        self._ring.clear()
+        self._ring_bytes = 0
+
+    def _rendered(self, kept: _Kept) -> FeedEvent:
+        """Rendered once, however many listeners resume from before it."""
+        if kept.event is None:
+            kept.event = self._event(kept.record)
+        return kept.event
+
+    def _event(self, record: Record) -> FeedEvent:
+        position = Position(self._epoch or self._projector.position.epoch, record.offset)
+        head = {"type": "domain_event", "event": record.name}
+        tail = {"position": str(position), "at": record.at}
+        try:
+            event: Any = self._serializer.decode(record.name, record.version, record.data)
+            how: Render = self._renderers.get(type(event), render)
+            payload = _encode({**head, **how(event, record), **tail})
+        except MessageError:
+            # Not known here (any more): what may be shown of it is not known either, but for its key.
+            payload = _encode({**head, **({"key": record.key} if record.key else {}), **tail})
+        except Exception as error:  # the application's function: memory must not stop for it
+            self._failed(record, error)
+            payload = _encode({**head, **tail})
+        return FeedEvent(position, record.key, payload, record.at)
+
+    def _failed(self, record: Record, error: Exception) -> None:
+        self._projector.events.emit("failure", "feed", record, error)

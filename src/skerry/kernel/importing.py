@@ -1,0 +1,37 @@
+"""The only dynamic import: `module:name` to the object that it names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from skerry.errors import SettingsError
+
+
+def load_target(target: str) -> Any:
+    """Import `package.module:name` (default name: `app`), with the working directory on the path.
+    Raises SettingsError that says which half is wrong; an error inside the module itself is passed on."""
+    module_name, _, name = target.partition(":")
+    name = name or "app"
+    if not module_name or not all(
+        part.isidentifier() for part in (*module_name.split("."), *name.split("."))
+    ):
+        raise SettingsError("TARGET", f"{target!r} is not MODULE:NAME, as in livekv:app")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise SettingsError("TARGET", f"there is no module {module_name!r} here") from error
+        raise
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise SettingsError("TARGET", f"module {module_name!r} has no {name!r}") from error
+    return found

@@ -1,0 +1,257 @@
+"""The parts of one process, composed once from what was declared, what was set and what was opened.
+
+Here everything is made and wired: serializer, projections, projector, outcomes, buses, feed, services. Roles start
+and stop what they need of it. Not here: how backends are opened (roles/parts.py), what a role does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from skerry.bus.bus import CommandBus, CommandBusSettings, EventBus, QueryBus
+from skerry.bus.decider import Decider
+from skerry.bus.handlers import EVENT_ARGUMENTS, Handler, bind
+from skerry.bus.outcomes import Outcomes
+from skerry.bus.transport import Announcement, Transport
+from skerry.clock import Clock, SystemClock
+from skerry.errors import DeclarationError, MessageError, SkerryError
+from skerry.journal.journal import JournalReader, JournalWriter, Record
+from skerry.journal.projection import Projection
+from skerry.journal.projector import Projector
+from skerry.journal.snapshot import SnapshotFile
+from skerry.kernel.declaration import Declaration
+from skerry.kernel.feed import JournalFeed
+from skerry.kernel.services import Services
+from skerry.kernel.settings import Settings
+from skerry.kernel.writes import HttpReads, HttpWrites
+from skerry.messages.serializer import Serializer
+from skerry.position import Position
+from skerry.telemetry import Registry
+
+logger = logging.getLogger("skerry.kernel")
+ACCEPTED = "skerry.accepted"
+"""Topic of announcements: these commands were accepted durably and are pending; a line `ID HASH` for each."""
+ASKING = "skerry.accepted?"
+"""Topic of announcements: a process that has just started asks which are."""
+TOLD_PENDING = 1000
+"""The newest so many are told to who asks."""
+
+
+def copy_path(settings: Settings, namespace: str, name: str) -> Path | None:
+    """Where a process keeps its copy of memory; none on `memory:`, which is gone after a restart anyway."""
+    if not settings.warm_start or settings.journal.startswith("memory:"):
+        return None
+    return Path(settings.data) / f"{namespace}.{name}.warm"
+
+
+def has_copy(settings: Settings, namespace: str, name: str) -> bool:
+    """Whether there is such a copy, so that reads can be answered before anything else is there."""
+    path = copy_path(settings, namespace, name)
+    return path is not None and path.exists()
+
+
+class Kernel:
+    """One process of an application. `writer` is there where commands are decided, None elsewhere."""
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        settings: Settings,
+        transport: Transport,
+        reader: JournalReader,
+        writer: JournalWriter | None = None,
+        *,
+        clock: Clock | None = None,
+        name: str = "",
+    ) -> None:
+        self.declaration, self.settings = declaration, settings
+        self.transport, self.reader, self.writer = transport, reader, writer
+        self.clock = clock or SystemClock()
+        self.namespace = settings.namespace or declaration.namespace
+        self.name = name or settings.process or declaration.name
+        self.registry = Registry()
+        self.application = declaration.http.copy()
+        for kind in (
+            *declaration.handlers.commands,
+            *declaration.handlers.queries,
+            *declaration.handlers.events,
+        ):
+            declaration.messages.add(kind)
+        self.serializer = Serializer(declaration.messages)
+        self.services = Services()
+        self.projections = self._make_projections()
+        self.projector = Projector(
+            reader, transport, self.projections, self.serializer, warm=self._warm_file(), clock=self.clock
+        )
+        self.outcomes = Outcomes(lambda: self.projector.position, self.projector.when, self._ask_outcome)
+        self.commands = CommandBus(
+            transport,
+            self.outcomes,
+            declaration.handlers.commands,
+            CommandBusSettings(settings.partitions, settings.wait),
+            self.clock,
+        )
+        self.queries = QueryBus(declaration.handlers.queries)
+        self.events = EventBus()
+        self.events.on_error = _log_listener  # a runtime takes them over
+        self.projector.events.on("failure", _log_memory)
+        self.projector.events.on("reloaded", self._memory_jumped)
+        self.feed = JournalFeed(self.projector, reader, self.serializer, declaration.renderers)
+        self._asking: set[asyncio.Task[None]] = set()
+        self._subscriptions: list[Any] = []
+        parts = (
+            self.commands,
+            self.queries,
+            self.events,
+            self.feed,
+            self.projector,
+            settings,
+            self.registry,
+            self,
+        )
+        for service in parts:
+            self.services.add(service)
+        self.services.add(self.clock, Clock)
+        self.services.add(reader, JournalReader)
+        self.services.add(HttpWrites(self.commands, transport, settings.wait, self.announce_pending))
+        self.services.add(HttpReads(self.projector))
+        for made, factory in declaration.services.items():
+            self.services.add_factory(made, factory)
+        self.queries.compile(self.services.resolve)
+
+    def _make_projections(self) -> list[Projection]:
+        made: list[Projection] = []
+        for kind in self.declaration.projections:
+            try:
+                projection = kind()
+            except TypeError as error:
+                raise DeclarationError(
+                    f"projection {kind.__name__} must be made without arguments: {error}"
+                ) from error
+            self.services.add(projection)
+            made.append(projection)
+        return made
+
+    def _warm_file(self) -> SnapshotFile | None:
+        path = copy_path(self.settings, self.namespace, self.name)
+        return None if path is None else SnapshotFile(path)
+
+    @property
+    def tables(self) -> list[str]:
+        return list(self.declaration.tables)
+
+    # --- reading: what every server and gateway does
+
+    async def start_reading(self, *, wait: bool = True) -> None:
+        """Subscribe, load memory, catch up."""
+        transport = self.transport
+        self._subscriptions += [
+            transport.answers(self.outcomes.answered),
+            transport.announcements(self._on_announcement),
+            self.projector.listen(self.outcomes.applied),
+        ]
+        self._listen_for_application()
+        transport.announce(Announcement(ASKING, b""))
+        await self.projector.start(wait=wait)
+
+    async def stop_reading(self) -> None:
+        """Stop following; writes the warm-start file."""
+        await self.projector.stop()
+        for unsubscribe in self._subscriptions:
+            unsubscribe()
+        self._subscriptions.clear()
+        for task in list(self._asking):
+            task.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking)
+
+    def _listen_for_application(self) -> None:
+        declared = self.declaration.handlers.events
+        if not declared:
+            return
+        for kind, handlers in declared.items():
+            for handler in handlers:
+                listener = bind(handler, self.services.resolve, EVENT_ARGUMENTS(kind))
+                self._subscriptions.append(self.events.on(kind, listener).cancel)
+        names = {kind.message_name: kind for kind in declared}
+
+        def applied(records: Sequence[Record], epoch: str) -> None:
+            for record in records:
+                kind = names.get(record.name)
+                if kind is None:
+                    continue
+                try:
+                    event = self.serializer.decode(record.name, record.version, record.data)
+                except MessageError:
+                    continue  # the projector has reported it
+                self.events.emit(kind, event, record)
+
+        self._subscriptions.append(self.projector.listen(applied))
+
+    # --- outcomes that may have been lost
+
+    def _ask_outcome(self, command_id: str) -> None:
+        self._ask(self._look_up(command_id))
+
+    def _memory_jumped(self, position: Position) -> None:
+        """Memory was loaded anew: it may hold the effects of commands whose events nobody will tell of any more."""
+        if waiting := self.outcomes.waiting:
+            self._ask(self._look_up(*waiting))
+
+    def _ask(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="skerry-outcomes")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _look_up(self, *command_ids: str) -> None:
+        for command_id in command_ids:
+            try:
+                outcome = await self.reader.outcome(command_id)
+            except (SkerryError, OSError, TimeoutError) as error:
+                logger.debug("outcome of %s could not be looked up: %s", command_id, error)
+                return
+            if outcome is not None:
+                self.outcomes.answered([outcome], self.projector.position.epoch)
+
+    def announce_pending(self, command_id: str) -> None:
+        """Let every process know that this command is durable and pending, so that any of them can say so."""
+        self._tell_pending([(command_id, self.outcomes.pending.get(command_id, ""))])
+
+    def _tell_pending(self, commands: Sequence[tuple[str, str]]) -> None:
+        lines = "\n".join(f"{command_id} {request_hash}" for command_id, request_hash in commands)
+        self.transport.announce(Announcement(ACCEPTED, lines.encode()))
+
+    def _on_announcement(self, announcement: Announcement) -> None:
+        if announcement.topic == ACCEPTED:
+            for line in announcement.payload.decode("ascii", "replace").splitlines():
+                command_id, _, request_hash = line.partition(" ")
+                self.outcomes.note_pending(command_id, request_hash)
+        elif announcement.topic == ASKING and self.outcomes.pending:
+            self._tell_pending(list(self.outcomes.pending.items())[-TOLD_PENDING:])
+
+    # --- deciding: what a consumer does
+
+    def decider(self) -> Decider:
+        """The composed handlers of all commands."""
+        declared = self.declaration
+        return Decider(
+            declared.handlers.commands, declared.middlewares, self.serializer, self.services.resolve
+        )
+
+    def reaction(self, handler: Handler[Any]) -> Any:
+        """A reactor's function with its services filled in."""
+        return bind(handler, self.services.resolve, EVENT_ARGUMENTS(handler.message))
+
+
+def _log_memory(name: str, record: Record | None, error: Exception) -> None:
+    where = "" if record is None else f" at event {record.offset} ({record.name})"
+    logger.error("%s failed%s: %s", name, where, error, exc_info=error)
+
+
+def _log_listener(error: Exception, event: object) -> None:
+    called = event.__name__ if isinstance(event, type) else event
+    logger.error("a listener of %s failed: %s", called, error, exc_info=error)

@@ -1,0 +1,102 @@
+"""Logs: readable on a terminal, JSON elsewhere. Standard library logging, so that anything else fits on top.
+
+A record's `extra` fields (request_id, command_id, ...) become JSON members, or `name=value` at the line's end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_COLOURS = {"DEBUG": "2", "INFO": "36", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, process, message, and what was given as extra."""
+
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if self._process:
+            entry["process"] = self._process
+        entry["message"] = record.getMessage()
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        for name, value in _extra(record).items():
+            entry.setdefault(name, _plain(value))
+        return _writable(json.dumps(entry, ensure_ascii=False))
+
+
+class TextFormatter(logging.Formatter):
+    """`12:00:00.123 warning server: message  name=value`, coloured where the stream is a terminal."""
+
+    def __init__(self, process: str = "", colours: bool = False) -> None:
+        super().__init__()
+        self._process, self._colours = process, colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
+        level = f"{record.levelname.lower():7}"
+        if self._colours:
+            level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
+        who = f"{self._process} " if self._process else ""
+        line = f"{clock} {level} {who}{record.getMessage()}"
+        extra = _extra(record)
+        if extra:
+            line += "  " + " ".join(f"{name}={value}" for name, value in extra.items())
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return _writable(line)
+
+
+def _plain(value: Any) -> Any:
+    """The value, if JSON can say it, else its text."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
+
+
+def _writable(line: str) -> str:
+    """The line with what UTF-8 cannot say (half of a surrogate pair, as in odd file names) as escapes."""
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD and not name.startswith("_")
+    }
+
+
+def configure_logs(
+    format: str = "auto", level: str = "info", process: str = "", stream: TextIO | None = None
+) -> None:
+    """Send all logs to `stream` (default: standard error). `format`: auto, text or json."""
+    stream = stream or sys.stderr
+    terminal = stream.isatty()
+    chosen = format if format != "auto" else ("text" if terminal else "json")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(process) if chosen == "json" else TextFormatter(process, terminal))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    for noisy in ("asyncio", "aiormq", "aio_pika", "uvicorn"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,98 @@
+"""The numbers of one process: what `/metrics` shows of memory, commands and listeners.
+
+Most are read from what the parts count anyway, when somebody asks; nothing here is on a hot path.
+"""
+
+from __future__ import annotations
+
+from skerry.bus.consumer import Consumer
+from skerry.emitter import EventEmitter
+from skerry.http.hub import Hub
+from skerry.journal.projector import Phase, Projector
+from skerry.kernel.kernel import Kernel
+from skerry.telemetry import Registry
+
+
+def measure_reading(kernel: Kernel) -> None:
+    """Memory and the commands that are waited for."""
+    registry, projector = kernel.registry, kernel.projector
+    registry.gauge(
+        "skerry_memory_offset",
+        "The journal offset that memory has applied.",
+        read=lambda: projector.position.offset,
+    )
+    registry.gauge("skerry_memory_behind", "Known events not yet in memory.", read=lambda: projector.behind)
+    registry.gauge(
+        "skerry_memory_stale_seconds",
+        "How long ago memory was last known to equal the journal.",
+        read=lambda: min(projector.stale_seconds, 1e9),
+    )
+    registry.gauge("skerry_memory_live", "1 when memory follows the journal.", read=lambda: _live(projector))
+    registry.gauge(
+        "skerry_commands_waiting", "Commands that this process waits for.", read=lambda: len(kernel.outcomes)
+    )
+    registry.gauge(
+        "skerry_transport_connected",
+        "1 when commands can be sent.",
+        read=lambda: float(kernel.transport.connected),
+    )
+    applied = registry.counter("skerry_events_applied_total", "Events applied to memory.")
+    gaps = registry.counter("skerry_gaps_total", "Gaps in hints, repaired from the journal.")
+    reloads = registry.counter("skerry_reloads_total", "Loads of memory from a snapshot.")
+    projector.events.on("applied", lambda offset, number: applied.inc(number))
+    projector.events.on("gap", lambda expected, got: gaps.inc())
+    projector.events.on("reloaded", lambda position: reloads.inc())
+
+
+def _live(projector: Projector) -> float:
+    return 1.0 if projector.phase is Phase.LIVE and not projector.failed else 0.0
+
+
+def measure_hub(registry: Registry, hub: Hub) -> None:
+    """Who listens, and what they were sent."""
+    stats = hub.stats
+    registry.gauge("skerry_listeners", "Open listeners.", read=lambda: stats.listeners)
+    for name, help in (
+        ("opened", "Listeners that came."),
+        ("refused", "Listeners that found no room."),
+        ("recovered", "Listeners that resumed without a loss."),
+        ("not_recovered", "Listeners that had to load a snapshot."),
+        ("deliveries", "Events written to listeners."),
+        ("writes", "Writes to listeners; deliveries / writes is how many events travel together."),
+        ("closed_slow", "Listeners sent away because they did not keep up."),
+    ):
+        registry.gauge(f"skerry_listeners_{name}", help, read=lambda n=name: getattr(stats, n))  # type: ignore[misc]
+
+
+def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[int, Consumer]) -> None:
+    """Batches and what became of commands."""
+    commands = registry.counter("skerry_commands_decided_total", "Commands that this consumer decided.")
+    batches = registry.histogram("skerry_batch_seconds", "From taking a batch to acknowledging it.")
+    sizes = registry.histogram(
+        "skerry_batch_commands",
+        "Commands in a batch.",
+        bounds=(1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0),
+    )
+    rejected = registry.counter("skerry_commands_rejected_total", "Commands that a rule refused.")
+    dead = registry.counter("skerry_commands_dead_total", "Commands that were set aside.")
+    retries = registry.counter(
+        "skerry_batch_retries_total", "Batches repeated because infrastructure failed."
+    )
+
+    def batch(count: int, seconds: float) -> None:
+        commands.inc(count)
+        batches.observe(seconds)
+        sizes.observe(count)
+
+    events.on("batch", batch)
+    events.on("rejected", lambda id, reason: rejected.inc())
+    events.on("dead", lambda letter: dead.inc())
+    events.on("retrying", lambda error, pause: retries.inc())
+    registry.gauge(
+        "skerry_partitions", "Partitions that this consumer works on now.", read=lambda: len(consumers)
+    )
+    registry.gauge(
+        "skerry_journal_offset",
+        "The journal's end as this consumer knows it.",
+        read=lambda: max((c.position.offset for c in consumers.values()), default=0),
+    )

@@ -1,0 +1,143 @@
+"""The routes that every application has: the state of a command, health, metrics, the stream of events."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from skerry.bus.transport import Announcement, Transport
+from skerry.http.channel import Snapshot
+from skerry.http.events import Events
+from skerry.http.health import exposition, install_metrics
+from skerry.http.hub import Hub
+from skerry.http.reply import Response
+from skerry.kernel.checks import reading_checks
+from skerry.kernel.commands_view import CommandsView
+from skerry.kernel.kernel import Kernel
+from skerry.kernel.numbers import measure_hub
+from skerry.kernel.presence import Presence
+from skerry.position import Position
+from skerry.telemetry import Metric
+
+LISTENERS = "skerry.listeners"
+"""Topic of announcements about connections."""
+PROCESS_LEFT = "process_left"
+"""Topic of a transport that noticed the end of a process; the payload is its address, NAME.NUMBER."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class TransportAnnouncer:
+    """Connection events to every process, over the transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._presence = Presence()
+
+    def announce(self, payload: bytes) -> None:
+        self._transport.announce(Announcement(LISTENERS, payload))
+
+    def subscribe(self, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        def heard(announcement: Announcement) -> None:
+            if announcement.topic == LISTENERS:
+                self._presence.heard(announcement.payload)
+                listener(announcement.payload)
+            elif announcement.topic == PROCESS_LEFT:  # perhaps killed: it could not say so itself
+                name = announcement.payload.decode("utf-8", "replace").rpartition(".")[0]
+                for payload in self._presence.left(name):
+                    listener(payload)
+
+        return self._transport.announcements(heard)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the routes need to know of the process around them: why it is not ready, the numbers of its server, and,
+    under `skerry up`, those of all processes as text."""
+
+    reasons: Callable[[], tuple[str, ...]] = tuple
+    collect: Callable[[], Iterable[Metric]] = tuple
+    all_metrics: Callable[[], Awaitable[str]] | None = None
+
+
+def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
+    """Add them to the application of this process, once. Returns the hub, which the role starts and drains."""
+    around = around or Surroundings()
+    http = kernel.application
+    view = CommandsView(kernel.reader, kernel.outcomes, kernel.projector)
+
+    @http.get("/commands/{id}", name="command_status", rights="read")
+    async def command_status(id: str) -> Any:
+        """What became of a command."""
+        return await view(id)
+
+    hub = Hub(announcer=TransportAnnouncer(kernel.transport), name=kernel.name)
+    measure_hub(kernel.registry, hub)
+    reading_checks(kernel, around.reasons).install(http)
+    _declare_metrics(kernel, around)
+    declare_events(kernel, hub)
+    return hub
+
+
+def own_metrics(kernel: Kernel, around: Surroundings) -> list[Metric]:
+    """The numbers of this process."""
+    return [*kernel.registry.collect(), *around.collect()]
+
+
+def _declare_metrics(kernel: Kernel, around: Surroundings) -> None:
+    http, everybody = kernel.application, around.all_metrics
+    if everybody is None:
+        install_metrics(http, lambda: own_metrics(kernel, around))
+        return
+
+    @http.get("/metrics", rights="read", documented=False)
+    async def metrics() -> Response:
+        """Numbers for Prometheus, of all processes together."""
+        try:
+            text: str | bytes = await everybody()
+        except (TimeoutError, ConnectionError):
+            text = exposition(own_metrics(kernel, around))
+        return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+
+
+def declare_events(kernel: Kernel, hub: Hub) -> None:
+    """The stream of events, where the application declares one."""
+    live, http = kernel.declaration.live, kernel.application
+    if live is None:
+        return
+    channel = hub.channel(live.path, kernel.feed, _snapshot(kernel, live.snapshot))
+    origins = [origin.strip() for origin in kernel.settings.origins.split(",") if origin.strip()]
+    events = Events(channel, hub, origins=origins)
+    http.websocket(live.path, name="events", rights="read")(events.websocket)
+    http.get(live.path, name="event_stream", rights="read")(events.stream)
+
+
+def _snapshot(kernel: Kernel, function: Any) -> Snapshot | None:
+    """The application's snapshot function with its services filled in: prefix -> (position, payloads)."""
+    if function is None:
+        return None
+    hints = get_type_hints(function)
+    names = list(inspect.signature(function).parameters)
+    services = {name: kernel.services.resolve(hints[name]) for name in names if name != "prefix"}
+    takes_prefix = "prefix" in names
+
+    def snapshot(prefix: str) -> tuple[Position, Iterable[bytes]]:
+        position = kernel.projector.position
+        rows = function(prefix=prefix, **services) if takes_prefix else function(**services)
+        return position, _payloads(rows, position.epoch)
+
+    return snapshot
+
+
+def _payloads(rows: Iterable[Mapping[str, Any]], epoch: str) -> Iterator[bytes]:
+    for row in rows:
+        fields = dict(row)
+        offset = fields.pop("offset", None)
+        if offset is not None:
+            fields["position"] = f"{epoch}:{offset}"
+        yield _encode({"type": "domain_event", **fields})

@@ -1,0 +1,89 @@
+"""Services by type: what handlers and views ask for in their annotations.
+
+One object per type, made before the first request. Factories run once, on first need; circles are found.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, get_type_hints
+
+from skerry.errors import DeclarationError
+
+T = TypeVar("T")
+
+
+class Services:
+    """Finds objects by their class, or by a base class that only one of them has."""
+
+    def __init__(self) -> None:
+        self._made: dict[type, Any] = {}
+        self._factories: dict[type, Callable[..., Any]] = {}
+        self._making: list[type] = []
+
+    def add(self, service: object, kind: type | None = None) -> None:
+        """Offer an object, under its own class unless `kind` is given."""
+        self._made[kind or type(service)] = service
+
+    def add_factory(self, kind: type, factory: Callable[..., Any]) -> None:
+        """Offer what `factory` returns; its parameters are services in turn. Raises DeclarationError for an
+        asynchronous one: what is awaited belongs into a lifespan."""
+        if inspect.iscoroutinefunction(factory):
+            raise DeclarationError(f"{factory.__qualname__} is async: a service is made by a plain function")
+        self._factories[kind] = factory
+
+    def resolve(self, kind: type[T]) -> T:
+        """The service of that class. Raises LookupError when there is none or more than one candidate."""
+        if kind in self._made:
+            return self._made[kind]  # type: ignore[no-any-return]
+        if kind in self._factories:
+            return self._make(kind)  # type: ignore[no-any-return]
+        candidates = [each for each in {**self._made, **self._factories} if _is_below(each, kind)]
+        if len(candidates) != 1:
+            names = ", ".join(c.__name__ for c in candidates) or "none"
+            wanted = getattr(kind, "__name__", repr(kind))
+            raise LookupError(f"no single service of type {wanted} (candidates: {names})")
+        return self.resolve(candidates[0])
+
+    def _make(self, kind: type) -> Any:
+        if kind in self._making:
+            circle = " -> ".join(k.__name__ for k in (*self._making, kind))
+            raise DeclarationError(f"services need each other in a circle: {circle}")
+        self._making.append(kind)
+        try:
+            factory = self._factories[kind]
+            made = factory(**{name: self.resolve(wanted) for name, wanted in _needs(factory).items()})
+        finally:
+            self._making.pop()
+        self._made[kind] = made
+        return made
+
+
+def _needs(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters that have to be filled. Raises DeclarationError for one that does not say with what."""
+    called = getattr(factory, "__qualname__", repr(factory))
+    try:
+        hints = get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
+    except TypeError:
+        hints = {}  # a callable object, as a partial
+    except NameError as error:
+        raise DeclarationError(f"{called}: annotation {error.name} is not known at run time") from error
+    needed: dict[str, Any] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.default is not parameter.empty:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name not in hints:
+            raise DeclarationError(f"{called}: parameter {name} needs a type to be injected by")
+        needed[name] = hints[name]
+    return needed
+
+
+def _is_below(kind: type, other: Any) -> bool:
+    """`issubclass`, where it may be asked: not of a Protocol without run-time checks, not of `list[int]`."""
+    try:
+        return issubclass(kind, other)
+    except TypeError:
+        return False

@@ -1,0 +1,307 @@
+"""Settings: one list, five sources.
+
+Flags beat environment (`SKERRY_...`) beats `.env` beats `skerry.toml` beats the default. Each setting stands here
+once, with its type, default, limits and help; the command line is made from the same list. A wrong value ends
+with one line that names the setting and where it came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from skerry.errors import SettingsError
+
+PREFIX = "SKERRY_"
+_ORIGIN = re.compile(
+    r"\*|:[0-9]{1,5}|https?://[^/\s:@]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
+)
+_NAMESPACE = re.compile(r"(?=.{1,20}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, **more})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. Times are seconds, sizes bytes."""
+
+    namespace: str = _option("", "prefix of queues, exchanges and tables; default: the application's name")
+    journal: str = _option(
+        "sqlite:///{data}/{namespace}.db", "memory: | sqlite:///PATH | postgresql://...", flag="--journal"
+    )
+    transport: str = _option(
+        "", "memory: | local: | amqp://...; default: local: with sqlite, memory: with memory"
+    )
+    bind: str = _option("127.0.0.1:8999", "address to listen on, HOST:PORT", aliases=("SERVER_PORT",))
+    gateway_bind: str = _option(
+        "127.0.0.1:8998", "address of a gateway's own WebSocket port", aliases=("WEBSOCKET_PORT",)
+    )
+    data: str = _option(".skerry", "directory for sockets, warm-start files and the embedded journal")
+    partitions: int = _option(1, "partitions of the command queue", least=1, most=1024)
+    wait: float = _option(5.0, "seconds that a write waits for its effect, at most", least=0.0, most=30.0)
+    lease: float = _option(
+        5.0, "seconds after which another consumer takes over from one that is silent", least=0.5, most=60.0
+    )
+    tokens: str = _option(
+        "", "bearer tokens, as read:TOKEN,write:TOKEN; without any everything is open", secret=True
+    )
+    origins: str = _option(
+        "", "further origins that may open websockets, by commas; :PORT = this host on that port"
+    )
+    live_url: str = _option(
+        "", "where pages find the stream of events: wss://HOST[:PORT], or :PORT on this host"
+    )
+    max_connections: int = _option(10_000, "connections of one server", least=1, most=1_000_000)
+    max_header: int = _option(32 * 1024, "bytes of a request's head", least=1024, most=1 << 20)
+    request_timeout: float = _option(10.0, "seconds to send a request's head", least=0.1, most=600.0)
+    keep_alive: float = _option(75.0, "seconds an idle connection is kept", least=1.0, most=3600.0)
+    drain: float = _option(3.0, "seconds that work in progress may take at shutdown", least=0.0, most=600.0)
+    warm_start: bool = _option(
+        True, "keep a local copy of memory for a quick start while the database is away"
+    )
+    loop_model: str = _option(
+        "", "select | poll | epoll | kqueue | asyncio | uvloop; default uvloop where installed"
+    )
+    tls_cert: str = _option("", "certificate chain (PEM)")
+    tls_key: str = _option("", "private key (PEM)")
+    log_format: str = _option("auto", "auto (readable on a terminal, else json) | text | json")
+    log_level: str = _option("info", "debug | info | warning | error")
+    access_log: bool = _option(False, "log every request, those answered from memory too")
+    durability: str = _option("full", "sqlite: full (every answered write survives a power cut) | normal")
+    servers: int = _option(3, "server processes behind the balancer", least=1, most=256, group="up")
+    consumers: int = _option(
+        1,
+        "consumer processes (of an embedded journal one works, the others stand by)",
+        least=0,
+        most=64,
+        group="up",
+    )
+    gateways: int = _option(0, "gateway processes on the WebSocket port", least=0, most=64, group="up")
+    reload: bool = _option(False, "replace the processes when a file changes (development)", group="up")
+    intensity: int = _option(
+        20,
+        "restarts of one process within 10 s, after which everything ends",
+        least=0,
+        most=10_000,
+        group="up",
+    )
+    hang: float = _option(
+        10.0,
+        "seconds without a sign of life after which a process is ended; 0: never",
+        least=0,
+        most=3600,
+        group="up",
+    )
+    process: str = _option("", "this process's name in logs and metrics; set by `skerry up`")
+
+    def __post_init__(self) -> None:
+        if self.namespace and not _NAMESPACE.fullmatch(self.namespace):
+            what = "at most 20 lower case letters and digits, a letter first, single _ between them"
+            raise SettingsError("namespace", what)
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                choices = ", ".join(a or "(empty)" for a in allowed)
+                raise SettingsError(name, f"{getattr(self, name)!r} is none of {choices}")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise SettingsError("tls_cert", "set tls_cert and tls_key both, or neither")
+        address(self.bind, "bind")
+        address(self.gateway_bind, "gateway_bind")
+        for origin in filter(None, (each.strip() for each in self.origins.split(","))):
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError("origins", f"{origin!r} is none of http(s)://HOST[:PORT], :PORT, *")
+
+    def journal_url(self, namespace: str) -> str:
+        return self.journal.replace("{data}", self.data).replace("{namespace}", namespace)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "loop_model": ("", "select", "poll", "epoll", "kqueue", "asyncio", "uvloop"),
+    "log_format": ("auto", "text", "json"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "durability": ("full", "normal"),
+}
+
+
+def address(text: str, setting: str = "bind") -> tuple[str, int]:
+    """HOST:PORT, [IPV6]:PORT, or PORT on 127.0.0.1. Raises SettingsError."""
+    host, separator, port = text.rpartition(":")
+    if not separator:
+        host, port = "127.0.0.1", text
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise SettingsError(setting, f"{text!r} is not HOST:PORT (ports 0 to 65535)")
+    return host, int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting, for whoever builds a command line or a table from the list."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    secret: bool
+    group: str = ""
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def options() -> list[Option]:
+    """Every setting, in order."""
+    kinds = {"str": str, "int": int, "float": float, "bool": bool}
+    return [
+        Option(
+            f.name,
+            kinds[str(f.type)],
+            f.default,
+            f.metadata["help"],
+            bool(f.metadata.get("secret")),
+            f.metadata.get("group", ""),
+        )
+        for f in fields(Settings)
+    ]
+
+
+def load_settings(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Merge the sources. `flags`: setting name -> value, None for not given. Raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    directory = directory or Path.cwd()
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, found in (
+        ("skerry.toml", _from_toml(directory / "skerry.toml")),
+        (".env", _from_environment(_known(_from_dotenv(directory / ".env")))),
+        ("environment", _from_environment(environ)),
+        ("command line", {name: value for name, value in flags.items() if value is not None}),
+    ):
+        values |= found
+        sources |= dict.fromkeys(found, source)
+    known = {option.name: option for option in options()}
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(name, f"no such setting (in {sources[name]}); see skerry run --help")
+        converted[name] = _convert(known[name], value, sources[name])
+    try:
+        return Settings(**converted)
+    except SettingsError as error:
+        if error.setting not in sources:
+            raise
+        raise SettingsError(error.setting, f"{error.problem} (from {sources[error.setting]})") from None
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("skerry.toml", str(error)) from error
+    table = data.get("skerry", data)
+    if not isinstance(table, dict):
+        raise SettingsError("skerry.toml", "[skerry] is not a table")
+    return {str(name).replace("-", "_"): value for name, value in table.items()}
+
+
+def _from_dotenv(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(".env", str(error)) from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ")
+        if not text or text.startswith("#"):
+            continue
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise SettingsError(".env", f"line {number} is not NAME=VALUE")
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found
+
+
+def _known(found: dict[str, str]) -> dict[str, str]:
+    """Our names in a file of ours are settings, or a slip. Raises SettingsError for a slip."""
+    names = {PREFIX + f.name.upper() for f in fields(Settings)}
+    for name in found:
+        if name.startswith(PREFIX) and name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(name, f"no such setting (in .env){hint}")
+    return found
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for f in fields(Settings):
+        for alias in f.metadata.get("aliases", ()):
+            if environ.get(alias):
+                found[f.name] = f"127.0.0.1:{environ[alias]}"
+        variable = PREFIX + f.name.upper()
+        if variable in environ:
+            found[f.name] = environ[variable]
+    return found
+
+
+def _convert(option: Option, value: Any, source: str) -> Any:
+    metadata = next(f.metadata for f in fields(Settings) if f.name == option.name)
+    where = f"{value!r} (from {source})" if not option.secret else f"the value from {source}"
+    try:
+        if option.kind is bool:
+            return _boolean(value)
+        if option.kind is str:
+            return _text(value)
+        if isinstance(value, bool):
+            raise ValueError(value)
+        number = option.kind(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(option.name, f"{where} is not {_EXPECTED[option.kind]}") from error
+    least, most = metadata.get("least"), metadata.get("most")
+    if (least is not None and number < least) or (most is not None and number > most) or number != number:
+        raise SettingsError(option.name, f"{where} is not between {least} and {most}")
+    return number
+
+
+_EXPECTED = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _text(value: Any) -> str:
+    """Text as it is; a number that a file has without quotes (`bind = 8999`) as its digits."""
+    if isinstance(value, bool | list | dict):
+        raise ValueError(value)
+    return str(value)
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError(text)

@@ -1,0 +1,191 @@
+"""Writes and positions over HTTP: what a view does with a command, the same in every application.
+
+A view takes `HttpWrites` and returns what `send` gives; a plain `def` view stays on the lane, since nothing here
+needs a task. `Idempotency-Key`, `Prefer`, the three levels of answer and their headers are decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from skerry.bus.bus import CommandBus, command_id_for
+from skerry.bus.outcomes import Level, Receipt
+from skerry.bus.transport import Transport
+from skerry.errors import OutcomeUnknown, Unavailable
+from skerry.http.conditional import Preconditions
+from skerry.http.prefer import Prefer
+from skerry.http.problems import Problem, problem_of
+from skerry.http.reply import JSON, Fields, Response
+from skerry.http.request import Request
+from skerry.journal.journal import Status
+from skerry.journal.projector import Projector
+from skerry.messages.message import Command
+from skerry.position import Position
+
+LONGEST_WAIT_SECONDS = 30.0
+READ_WAIT_SECONDS = 2.0
+COMMAND_HEADER = "Skerry-Command"
+POSITION_HEADER = "Skerry-Position"
+
+Answer = Callable[[Receipt], Response]
+
+
+class HttpWrites:
+    """Sends a request's command and answers when its effect is visible here."""
+
+    def __init__(
+        self, commands: CommandBus, transport: Transport, wait_seconds: float, pending: Callable[[str], None]
+    ) -> None:
+        self._commands, self._transport = commands, transport
+        self._wait_seconds, self._pending = wait_seconds, pending
+
+    def send(
+        self, request: Request, command: Command, answer: Answer, accepted: Mapping[str, Any] | None = None
+    ) -> asyncio.Future[Response]:
+        """The answer to a write.
+
+        `answer(receipt)` builds the 200 once the command is applied and visible; `Skerry-Position` and
+        `Skerry-Command` are added. 202 with `accepted` and "message": "Accepted" when it is durable but not decided
+        in time; 409 for a rule, 412 for a precondition, 422 for an idempotency key used twice, 503 with
+        `Retry-After` and `Skerry-Command` otherwise. Raises Problem 400 for a malformed Idempotency-Key.
+        """
+        prefer = Prefer.of(request.headers)
+        wait = prefer.wait(self._wait_seconds, LONGEST_WAIT_SECONDS)
+        level = Level.ACCEPTED if prefer.respond_async and self._transport.accepts_early else Level.VISIBLE
+        command_id, request_hash = self._identify(request)
+        result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def done(receipt: asyncio.Future[Receipt]) -> None:
+            if result.done():
+                return
+            try:
+                result.set_result(self._conclude(receipt.result(), answer, accepted))
+            except Unavailable as error:
+                result.set_result(_unavailable(error))
+            except Exception as error:
+                result.set_exception(error)
+
+        self._commands.submit(
+            command, id=command_id, request_hash=request_hash, level=level, wait_seconds=wait
+        ).add_done_callback(done)
+        return result
+
+    def _identify(self, request: Request) -> tuple[str | None, str]:
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return None, ""
+        if not 0 < len(key) <= 255 or not key.isprintable():
+            raise Problem(400, "Idempotency-Key: 1 to 255 printable characters")
+        who = request.identity.name if request.identity is not None else ""
+        conditions = Preconditions.of(request.headers)
+        digest = hashlib.blake2b(request.body, digest_size=16)
+        digest.update(repr((conditions.if_match, conditions.if_none_match)).encode())
+        return command_id_for(who, request.method, request.target.decode("latin-1"), key), digest.hexdigest()
+
+    def _conclude(self, receipt: Receipt, answer: Answer, accepted: Mapping[str, Any] | None) -> Response:
+        match receipt.status:
+            case Status.APPLIED:
+                response = answer(receipt)
+                response.with_header(POSITION_HEADER, str(receipt.position))
+            case Status.PENDING:
+                self._pending(receipt.id)
+                response = Response.json({**(accepted or {}), "message": "Accepted"}, 202)
+                response.with_header("Location", f"/commands/{receipt.id}")
+            case Status.REJECTED:
+                status = {"precondition": 412, "different_request": 422}.get(receipt.kind, 409)
+                response = Problem(status, receipt.reason).response()
+            case _:
+                response = Problem(500, "the command failed and was set aside for the operators").response()
+        return response.with_header(COMMAND_HEADER, receipt.id)
+
+
+def _unavailable(error: Unavailable) -> Response:
+    problem = problem_of(error)
+    assert problem is not None
+    response = problem.response()
+    if isinstance(error, OutcomeUnknown):
+        response.with_header(COMMAND_HEADER, error.command_id)
+    return response
+
+
+class HttpReads:
+    """Reads that may ask for a position: read your own write, on any server."""
+
+    def __init__(self, projector: Projector) -> None:
+        self._projector = projector
+        self._made_at, self._fields = Position("", -1), Fields({})
+        self._waiting: set[asyncio.Future[bool]] = set()
+        self._longest = LONGEST_WAIT_SECONDS
+
+    @property
+    def position(self) -> Position:
+        """Where this server's memory is."""
+        return self._projector.position
+
+    def json(self, body: bytes) -> Response:
+        """An answer of JSON with `Skerry-Position`: where this server's memory is."""
+        return Response(body, headers=self._lines(self._projector.position))
+
+    def row(self, body: bytes, offset: int) -> Response:
+        """The same about one row: its ETag is the position of its last change."""
+        position = self._projector.position
+        fields = self._fields if position is self._made_at else self._lines(position)
+        return Response.ready(body, fields.lines, f"{position.epoch}:{offset}")
+
+    def _lines(self, position: Position) -> Fields:
+        """The header lines, made once for each position."""
+        if position is not self._made_at:
+            self._made_at = position
+            self._fields = Fields({"Content-Type": JSON, POSITION_HEADER: str(position)})
+        return self._fields
+
+    def at(self, request: Request, answer: Callable[[], Response]) -> Response | asyncio.Future[Response]:
+        """`answer()` once memory has reached the request's `Skerry-Position`; at once without one, and for a
+        position of another epoch. 503 with Retry-After when it is not reached within `Prefer: wait` (2 s).
+        Raises Problem 400 for a malformed position."""
+        asked = request.headers.get("skerry-position")
+        if asked is None:
+            return answer()
+        try:
+            position = Position.parse(asked)
+        except ValueError as error:
+            raise Problem(400, f"Skerry-Position: {error}") from error
+        here = self._projector.position
+        if position.epoch != here.epoch or here.offset >= position.offset:
+            return answer()
+        wait = Prefer.of(request.headers).wait(READ_WAIT_SECONDS, self._longest)
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Response] = loop.create_future()
+        reached = self._projector.expect(position.offset)
+        timer = loop.call_later(min(wait, self._longest), reached.cancel)
+        self._waiting.add(reached)
+
+        def done(_: asyncio.Future[bool]) -> None:
+            timer.cancel()
+            self._waiting.discard(reached)
+            if result.done():
+                return
+            if reached.cancelled():
+                detail = f"this server is at {self._projector.position}, not yet at {position}"
+                result.set_result(Problem(503, detail, headers={"Retry-After": "1"}).response())
+                return
+            try:
+                result.set_result(answer())
+            except Exception as error:
+                result.set_exception(error)
+
+        reached.add_done_callback(done)
+        return result
+
+    def hurry(self, seconds: float) -> None:
+        """This process is ending: no read waits longer than this from now on; then it is 503, for another server."""
+        self._longest = seconds
+
+        def give_up() -> None:
+            for reached in list(self._waiting):
+                reached.cancel()
+
+        asyncio.get_running_loop().call_later(seconds, give_up)
