@@ -1,0 +1,109 @@
+"""`skerry balancer`: under `skerry up` hands connections to the servers, alone forwards bytes to other machines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from typing import Any
+
+import click
+
+from skerry.cli.options import fail, settings_of, with_settings
+from skerry.errors import SettingsError
+from skerry.kernel.logs import configure_logs
+from skerry.kernel.settings import Settings, address
+from skerry.loop.sockets import adopt_listener, bind_tcp
+from skerry.process.metrics import exposition
+from skerry.process.topology import DOOR, GATEWAY_LISTEN, LISTEN
+from skerry.process.worker import Worker
+from skerry.roles.balancer import Balancer
+from skerry.roles.proxy import Proxy, ProxySettings, Upstream
+from skerry.telemetry import Registry
+
+
+@click.command()
+@click.argument("target", default="")
+@click.option(
+    "--to", "upstreams", multiple=True, metavar="HOST:PORT", help="a server elsewhere; repeat it for each"
+)
+@click.option(
+    "--health", default="/health/ready", show_default=True, help="path to ask; empty: a connection is enough"
+)
+@with_settings(
+    "bind", "drain", "max_connections", "log_format", "log_level", "process", "tls_cert", "tls_key"
+)
+def balancer(target: str, upstreams: tuple[str, ...], health: str, **given: Any) -> None:
+    """Share connections out between servers elsewhere, fewest open connections first, with health checks.
+
+    `skerry up` starts its own balancer, which hands the connections themselves to the server processes of this
+    machine. TARGET only names the application.
+    """
+    control = Worker.inherited()
+    settings = settings_of(given)
+    configure_logs(settings.log_format, settings.log_level, "" if control is not None else settings.process)
+    registry = Registry()
+    try:
+        if control is not None and LISTEN in os.environ:
+            code = asyncio.run(_hand_over(control, settings, registry))
+        elif upstreams:
+            code = asyncio.run(_forward(settings, upstreams, health, registry))
+        else:
+            raise SettingsError(
+                "to", "name the servers: --to HOST:PORT, once for each (see skerry up for one machine)"
+            )
+    except SettingsError as error:
+        fail(error)
+    raise SystemExit(code)
+
+
+async def _hand_over(control: Worker, settings: Settings, registry: Registry) -> int:
+    """The balancer of `skerry up`, on the sockets that the runner holds."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    listeners: dict[socket.socket, str] = {adopt_listener(int(os.environ.pop(LISTEN))): "server"}
+    if GATEWAY_LISTEN in os.environ:
+        listeners[adopt_listener(int(os.environ.pop(GATEWAY_LISTEN)))] = "gateway"
+    door = adopt_listener(int(os.environ.pop(DOOR)))
+    tls = frozenset(listeners.values()) if settings.tls_cert else frozenset[str]()
+    role = Balancer(listeners, door, registry=registry, tls_groups=tls)
+    control.gauges = lambda: {"connections": role.waiting, "servers": len(role.servers)}
+    control.metrics = lambda: exposition(registry.collect())
+    await control.start(lambda seconds: stopping.set())
+    await role.start()
+    control.ready()
+    await stopping.wait()
+    await role.stop(0.5)
+    await control.close()
+    return 0
+
+
+async def _forward(settings: Settings, upstreams: tuple[str, ...], health: str, registry: Registry) -> int:
+    """The level-4 proxy, in a container or on a machine of its own."""
+    to = [Upstream(*address(text, "to")) for text in upstreams]
+    role = Proxy(
+        [bind_tcp(*address(settings.bind))],
+        to,
+        ProxySettings(health_path=health, max_connections=settings.max_connections),
+        registry,
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            os._exit(130)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    await role.start()
+    healthy = [str(each) for each in to if each.healthy]
+    click.echo(
+        f"forwarding {settings.bind} to {', '.join(healthy) or 'nobody yet: no server is healthy'}", err=True
+    )
+    await stopping.wait()
+    await role.stop(settings.drain)
+    return 0

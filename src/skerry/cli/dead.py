@@ -1,0 +1,122 @@
+"""`skerry dead list|show|retry|drop`: commands that could not be decided."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from skerry.cli.options import administer, with_settings
+from skerry.errors import SkerryError
+from skerry.journal.journal import DeadLetter
+from skerry.roles.admin import Admin
+
+_SETTINGS = ("namespace", "journal", "transport", "partitions")
+
+
+@click.group()
+def dead() -> None:
+    """Commands that failed are set aside here, with their bytes, until somebody retries or drops them."""
+
+
+@dead.command("list")
+@click.argument("target", required=False)
+@click.option("--target", "named", help="MODULE:NAME of the application")
+@click.option("--limit", default=100, show_default=True, help="how many at most")
+@with_settings(*_SETTINGS)
+def list_(target: str | None, named: str | None, limit: int, **given: Any) -> None:
+    """List dead letters, oldest first: id, time, command, key, reason."""
+
+    async def listed(admin: Admin) -> None:
+        letters = await admin.journal.dead_letters(limit=limit)
+        for letter in letters:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.at))
+            reason = letter.reason.splitlines()[0] if letter.reason else ""
+            click.echo(f"{letter.command_id}  {at}  {letter.name or '?'}  {letter.key}  {reason[:100]}")
+        if not letters:
+            click.echo("none", err=True)
+
+    administer(target or named, given, listed)
+
+
+@dead.command()
+@click.argument("id")
+@click.argument("target", required=False)
+@click.option("--target", "named", help="MODULE:NAME of the application")
+@with_settings(*_SETTINGS)
+def show(id: str, target: str | None, named: str | None, **given: Any) -> None:
+    """Show one dead letter whole: bytes and traceback included."""
+
+    async def one(admin: Admin) -> None:
+        letter = await _find(admin, id)
+        click.echo(f"id        {letter.command_id}")
+        click.echo(f"command   {letter.name or '?'} version {letter.version}")
+        click.echo(f"key       {letter.key}")
+        click.echo(f"attempts  {letter.attempts}")
+        click.echo(f"reason    {letter.reason}")
+        for name, value in letter.headers.items():
+            click.echo(f"header    {name}: {value}")
+        click.echo(f"body      {letter.body.decode('utf-8', 'backslashreplace')}")
+        if letter.details:
+            click.echo("\n" + letter.details)
+
+    administer(target or named, given, one)
+
+
+@dead.command()
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="all of them, oldest first")
+@click.option("--target", help="MODULE:NAME of the application")
+@with_settings(*_SETTINGS)
+def retry(ids: tuple[str, ...], everything: bool, target: str | None, **given: Any) -> None:
+    """Send commands again, under their own ids. The application has to run."""
+
+    async def again(admin: Admin) -> None:
+        for letter in await _chosen(admin, ids, everything):
+            await admin.retry(letter)
+            outcome = await admin.journal.outcome(letter.command_id)
+            told = (
+                "will be tried"
+                if letter.headers.get("reactor")
+                else outcome.status.value
+                if outcome
+                else "sent"
+            )
+            click.echo(f"{letter.command_id}  {told}")
+
+    administer(target, given, again)
+
+
+@dead.command()
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="all of them")
+@click.option("--target", help="MODULE:NAME of the application")
+@with_settings(*_SETTINGS)
+def drop(ids: tuple[str, ...], everything: bool, target: str | None, **given: Any) -> None:
+    """Give commands up for good."""
+
+    async def away(admin: Admin) -> None:
+        for letter in await _chosen(admin, ids, everything):
+            await admin.journal.exhume(letter.command_id)
+            click.echo(f"{letter.command_id}  dropped")
+
+    administer(target, given, away)
+
+
+async def _find(admin: Admin, id: str) -> DeadLetter:
+    letter = await admin.journal.dead_letter(id)
+    if letter is None:
+        raise SkerryError(f"there is no dead letter {id!r}; see skerry dead list")
+    return letter
+
+
+async def _chosen(admin: Admin, ids: tuple[str, ...], everything: bool) -> list[DeadLetter]:
+    if bool(ids) == everything:
+        raise click.UsageError("name dead letters by id, or give --all")
+    if not everything:
+        return [await _find(admin, id) for id in ids]
+    found: list[DeadLetter] = []
+    while page := await admin.journal.dead_letters(after=found[-1].command_id if found else "", limit=500):
+        found += page
+    return found

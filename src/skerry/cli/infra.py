@@ -1,0 +1,94 @@
+"""`skerry infra create|check|drop`: tables, queues and files of an application, before and after its life."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+from skerry.cli.options import app_of, fail, namespace_of, settings_of, with_settings
+from skerry.errors import SettingsError, SkerryError
+from skerry.roles import infra as work
+from skerry.roles.parts import plan
+
+_SETTINGS = ("namespace", "journal", "transport", "partitions", "data")
+
+
+@click.group()
+def infra() -> None:
+    """Make, check and remove what an application keeps: tables, queues, files. TARGET says whose, and which tables;
+    with --namespace alone, only the journal and the broker are looked at."""
+
+
+@infra.command()
+@click.argument("target", required=False)
+@with_settings(*_SETTINGS)
+def create(target: str | None, **given: Any) -> None:
+    """Make what is missing; harmless to repeat. (A start does the same.) Exit code 1 when a server is away, 2 when
+    something exists otherwise."""
+    made = _done(work.create(_belongings(target, given)))
+    for what in made:
+        click.echo(f"made {what}")
+    if not made:
+        click.echo("nothing was missing")
+
+
+@infra.command()
+@click.argument("target", required=False)
+@with_settings(*_SETTINGS)
+def check(target: str | None, **given: Any) -> None:
+    """Say what is missing or different, and change nothing. Exit code 0 when all is well, 1 when not."""
+    problems = _done(work.check(_belongings(target, given)))
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        sys.exit(1)
+    click.echo("ok")
+
+
+@infra.command()
+@click.argument("target", required=False)
+@click.option("--yes", "-y", is_flag=True, help="do not ask")
+@click.option("--force", is_flag=True, help="also while commands wait, or processes are at work")
+@with_settings(*_SETTINGS)
+def drop(target: str | None, yes: bool, force: bool, **given: Any) -> None:
+    """Delete everything of the namespace for good.
+
+    Events, rows, queues, this machine's copies of memory; tables of the application's own, where its migrations have an
+    erase.sql. Refused while commands wait or processes are at work. Exit code 1 when it was not done."""
+    own = _belongings(target, given)
+    if not yes:
+        click.confirm(f"Everything of {own.namespace!r} in {work.place(own)} is deleted. Go on?", abort=True)
+    dropped = _done(work.drop(own, force=force))
+    for what in dropped:
+        click.echo(f"dropped {what}" if not what.startswith("(") else what)
+    if not dropped:
+        click.echo("there was nothing")
+
+
+def _belongings(target: str | None, given: dict[str, Any]) -> work.Belongings:
+    settings = settings_of(given)
+    namespace = namespace_of(target, settings)
+    declaration = app_of(target).declaration if target else None
+    try:
+        tables = list(declaration.tables) if declaration else []
+        chosen = plan(settings, namespace, one_process=False, tables=tables)
+    except SettingsError as error:
+        fail(error)
+    if declaration is None:
+        return work.Belongings(settings, chosen, namespace, is_known=False)
+    return work.Belongings(settings, chosen, namespace, declaration.migrations)
+
+
+def _done(doing: Coroutine[Any, Any, list[str]]) -> list[str]:
+    """What came of it; one line and exit code 2 for wrong settings, 1 for anything that keeps it from being done."""
+    try:
+        return asyncio.run(doing)
+    except SettingsError as error:
+        fail(error)
+    except SkerryError as error:
+        click.echo(f"skerry: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,86 @@
+"""`skerry routes` and `skerry bus`: what an application declares, without starting it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from skerry.bus.pipeline import applies_to
+from skerry.cli.options import app_of, fail
+from skerry.errors import DeclarationError
+from skerry.messages.message import Message
+
+
+@click.command()
+@click.argument("target")
+def routes(target: str) -> None:
+    """List the routes of TARGET, and whether each is answered on the lane (from memory, without a task)."""
+    app = app_of(target)
+    try:
+        app.http.compile(_anything)
+    except DeclarationError as error:
+        fail(error)
+    rows = [
+        (
+            "/".join(sorted(route.methods)),
+            route.path,
+            "lane" if route.lane else "asgi",
+            str(route.right or "-"),
+            route.name,
+        )
+        for route in app.http.table.routes
+    ]
+    rows += [
+        ("GET", "/commands/{id}", "asgi", "read", "command_status"),
+        ("GET", "/health/live", "lane", "-", "live"),
+        ("GET", "/health/ready", "lane", "-", "ready"),
+        ("GET", "/metrics", "lane", "read", "metrics"),
+    ]
+    if app.declaration.live is not None:
+        rows.append(("GET", app.declaration.live.path, "live", "read", "events"))
+    _print_table(("METHODS", "PATH", "SIDE", "RIGHT", "NAME"), rows)
+
+
+@click.command()
+@click.argument("target")
+def bus(target: str) -> None:
+    """List the messages of TARGET: who handles each, through which middleware, and who hears what."""
+    app = app_of(target)
+    declared = app.declaration
+    rows: list[tuple[str, ...]] = []
+
+    def add(kind: str, message: type[Message], mode: str, handled_by: str) -> None:
+        rows.append((kind, message.message_name, f"v{message.message_version}", mode, handled_by))
+
+    for command, handler in declared.handlers.commands.items():
+        chain = [
+            getattr(m, "__name__", type(m).__name__) for m in declared.middlewares if applies_to(m, command)
+        ]
+        add("command", command, "async" if handler.is_async else "sync", " > ".join([*chain, handler.name]))
+    for query, asked in declared.handlers.queries.items():
+        add("query", query, "async" if asked.is_async else "sync", asked.name)
+    for projection in declared.projections:
+        for event, method in projection.applied_events().items():
+            add("event", event, "memory", f"{projection.__name__}.{method}")
+    for event, listeners in declared.handlers.events.items():
+        for listener in listeners:
+            add("event", event, "listener", listener.name)
+    for reactor in declared.reactors:
+        for event in reactor.events:
+            add("event", event, "reactor", reactor.name)
+    _print_table(("KIND", "NAME", "VERSION", "MODE", "HANDLED BY"), rows)
+
+
+def _anything(kind: type) -> object:
+    """Any service: routes are listed without making them."""
+    try:
+        return object.__new__(kind)
+    except TypeError:  # an abstract class, or one of a built-in's kind
+        return object()
+
+
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    for row in (head, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,52 @@
+"""`skerry`: the commands, gathered. Each is in the file of its subject, which is loaded when it is needed: a process
+that `skerry up` starts anew should not wait for rooms that it does not use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "run": "skerry.cli.run:run",
+    "up": "skerry.cli.processes:up",
+    "ps": "skerry.cli.processes:ps",
+    "server": "skerry.cli.run:server",
+    "consumer": "skerry.cli.run:consumer",
+    "gateway": "skerry.cli.run:gateway",
+    "balancer": "skerry.cli.balancer:balancer",
+    "routes": "skerry.cli.inspect:routes",
+    "bus": "skerry.cli.inspect:bus",
+    "infra": "skerry.cli.infra:infra",
+    "doctor": "skerry.cli.doctor:doctor",
+    "journal": "skerry.cli.journal:journal",
+    "dead": "skerry.cli.dead:dead",
+    "tars": "skerry.cli.tars:tars",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = COMMANDS.get(cmd_name)
+        if home is None:
+            return None
+        module, _, name = home.partition(":")
+        command: Any = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="skerry", prog_name="skerry")
+def main() -> None:
+    """Skerry: event-driven services that answer from memory, write through a queue and stay fresh by events.
+
+    TARGET is MODULE:NAME of an application, as in livekv:app. Every option is also an environment variable
+    (SKERRY_...), may stand in .env and in skerry.toml; flags beat environment beats file beats default.
+    """

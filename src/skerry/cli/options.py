@@ -1,0 +1,98 @@
+"""Click options made from the one list of settings, and errors as one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from skerry.app import App
+from skerry.errors import DeclarationError, SettingsError, SkerryError
+from skerry.kernel.importing import load_target
+from skerry.kernel.settings import Settings, load_settings, options
+from skerry.roles.admin import Admin, open_admin
+from skerry.roles.parts import plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_settings(*names: str, group: str = "") -> Callable[[F], F]:
+    """Add the named settings as options (when none is named: all, and those of `group`); the command gets them as
+    keyword arguments, None where the user gave nothing, and hands them to `settings_of`."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options()):
+            if (names and option.name not in names) or option.group not in ("", group):
+                continue
+            default = "" if option.default in ("", None) else f" [default: {str(option.default).lower()}]"
+            help = f"{option.help}{default} (${option.variable})"
+            if option.kind is bool:
+                flags = (f"{option.flag}/--no-{option.flag.removeprefix('--')}",)
+                function = click.option(*flags, option.name, default=None, help=help)(function)
+            else:
+                metavar = option.name.upper() if option.kind is str else option.kind.__name__.upper()
+                function = click.option(option.flag, option.name, default=None, metavar=metavar, help=help)(
+                    function
+                )
+        return function
+
+    return decorate
+
+
+def settings_of(given: dict[str, Any]) -> Settings:
+    """The merged settings. Ends the command with exit code 2 and one line for a wrong one."""
+    try:
+        return load_settings(given)
+    except SettingsError as error:
+        fail(error)
+
+
+def app_of(target: str) -> App:
+    """The application that TARGET names. Ends the command with exit code 2 and one line when there is none."""
+    try:
+        found = load_target(target)
+        if not isinstance(found, App):
+            raise SettingsError("TARGET", f"{target} is a {type(found).__name__}, not a skerry.App")
+    except (SettingsError, DeclarationError) as error:
+        fail(error)
+    return found
+
+
+def fail(error: Exception) -> NoReturn:
+    """Say what is wrong in one line, and end with exit code 2."""
+    click.echo(f"skerry: {error}", err=True)
+    sys.exit(2)
+
+
+def namespace_of(target: str | None, settings: Settings) -> str:
+    """Whose queues and tables. Ends the command with exit code 2 when nobody says."""
+    if settings.namespace:
+        return settings.namespace
+    if target is None:
+        fail(SettingsError("namespace", "say whose: TARGET (as in livekv:app) or --namespace"))
+    return app_of(target).declaration.namespace
+
+
+def administer(target: str | None, given: dict[str, Any], work: Callable[[Admin], Awaitable[None]]) -> None:
+    """Open the journal that TARGET or the settings name, and do `work` with it. One line and exit code 2 for wrong
+    settings, 1 for anything that keeps it from being done."""
+    settings = settings_of(given)
+    namespace = namespace_of(target, settings)
+
+    async def run() -> None:
+        chosen = plan(settings, namespace, one_process=True)
+        async with open_admin(settings, chosen, namespace) as admin:
+            await work(admin)
+
+    try:
+        asyncio.run(run())
+    except SettingsError as error:
+        fail(error)
+    except SkerryError as error:
+        click.echo(f"skerry: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,214 @@
+"""`skerry up` and `skerry ps`: the processes of an application on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from skerry.cli.options import fail, settings_of, with_settings
+from skerry.clock import SystemClock
+from skerry.errors import SettingsError
+from skerry.http.auth import Tokens
+from skerry.kernel.settings import PREFIX, Settings, address
+from skerry.loop.sockets import address_text, bind_tcp, listen_unix, private_directory
+from skerry.process import control
+from skerry.process.output import Output, wants_colour
+from skerry.process.reload import Reloader
+from skerry.process.restarts import RestartSettings
+from skerry.process.runner import Runner, RunnerSettings
+from skerry.process.topology import Sockets, Topology, stages
+from skerry.process.tree import RunnerStatus, rendered
+from skerry.process.worker import HANG
+from skerry.roles.parts import plan, sqlite_path
+from skerry.server.settings import ServerSettings
+from skerry.supervision.policy import Intensity
+
+
+@click.command()
+@click.argument("target")
+@with_settings(group="up")
+def up(target: str, **given: Any) -> None:
+    """Run TARGET as processes behind a balancer: servers, a consumer, gateways; restart what fails.
+
+    Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
+    failed request.
+    """  # fmt: skip
+    settings = settings_of(given)
+    environment = {
+        PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
+    environment[HANG] = str(settings.hang)
+    topology = Topology(target, settings.servers, settings.consumers, settings.gateways, environment)
+    restarts = RestartSettings(Intensity(settings.intensity), first_tries=1_000_000 if settings.reload else 5)
+    try:
+        root = source_directory(target)
+        check(settings)
+        code = asyncio.run(
+            _Up(topology, settings, RunnerSettings(restarts, hang_seconds=settings.hang), root).run()
+        )
+    except SettingsError as error:
+        fail(error)
+    raise SystemExit(code)
+
+
+def check(settings: Settings) -> None:
+    """Find here, once, what every process would find. Raises SettingsError."""
+    chosen = plan(settings, settings.namespace or "application", one_process=False)
+    if chosen.journal == "sqlite":
+        sqlite_path(chosen.journal_url)
+    Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
+    if settings.tls_cert:
+        ServerSettings(tls_cert=Path(settings.tls_cert), tls_key=Path(settings.tls_key)).tls()
+
+
+def source_directory(target: str) -> Path:
+    """Where the target's module lies. Raises SettingsError when there is no such module."""
+    name = target.partition(":")[0].partition(".")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    if found is None:
+        raise SettingsError(
+            "TARGET", f"there is no module {name!r} here; TARGET is MODULE:NAME, as in livekv:app"
+        )
+    return Path(found.origin).parent if found.origin else Path.cwd()
+
+
+def _elsewhere(settings: Settings, public_port: int, gateway_port: int) -> dict[str, str]:
+    """What children need to know when the stream of events has a port of its own: pages look for it there, and
+    gateways let the pages of the public port in."""
+    origins = ",".join(filter(None, (settings.origins, f":{public_port}")))
+    return {f"{PREFIX}LIVE_URL": settings.live_url or f":{gateway_port}", f"{PREFIX}ORIGINS": origins}
+
+
+class _Up:
+    """One `skerry up`: the sockets that outlive the children, the runner, its control socket, signals."""
+
+    def __init__(self, topology: Topology, settings: Settings, runner: RunnerSettings, root: Path) -> None:
+        self._topology, self._settings, self._runner_settings = topology, settings, runner
+        self._root = root
+        self._began = time.monotonic()
+
+    async def run(self) -> int:
+        settings, topology = self._settings, self._topology
+        terminal = sys.stdout.isatty()
+        as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
+        with contextlib.ExitStack() as stack:
+            public = stack.enter_context(bind_tcp(*address(settings.bind)))
+            gateway = None
+            if topology.gateways:
+                gateway = stack.enter_context(
+                    bind_tcp(*address(settings.gateway_bind, "gateway_bind"), setting="gateway_bind")
+                )
+            directory = private_directory(control.runner_directory(os.getpid()))
+            door = stack.enter_context(listen_unix(directory / "door.sock"))
+            sockets = Sockets(
+                public.fileno(), door.fileno(), directory / "door.sock", gateway.fileno() if gateway else None
+            )
+            output = Output(sys.stdout, colour=wants_colour(sys.stdout), as_json=as_json)
+            environment = {**topology.environment, f"{PREFIX}LOG_FORMAT": "json" if as_json else "text"}
+            if gateway is not None:
+                environment |= _elsewhere(settings, public.getsockname()[1], gateway.getsockname()[1])
+            runner = Runner(
+                stages(replace(topology, environment=environment), sockets), output, self._runner_settings
+            )
+            url = self._url(public)
+            asked = control.Control(
+                directory, lambda: control.status_of(runner, topology.target, settings.namespace, url)
+            )
+            await asked.start()
+            runner.events.on("all_ready", lambda: self._on_all_ready(runner, url))
+            self._catch_signals(runner)
+            if settings.reload:
+                runner.own(self._watch(runner))
+            try:
+                return await runner.run()
+            finally:
+                await asked.stop()
+                await asyncio.to_thread(output.close)
+
+    def _url(self, public: socket.socket) -> str:
+        scheme = "https" if self._settings.tls_cert else "http"
+        host, port = public.getsockname()[:2]
+        return f"{scheme}://{address_text(host, port)}"
+
+    def _on_all_ready(self, runner: Runner, url: str) -> None:
+        took = time.monotonic() - self._began
+        counts = f"{len(runner.slots)} processes"
+        runner.say(f"ready on {url} after {took:.1f} s ({counts}); Ctrl-C ends it, skerry ps shows it")
+
+    def _catch_signals(self, runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        asked = [False]
+
+        def on_end() -> None:
+            if asked[0]:
+                runner.say("ending at once")
+                runner.kill()
+            else:
+                asked[0] = True
+                runner.say("ending")
+                runner.stop()
+
+        def on_hangup() -> None:
+            if terminal_is_gone():
+                runner.stop()
+            else:
+                runner.say("replacing every process")
+                runner.own(runner.roll())
+
+        loop.add_signal_handler(signal.SIGINT, on_end)
+        loop.add_signal_handler(signal.SIGTERM, on_end)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        if not hasattr(os, "pidfd_open"):
+            loop.add_signal_handler(signal.SIGCHLD, runner.look)
+
+    async def _watch(self, runner: Runner) -> None:
+        async def on_change(files: list[str]) -> None:
+            names = ", ".join(Path(name).name for name in files[:3])
+            more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+            runner.say(f"{names}{more} changed: replacing every process")
+            await runner.roll()
+
+        await Reloader({self._root, Path.cwd()}, on_change).run()
+
+
+def terminal_is_gone() -> bool:
+    """Whether a SIGHUP means that the terminal was closed: then there is none any more to open."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return True
+    return False
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="one JSON object for each runner")
+@click.option("--details", is_flag=True, help="with the tracebacks of the last failures")
+def ps(as_json: bool, details: bool) -> None:
+    """Show the processes of every `skerry up` of this user: state, restarts, last failure, lag, memory."""
+    found: list[RunnerStatus] = list(control.running())
+    for number, status in enumerate(found):
+        if as_json:
+            click.echo(msgspec.json.encode(status))
+        else:
+            click.echo(("\n" if number else "") + rendered(status, time.time(), details))
+    if not found:
+        click.echo("no `skerry up` of this user runs here", err=True)
+        raise SystemExit(1)

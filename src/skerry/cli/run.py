@@ -1,0 +1,70 @@
+"""`skerry run`, `server`, `consumer`, `gateway`: roles in this process."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from skerry.cli.options import app_of, fail, settings_of, with_settings
+from skerry.errors import DeclarationError, SettingsError, SkerryError
+from skerry.kernel.logs import configure_logs
+from skerry.process.worker import Worker
+from skerry.roles.running import run_roles
+
+logger = logging.getLogger("skerry")
+ROLES = ("consumer", "server", "gateway")
+
+
+@click.command()
+@click.argument("target")
+@click.option(
+    "--role", "roles", multiple=True, type=click.Choice(ROLES), help="run only this role; may be repeated"
+)
+@with_settings()
+def run(target: str, roles: tuple[str, ...], **given: Any) -> None:
+    """Run TARGET in this process: consumer and server together, or only the roles that are named."""
+    start(target, roles or ("consumer", "server"), given)
+
+
+@click.command()
+@click.argument("target")
+@with_settings()
+def server(target: str, **given: Any) -> None:
+    """Run the server role of TARGET: answer requests from memory, send commands."""
+    start(target, ("server",), given)
+
+
+@click.command()
+@click.argument("target")
+@with_settings()
+def consumer(target: str, **given: Any) -> None:
+    """Run the consumer role of TARGET: decide commands, run reactors."""
+    start(target, ("consumer",), given)
+
+
+@click.command()
+@click.argument("target")
+@with_settings()
+def gateway(target: str, **given: Any) -> None:
+    """Run the gateway role of TARGET: the stream of events on a port of its own."""
+    start(target, ("gateway",), given)
+
+
+def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Run the roles until a signal ends them. Exit code 2 for wrong settings, 1 for a failure."""
+    control = Worker.inherited()
+    settings = settings_of(given)
+    app = app_of(target)
+    # Under a runner a line of text gets its process's name there.
+    named = control is None or settings.log_format != "text"
+    configure_logs(settings.log_format, settings.log_level, settings.process if named else "")
+    try:
+        code = run_roles(app.declaration, settings, roles, control)
+    except (SettingsError, DeclarationError) as error:
+        fail(error)
+    except SkerryError as error:
+        logger.error("%s", error)
+        code = 1
+    raise SystemExit(code)

@@ -1,0 +1,283 @@
+"""One child process as its runner sees it: started, heard, watched, ended.
+
+Its end is noticed at once (pidfd, else SIGCHLD); what it says comes over a socket pair, what it writes over a pipe.
+Not here: whether it is started again (restarts.py), in which order children end (runner.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from skerry.process import worker
+from skerry.process.output import LineSplitter
+from skerry.process.words import AnyWord, Beat, Failed, Lines, Now, Stop, Word, line
+from skerry.supervision.failure import Failure, SupervisionError
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to start. `pass_descriptors`: sockets that the child inherits, by the environment variable that tells
+    their number."""
+
+    name: str
+    role: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    pass_descriptors: Mapping[str, int] = field(default_factory=dict)
+
+
+class ProcessDied(SupervisionError):
+    """A child process ended unasked."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}")
+        self.name, self.reason = name, reason
+
+
+class ProcessHung(ProcessDied):
+    """A child's loop did not run any more, and it was ended."""
+
+
+class Child(asyncio.Protocol):
+    """One incarnation. `on_word(child, word)`, `on_line(child, text)` and, once, `on_end(child)`."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        on_word: Callable[[Child, AnyWord], None],
+        on_line: Callable[[Child, str], None],
+        on_end: Callable[[Child], None],
+    ) -> None:
+        self.spec = spec
+        self._on_word, self._on_line, self._on_end = on_word, on_line, on_end
+        self.state = "starting"
+        self.reasons: list[str] = []
+        self.gauges: dict[str, float | str] = {}
+        self.was_ready = False
+        self.started_at = time.monotonic()
+        self.last_beat: float | None = None
+        self.asked_to_stop = False
+        self.hung = False
+        self.exit_code: int | None = None
+        self.last_words: deque[str] = deque(maxlen=400)
+        self.last_failure: Failure | None = None
+        self.fatal: Failure | None = None
+        self.ended = asyncio.get_running_loop().create_future()
+        self._lines, self._splitter = Lines(), LineSplitter()
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+        self._pidfd = -1
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def lived_seconds(self) -> float:
+        return time.monotonic() - self.started_at
+
+    # --- life
+
+    async def start(self) -> None:
+        """Spawn it. Raises OSError when the system refuses."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        self._pipe, write_end = os.pipe()
+        os.set_blocking(self._pipe, False)
+        environment = {
+            **os.environ,
+            **self.spec.environment,
+            worker.CONTROL: str(theirs.fileno()),
+            worker.PARENT: str(os.getpid()),
+            "SKERRY_PROCESS": self.spec.name,
+            "PYTHONUNBUFFERED": "1",
+        }
+        for variable, descriptor in self.spec.pass_descriptors.items():
+            environment[variable] = str(descriptor)
+        # A Ctrl-C that comes while it starts is the runner's alone: the mask is inherited, the child lifts it when
+        # it has learnt to ignore the signal. For us the signal waits for these few milliseconds.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a spawn takes a millisecond, its end is watched
+                self.spec.command,
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                env=environment,
+                pass_fds=[theirs.fileno(), *self.spec.pass_descriptors.values()],
+            )
+        except OSError:
+            os.close(self._pipe)
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(write_end)
+            theirs.close()
+        loop.add_reader(self._pipe, self._on_output)
+        self._watch(loop)
+        ours.setblocking(False)
+        transport, _ = await loop.create_connection(lambda: self, sock=ours)
+        self._transport = transport
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            self._pidfd = os.pidfd_open(self.pid)
+        if self._pidfd >= 0:
+            loop.add_reader(self._pidfd, self.look)
+
+    @property
+    def needs_looking(self) -> bool:
+        """Whether this system does not tell of a child's end by a descriptor: `look` at each SIGCHLD then."""
+        return self._pidfd < 0
+
+    def look(self) -> None:
+        """Notice the end, if it has come."""
+        process = self._process
+        if process is None or self.exit_code is not None:
+            return
+        code = process.poll()
+        if code is None:
+            return
+        self.exit_code = code
+        loop = asyncio.get_running_loop()
+        if self._pidfd >= 0:
+            loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        # Its last words may still be in the pipe and on the line.
+        self._on_output()
+        for text in self._splitter.end():
+            self._take_line(text)
+        loop.remove_reader(self._pipe)
+        os.close(self._pipe)
+        self._pipe = -1
+        loop.call_soon(self._finish)
+
+    def _finish(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self.state = "ended"
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._on_end(self)
+
+    def say(self, word: Word) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(line(word))  # type: ignore[arg-type]
+
+    def ask_to_stop(self, seconds: float) -> None:
+        """Drain within `seconds`; harmless when repeated."""
+        self.asked_to_stop = True
+        if self.state != "ended":
+            self.state = "stopping"
+        self.say(Stop(seconds))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, if it is still there (the pid cannot be somebody else's before `poll`)."""
+        if self._process is not None and self.exit_code is None:
+            self._process.send_signal(number)
+
+    async def end(self, seconds: float) -> bool:
+        """Ask, wait, kill. True when it ended by itself."""
+        self.ask_to_stop(seconds)
+        await asyncio.wait({self.ended}, timeout=seconds)
+        if self.ended.done():
+            return True
+        self.kill()
+        await asyncio.wait({self.ended}, timeout=2.0)
+        return False
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    # --- what comes from it
+
+    def data_received(self, data: bytes) -> None:
+        for word in self._lines.feed(data):
+            match word:
+                case Beat(gauges):
+                    self.last_beat = time.monotonic()
+                    self.gauges = gauges
+                case Now(state, reasons):
+                    if not (self.asked_to_stop and state in ("ready", "standby", "starting")):
+                        self.state, self.reasons = state, reasons
+                    self.was_ready = self.was_ready or state == "ready"
+                case Failed(failure, fatal):
+                    self._take_failure(failure, fatal)
+                case _:
+                    pass
+            self._on_word(self, word)
+
+    def _on_output(self) -> None:
+        for _ in range(16):  # a bound, so that one noisy child does not keep the loop
+            try:
+                data = os.read(self._pipe, 65536)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._pipe)
+                return
+            for text in self._splitter.feed(data):
+                self._take_line(text)
+
+    def _take_line(self, text: str) -> None:
+        self.last_words.append(text)
+        self._on_line(self, text)
+
+    def _take_failure(self, wire: dict[str, Any], fatal: bool) -> None:
+        try:
+            failure = Failure.from_wire(wire)
+        except ValueError:
+            return
+        self.last_failure = replace(failure, component=f"{self.spec.name}: {failure.component}")
+        if fatal:
+            self.fatal = self.last_failure
+
+    # --- how it ended
+
+    def why(self) -> str:
+        """Why it ended, in a few words."""
+        code = self.exit_code
+        if self.hung:
+            return "hung: its loop did not run any more"
+        if code is not None and code < 0:
+            return f"was killed by {signal_name(-code)}"
+        if self.fatal is not None:
+            return f"failed: {self.fatal.kind.rpartition(':')[2]}: {self.fatal.message}"
+        return f"ended with exit code {code}"
+
+    def failure(self) -> Failure:
+        """Its end as a failure, with the traceback that it told or wrote, or the stacks that were dumped."""
+        kind = ProcessHung if self.hung else ProcessDied
+        made = Failure.of(self.spec.name, kind(self.spec.name, self.why()), at=time.time())
+        told = self.fatal.traceback if self.fatal is not None and not self.hung else self._tail()
+        return replace(made, traceback=told, error=made.error, cause=self.fatal)
+
+    def _tail(self) -> str:
+        """From the last traceback or dump of stacks on; without one the last few lines."""
+        words = list(self.last_words)
+        for at in range(len(words) - 1, -1, -1):
+            if words[at].startswith(("Traceback (most recent", "Fatal Python error", "Timeout (")):
+                return "\n".join(words[at:])
+        dump = [at for at, text in enumerate(words) if "hread 0x" in text]
+        return "\n".join(words[dump[0] :] if dump else words[-5:])
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

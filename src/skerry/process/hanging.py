@@ -1,0 +1,55 @@
+"""Notices children whose loop does not run: they beat about once a second, and then they do not.
+
+A child that has not said anything since its start gets longer: it may be importing, or loading a large memory.
+Not here: what is done about one (runner.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from skerry.process.child import Child
+
+
+class HangWatch:
+    """Looks a few times a second; `on_hung(child, seconds)` is called once for each child. `hang_seconds` 0: never."""
+
+    def __init__(
+        self,
+        children: Callable[[], Iterable[Child]],
+        on_hung: Callable[[Child, float], None],
+        hang_seconds: float,
+        start_seconds: float,
+    ) -> None:
+        self._children, self._on_hung = children, on_hung
+        self._hang_seconds, self._start_seconds = hang_seconds, start_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = 0.0
+
+    def start(self) -> None:
+        self._look()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        pause = min(0.5, self._hang_seconds / 4) if self._hang_seconds else 0.5
+        self._timer = asyncio.get_running_loop().call_later(pause, self._look)
+        # When this process itself did not run (a laptop that slept, Ctrl-Z), everybody looks silent.
+        slept = self._looked_at and now - self._looked_at > pause + 1.0
+        self._looked_at = now
+        for child in self._children():
+            child.look()
+            if child.hung or not self._hang_seconds or child.exit_code is not None:
+                continue
+            if slept and child.last_beat is not None:
+                child.last_beat = now
+            silent = now - (child.last_beat if child.last_beat is not None else child.started_at)
+            allowed = self._hang_seconds if child.last_beat is not None else self._start_seconds
+            if silent > allowed:
+                child.hung = True
+                self._on_hung(child, allowed)

@@ -1,0 +1,338 @@
+"""`skerry up`: starts the children, keeps them alive, replaces them one by one, ends them in order.
+
+A child process is supervised like a task in a process: its end is a `Failure` with its traceback, handed to a
+`Supervisor` (`runner.supervisor`, which takes rules like any other) that restarts it within its budget. Emits on
+`events`: `started` (name), `ready` (name), `ended` (name, failure), `replaced` (name), `all_ready`, `rolled`
+(whether it went through).
+Not here: what the children are (topology.py), who asks for status (control.py), the terminal (cli).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+
+from skerry.emitter import EventEmitter
+from skerry.process.child import Child, Spec
+from skerry.process.gathering import Gathering
+from skerry.process.hanging import HangWatch
+from skerry.process.metrics import gauge
+from skerry.process.output import Output
+from skerry.process.restarts import RestartSettings, budget_of
+from skerry.process.slot import Slot
+from skerry.process.words import AnyWord, Failed, Gather, Now, Numbers
+from skerry.supervision.failure import Failure
+from skerry.supervision.solvers import restart
+from skerry.supervision.supervisor import Supervisor
+
+LAST_SECONDS = 1.0
+"""What each later stage is left at least: a consumer that is killed leaves its socket behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """`grace_seconds`: from the wish to end until nothing is left. `hang_seconds`: a loop that is silent for so long
+    is ended (0: never). `ready_seconds`: how long a replacement may take until it is ready, and any child until it says
+    something."""
+
+    restarts: RestartSettings = field(default_factory=RestartSettings)
+    grace_seconds: float = 4.5
+    hang_seconds: float = 10.0
+    ready_seconds: float = 60.0
+
+
+class Runner:
+    """`stages`: the children in the order in which they end; each stage waits for the one before it."""
+
+    def __init__(
+        self, stages: Sequence[Sequence[Spec]], output: Output, settings: RunnerSettings | None = None
+    ) -> None:
+        self.settings = settings or RunnerSettings()
+        self.events = EventEmitter()
+        budget, grace = self.settings.restarts, self.settings.grace_seconds
+        self.stages = [
+            [Slot(spec, budget_of(budget), self._spawn, grace) for spec in stage] for stage in stages
+        ]
+        self.started_at = time.time()
+        output.align(slot.name for slot in self.slots)
+        self._output = output
+        self._extra: set[Child] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._code = 0
+        self._rolling = asyncio.Lock()
+        self._hanging = HangWatch(
+            self._children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
+        )
+        self._was_all_ready = False
+        self._gathering = Gathering(self.metrics)
+        self._changed = asyncio.Event()
+        budgets = iter([slot.budget for slot in self.slots])  # asked for once by each `add`, in order
+        self.supervisor = Supervisor(
+            "up",
+            budget=lambda: next(budgets),
+            last_resort=self._give_up,
+            solver_timeout_seconds=self.settings.grace_seconds + self.settings.restarts.longest_pause + 10.0,
+            child_timeout_seconds=self.settings.grace_seconds + 5.0,
+        )
+        self.supervisor.rule(BaseException, restart)
+        for slot in self.slots:
+            self.supervisor.add(slot)
+
+    @property
+    def slots(self) -> list[Slot]:
+        return [slot for stage in self.stages for slot in stage]
+
+    # --- life
+
+    async def run(self) -> int:
+        """Start everything, keep it running until `stop`, end it. Returns the exit code."""
+        self._hanging.start()
+        try:
+            await self.supervisor.start()
+            await self._stopping.wait()
+        finally:
+            self._stopping.set()
+            await self._end_all()
+        return self._code
+
+    def stop(self, code: int = 0) -> None:
+        """End everything, in order, within the grace."""
+        if not self._stopping.is_set():
+            self._code = code
+            self._stopping.set()
+            self._note_change()
+
+    def kill(self) -> None:
+        """End everything at once."""
+        self.stop(130)
+        for child in self._children():
+            child.kill()
+
+    def _children(self) -> list[Child]:
+        current = [slot.child for slot in self.slots if slot.child is not None]
+        return [*current, *self._extra]
+
+    def look(self) -> None:
+        """A child may have ended (SIGCHLD, where there is no pidfd)."""
+        for child in self._children():
+            child.look()
+
+    async def _end_all(self) -> None:
+        deadline = time.monotonic() + self.settings.grace_seconds
+        for task in list(self._tasks):
+            task.cancel()
+        left = len(self.stages)
+        for stage in self.stages:
+            # A stage may use what is left but for a little that each later one needs.
+            left -= 1
+            seconds = max(0.1, deadline - time.monotonic() - LAST_SECONDS * left)
+            names = {slot.name for slot in stage}
+            ending = [child for child in self._children() if child.spec.name in names]
+            await asyncio.gather(*(self._end_child(child, seconds) for child in ending))
+        self._hanging.stop()
+        await self.supervisor.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    async def _end_child(self, child: Child, seconds: float) -> None:
+        if not await child.end(seconds):
+            self.say(f"{child.spec.name} did not end within {seconds:.1f} s and was killed")
+
+    # --- starting and restarting
+
+    async def _spawn(self, slot: Slot) -> None:
+        if self._stopping.is_set() or slot.child is not None or slot.successor is not None:
+            return  # a replacement has taken the place, or is about to
+        child = slot.child = self._make(slot)
+        try:
+            await child.start()
+        except OSError:
+            slot.child = None
+            raise
+        self.events.emit("started", slot.name)
+        self._note_change()
+
+    def _make(self, slot: Slot) -> Child:
+        return Child(slot.spec, self._on_word, self._on_line, lambda child: self._on_end(slot, child))
+
+    def _on_end(self, slot: Slot, child: Child) -> None:
+        self._gathering.forget(child)
+        self._note_change()
+        if slot.child is not child:  # it was replaced, or never took its place
+            self._extra.discard(child)
+            return
+        slot.child = None
+        if self._stopping.is_set() or child.asked_to_stop:
+            return
+        slot.last_failure = failure = child.failure()
+        slot.budget.lived(child.lived_seconds, child.was_ready)
+        self.say(f"{slot.name} {child.why()}")
+        self.events.emit("ended", slot.name, failure)
+        if child.exit_code == 2 and not slot.budget.ever_ready:
+            self.stop(2)  # wrong settings: trying again cannot help, and its own line has said what is wrong
+        elif slot.successor is None:  # else the one that was to replace it is on its way
+            self.supervisor.accept(failure)
+
+    def _give_up(self, failure: Failure) -> None:
+        """A budget is used up, or a rule of the application escalates: end everything."""
+        for slot in self.slots:
+            slot.given_up = slot.given_up or slot.child is None
+        self.say(f"giving up: {failure.message}")
+        if failure.cause is not None:
+            for text in failure.origin.traceback.splitlines():
+                self.say(f"  {text}")
+        self.stop(1)
+
+    def own(self, work: Coroutine[object, object, object]) -> None:
+        """Run something beside the children until the end (a roll, a watcher of files)."""
+        task: asyncio.Task[None] = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[object, object, object]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.say(f"the runner itself failed: {type(error).__name__}: {error}")
+            self.stop(1)
+
+    # --- what children say
+
+    def _on_word(self, child: Child, word: AnyWord) -> None:
+        match word:
+            case Now(state):
+                if state == "ready":
+                    self._on_ready(child)
+                self._note_change()
+            case Failed(_, fatal) if child.last_failure is not None:
+                if not fatal:
+                    self.say(str(child.last_failure))
+                for slot in self.slots:
+                    if slot.child is child:
+                        slot.last_failure = child.last_failure
+            case Gather(number):
+                speaking = [each for each in self._children() if each.state in ("ready", "not ready")]
+                self._gathering.begin(child, number, speaking)
+            case Numbers(number, text):
+                self._gathering.take(child, number, text)
+            case _:
+                pass
+
+    def _on_ready(self, child: Child) -> None:
+        for slot in self.slots:
+            if slot.child is child:
+                slot.budget.ever_ready = True
+        self.events.emit("ready", child.spec.name)
+        if not self._was_all_ready and all(slot.ready for slot in self.slots):
+            self._was_all_ready = True
+            self.events.emit("all_ready")
+
+    def _on_line(self, child: Child, text: str) -> None:
+        self._output.line(child.spec.name, text)
+
+    def say(self, text: str) -> None:
+        """A line of the runner itself."""
+        self._output.line("up", text)
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- hung loops
+
+    def _on_hung(self, child: Child, seconds: float) -> None:
+        self.say(f"{child.spec.name} has been silent for {seconds:g} s: dumping its stacks and ending it")
+        self.own(self._end_hung(child))
+
+    async def _end_hung(self, child: Child) -> None:
+        """Dump its stacks, then end it."""
+        child.signal(signal.SIGUSR1)
+        await asyncio.wait({child.ended}, timeout=0.3)
+        child.kill()
+
+    # --- replacing
+
+    async def roll(self) -> bool:
+        """Replace every child, one after the other, each when its successor works. False when a successor did not
+        get ready: then the old ones that are left stay."""
+        async with self._rolling:
+            for stage in reversed(self.stages):
+                for slot in stage:
+                    if self._stopping.is_set() or not await self._replace(slot):
+                        self.events.emit("rolled", False)
+                        return False
+            self.say("every process was replaced")
+            self.events.emit("rolled", True)
+            return True
+
+    async def _replace(self, slot: Slot) -> bool:
+        """One child. The supervision of the present one goes on meanwhile, except that it is not restarted."""
+        old = slot.child
+        new = slot.successor = self._make(slot)
+        self._extra.add(new)
+        try:
+            await new.start()
+            state = await self._settled(new)
+            if state not in ("ready", "standby") or self._stopping.is_set():
+                self.say(f"{slot.name} stays as it is: its successor {self._why_not(new)}")
+                await new.end(1.0)
+                return False
+            self._promote(slot, new)
+            if old is not None and old.exit_code is None:
+                # A successor on standby gets what it waits for when its predecessor has ended.
+                await old.end(self.settings.grace_seconds + 5.0)
+            return state == "ready" or await self._settled(new, final=True) == "ready"
+        except OSError as error:
+            self._extra.discard(new)
+            self.say(f"{slot.name} cannot be replaced: {error}")
+            return False
+        finally:
+            slot.successor = None
+            if slot.child is None and not self._stopping.is_set():
+                # The old one died meanwhile, and the new one never came up.
+                self.supervisor.accept(slot.last_failure or new.failure())
+
+    def _promote(self, slot: Slot, new: Child) -> None:
+        self._extra.discard(new)
+        if slot.child is not None:
+            self._extra.add(slot.child)
+        slot.child = new
+        if new.state == "ready":
+            slot.budget.ever_ready = True
+        self.events.emit("replaced", slot.name)
+
+    def _why_not(self, child: Child) -> str:
+        if child.exit_code is not None:
+            return child.why()
+        return f"was not ready within {self.settings.ready_seconds:g} s ({child.state})"
+
+    async def _settled(self, child: Child, *, final: bool = False) -> str:
+        """The child's state once it is ready, on standby (unless `final`) or ended, or when time ran out."""
+        settled = ("ready",) if final else ("ready", "standby")
+        try:
+            async with asyncio.timeout(self.settings.ready_seconds):
+                while child.state not in settled and child.exit_code is None and not self._stopping.is_set():
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return child.state if child.exit_code is None else "ended"
+
+    # --- numbers
+
+    def metrics(self) -> str:
+        """What the runner itself knows, as Prometheus text."""
+        slots = self.slots
+        return gauge(
+            "skerry_process_restarts_total",
+            "Restarts of a process by its runner.",
+            [(slot.name, slot.restarts) for slot in slots],
+            "counter",
+        ) + gauge(
+            "skerry_process_ready",
+            "Whether a process is ready.",
+            [(slot.name, float(slot.ready)) for slot in slots],
+        )

@@ -1,0 +1,65 @@
+"""Which processes `skerry up` starts for an application, and what each is given. Pure but for the interpreter's path.
+
+One balancer, servers, gateways, consumers. They end in that order: first nothing new is accepted, then what was
+accepted is answered, and what decides writes ends last.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skerry.process.child import Spec
+
+HANDOVER = "SKERRY_HANDOVER"
+LISTEN = "SKERRY_LISTEN_FD"
+GATEWAY_LISTEN = "SKERRY_GATEWAY_LISTEN_FD"
+DOOR = "SKERRY_DOOR_FD"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """How many of what. `environment`: for every child (settings that were given as flags)."""
+
+    target: str
+    servers: int = 3
+    consumers: int = 1
+    gateways: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The descriptors that outlive every child, and the path of the door where servers join the balancer."""
+
+    public: int
+    door: int
+    door_path: Path
+    gateway: int | None = None
+
+
+def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
+    """The children in the order in which they end."""
+    serving = {HANDOVER: str(sockets.door_path)}
+    listening = {LISTEN: sockets.public, DOOR: sockets.door}
+    if sockets.gateway is not None:
+        listening[GATEWAY_LISTEN] = sockets.gateway
+    balancer = Spec(
+        "balancer", "balancer", command("balancer", topology.target), topology.environment, listening
+    )
+    servers = [_one(topology, "server", n, serving) for n in range(1, topology.servers + 1)]
+    gateways = [_one(topology, "gateway", n, serving) for n in range(1, topology.gateways + 1)]
+    consumers = [_one(topology, "consumer", n, {}) for n in range(1, topology.consumers + 1)]
+    return [stage for stage in ([balancer], [*servers, *gateways], consumers) if stage]
+
+
+def _one(topology: Topology, role: str, number: int, more: Mapping[str, str]) -> Spec:
+    environment = {**topology.environment, **more}
+    return Spec(f"{role}-{number}", role, command(role, topology.target), environment)
+
+
+def command(role: str, target: str) -> Sequence[str]:
+    """The same interpreter, with the same import path as this process."""
+    return [sys.executable, "-m", "skerry", role, target]

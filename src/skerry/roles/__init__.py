@@ -1,0 +1,1 @@
+"""What a process does: server, consumer, gateway, balancer. A laptop runs them together, production apart."""

@@ -1,0 +1,298 @@
+"""The balancer: accepts on the public address and hands the connection itself to the least busy server process.
+
+Nothing of a request passes through here, so it costs nothing while connections are kept alive. A connection that
+could not be handed over is tried with the next server; until a server has acknowledged it, this process keeps its
+own copy, and takes it back when the server dies or does not answer. With no healthy server a connection waits, within
+a bound, and is then told 503. Not here: the listening sockets outlive this process elsewhere (the runner holds them);
+servers on other machines (proxy.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from skerry.balancing import LeastBusy
+from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed
+from skerry.loop.handover import WELCOME
+from skerry.loop.sockets import peer_is_same_user
+from skerry.roles.link import Link, Waiting
+from skerry.roles.refusal import Refusals
+from skerry.telemetry import Registry
+
+log = logging.getLogger("skerry.balancer")
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerSettings:
+    """`wait_seconds`: how long a connection waits for a healthy server before it is told 503; `max_waiting`: how
+    many may wait. `silent_seconds`: a server that acknowledges nothing for so long is given up (it hangs)."""
+
+    wait_seconds: float = 5.0
+    max_waiting: int = 4096
+    silent_seconds: float = 1.0
+
+
+class Balancer:
+    """Connections of `listeners` go to the servers of the group that each is mapped to; servers join at `door`.
+
+    All sockets are listening and non-blocking; this object does not close them unless `stop` is told so.
+    """
+
+    name = "balancer"
+
+    def __init__(
+        self,
+        listeners: Mapping[socket.socket, str],
+        door: socket.socket,
+        settings: BalancerSettings | None = None,
+        registry: Registry | None = None,
+        tls_groups: frozenset[str] = frozenset(),
+    ) -> None:
+        self._listeners = dict(listeners)
+        self._door = door
+        self.settings = settings or BalancerSettings()
+        self._tls_groups = tls_groups
+        self._links: dict[str, list[Link]] = {group: [] for group in self._listeners.values()}
+        self._strangers: set[Link] = set()
+        self._choose: dict[str, LeastBusy[Link]] = {group: LeastBusy(Link.busy) for group in self._links}
+        self._waiting: dict[str, deque[Waiting]] = {group: deque() for group in self._links}
+        self._refusals = Refusals()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._accepting = False
+        registry = registry or Registry()
+        self._accepted = registry.counter("skerry_balancer_accepted_total", "Connections accepted.")
+        self._handed = registry.counter("skerry_balancer_handed_total", "Connections handed to servers.")
+        self._again = registry.counter(
+            "skerry_balancer_retried_total",
+            "Connections handed again, because a server died, hung or was full.",
+        )
+        self._refused = registry.counter("skerry_balancer_refused_total", "Connections told 503.")
+
+    # --- a role
+
+    async def start(self) -> None:
+        """Accept, and let servers join."""
+        asyncio.get_running_loop().add_reader(self._door, self._on_door)
+        await self.resume()
+        self._tick()
+
+    async def hold(self) -> None:
+        """Accept nothing; clients wait in the kernel's queue."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._stop_accepting()
+
+    async def resume(self) -> None:
+        self._begin_accepting()
+
+    def _stop_accepting(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for listener in self._listeners:
+                asyncio.get_running_loop().remove_reader(listener)
+
+    def _begin_accepting(self) -> None:
+        if not self._accepting:
+            self._accepting = True
+            for listener, group in self._listeners.items():
+                asyncio.get_running_loop().add_reader(listener, self._on_acceptable, listener, group)
+
+    async def stop(self, seconds: float = 2.0) -> None:
+        """Accept nothing more, hand over what was accepted, let the servers go: they join the next balancer."""
+        await self.hold()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._door)
+        deadline = loop.time() + seconds
+        while self._under_way() and loop.time() < deadline:
+            self.distribute()
+            await asyncio.sleep(0.005)
+        if self._timer is not None:
+            self._timer.cancel()
+        for link in [*self._all_links(), *self._strangers]:
+            loop.remove_reader(link.sock)
+            for each in link.give_up():
+                each.connection.close()
+        self._links = {group: [] for group in self._links}
+        self._strangers.clear()
+        for group, waiting in self._waiting.items():
+            while waiting:
+                self._refuse(waiting.popleft(), group)
+        await self._refusals.finish(min(1.0, seconds))
+
+    def close(self) -> None:
+        """Close the listening sockets too: where no runner holds them."""
+        for listener in (*self._listeners, self._door):
+            listener.close()
+
+    @property
+    def servers(self) -> dict[str, int]:
+        """Open connections by name of the servers that take some now."""
+        return {link.name: link.open for link in self._all_links() if link.usable()}
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    def _all_links(self) -> list[Link]:
+        return [link for links in self._links.values() for link in links]
+
+    def _under_way(self) -> bool:
+        return any(link.unacknowledged for link in self._all_links()) or (
+            any(waiting and self._links[group] for group, waiting in self._waiting.items())
+        )
+
+    # --- connections
+
+    def _on_acceptable(self, listener: socket.socket, group: str) -> None:
+        waiting = self._waiting[group]
+        now = time.monotonic()
+        for _ in range(MAX_AT_ONCE):
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                self._accept_failed(error)
+                break
+            self._accepted.value += 1
+            if len(waiting) >= self.settings.max_waiting:
+                self._refuse(Waiting(connection, now), group)
+            else:
+                waiting.append(Waiting(connection, now))
+        self._distribute(group, now)
+
+    def _accept_failed(self, error: OSError) -> None:
+        """Out of descriptors or memory: leave the rest in the kernel's queue for a moment, or this loop would spin."""
+        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            log.warning("accept failed: %s", error)
+            return
+        log.error("cannot accept: %s; trying again in 0.1 s", error.strerror)
+        loop = asyncio.get_running_loop()
+        if self._accepting:
+            self._stop_accepting()
+            self._pause = loop.call_later(0.1, self._begin_accepting)
+
+    def distribute(self) -> None:
+        now = time.monotonic()
+        for group in self._waiting:
+            self._distribute(group, now)
+
+    def _distribute(self, group: str, now: float) -> None:
+        """Hand over what waits: each connection to the least busy server, those of one server together."""
+        waiting = self._waiting[group]
+        choose = self._choose[group]
+        while waiting:
+            shares: dict[Link, list[Waiting]] = {}
+            while waiting:
+                link = choose.pick(usable=Link.usable)
+                if link is None:
+                    break
+                share = shares.setdefault(link, [])
+                share.append(waiting.popleft())
+                link.promised += 1
+                if len(share) == MAX_AT_ONCE:
+                    break
+            if not shares:
+                return
+            for link, share in shares.items():
+                self._hand(link, share, now)
+
+    def _hand(self, link: Link, share: list[Waiting], now: float) -> None:
+        link.promised = 0
+        try:
+            if link.hand(share, now):
+                self._handed.value += len(share)
+                return
+            self._put_back(link.group, share)
+        except LinkClosed as why:
+            self._put_back(link.group, share)
+            self.lost(link, str(why))
+
+    def _put_back(self, group: str, share: Sequence[Waiting]) -> None:
+        for each in reversed(share):
+            each.attempts += 1
+            self._again.value += 1
+            self._waiting[group].appendleft(each)
+
+    def take_back(self, link: Link, connection: socket.socket) -> None:
+        """A draining server gives an idle connection: to another one with it."""
+        connection.setblocking(False)
+        self._waiting[link.group].append(Waiting(connection, time.monotonic()))
+        asyncio.get_running_loop().call_soon(self.distribute)
+
+    def _refuse(self, each: Waiting, group: str) -> None:
+        self._refused.value += 1
+        if group in self._tls_groups:
+            each.connection.close()  # 503 in plain text would be noise to a TLS client
+        else:
+            self._refusals.refuse(each.connection)
+
+    # --- servers
+
+    def _on_door(self) -> None:
+        for _ in range(64):
+            try:
+                sock, _ = self._door.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("a server cannot join: %s", error)
+                return
+            if not peer_is_same_user(sock):
+                sock.close()
+                continue
+            sock.setblocking(False)
+            link = Link(self, sock)
+            self._strangers.add(link)
+            asyncio.get_running_loop().add_reader(sock, link.on_readable)
+
+    def joined(self, link: Link) -> None:
+        """A server said its group and name."""
+        self._strangers.discard(link)
+        links = self._links.get(link.group)
+        if links is None:
+            raise LinkClosed(f"there is no group {link.group!r} here")
+        link.tell(WELCOME)
+        links.append(link)
+        self._choose[link.group].replace(links)
+        log.info("server %s joined", link.name)
+        asyncio.get_running_loop().call_soon(self.distribute)
+
+    def lost(self, link: Link, why: str) -> None:
+        """A server's link ended: what it did not acknowledge goes to others."""
+        self._strangers.discard(link)
+        asyncio.get_running_loop().remove_reader(link.sock)
+        left = link.give_up()
+        links = self._links.get(link.group)
+        if links is None or link not in links:
+            return
+        links.remove(link)
+        self._choose[link.group].replace(links)
+        log.info("server %s left (%s), %d connections go to others", link.name, why, len(left))
+        self._put_back(link.group, left)
+        asyncio.get_running_loop().call_soon(self.distribute)
+
+    # --- time
+
+    def _tick(self) -> None:
+        """A few times a second: give up silent servers, refuse who waited long enough."""
+        self._timer = asyncio.get_running_loop().call_later(0.1, self._tick)
+        now = time.monotonic()
+        for link in self._all_links():
+            if link.unacknowledged and now - link.silent_since > self.settings.silent_seconds:
+                self.lost(link, f"it took nothing for {self.settings.silent_seconds:g} s")
+            elif link.full:
+                link.full = False
+        for group, waiting in self._waiting.items():
+            while waiting and now - waiting[0].since > self.settings.wait_seconds:
+                self._refuse(waiting.popleft(), group)
+            if waiting:
+                self._distribute(group, now)

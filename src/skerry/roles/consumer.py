@@ -1,0 +1,245 @@
+"""The consumer role: decides commands, runs reactors, keeps the stored projections' snapshots, trims.
+
+One embedded journal has one consumer, which owns it. On a shared journal several consumers divide the partitions
+among themselves by leases with a fencing number, so that order per key holds while they come, hang and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket as socket_module
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from skerry.bus.consumer import Consumer
+from skerry.bus.deadletter import DeadQueue, SetsAside
+from skerry.bus.decider import Decider
+from skerry.bus.handlers import Handler
+from skerry.clock import Backoff
+from skerry.emitter import EventEmitter
+from skerry.errors import Disconnected, Fenced, Unavailable
+from skerry.journal.journal import Lease, Record
+from skerry.journal.migration import migrate
+from skerry.journal.reactor import ReactorRun
+from skerry.kernel.kernel import Kernel
+from skerry.kernel.numbers import measure_deciding
+from skerry.roles.housekeeping import Housekeeping
+from skerry.supervision.supervisor import Supervisor
+
+logger = logging.getLogger("skerry.consumer")
+
+
+class ConsumerRole:
+    """Works on all partitions of an embedded journal, or on those it gets leases for (`shared`)."""
+
+    name = "consumer"
+
+    def __init__(self, kernel: Kernel, *, shared: bool = False) -> None:
+        assert kernel.writer is not None, "a consumer needs the writing end of the journal"
+        self.kernel, self.writer = kernel, kernel.writer
+        self.shared = shared
+        self.events = EventEmitter()
+        self.reactions = EventEmitter()
+        self.consumers: dict[int, Consumer] = {}
+        self._at_work: set[int] = set()
+        self._idle = asyncio.Event()
+        self.owner = f"{socket_module.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
+        self.supervisor = Supervisor("consumer", clock=kernel.clock, registry=kernel.registry)
+        self._decider: Decider | None = None
+        self._stopping = False
+        measure_deciding(kernel.registry, self.events, self.consumers)
+        self.events.on(
+            "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
+        )
+        self.events.on("retrying", _log_retry)
+        self.events.on("failure", lambda error: self.supervisor.report("after commit", error))
+        self.events.on_error = lambda error, event: self.supervisor.report("consumer.events", error)
+
+    async def start(self) -> None:
+        """Prepare the journal's tables, then begin to take commands."""
+        await self.writer.prepare(self.kernel.tables)
+        await migrate(self.writer, self.kernel.declaration.migrations)
+        self._decider = self.kernel.decider()
+        self._stopping = False
+        if not self.supervisor.children:  # else it is started again after a failure
+            self._employ()
+        await self.supervisor.start()
+
+    def _employ(self) -> None:
+        """Everything that this role does, each as a supervised task."""
+        for partition in range(self.kernel.settings.partitions):
+            self.supervisor.spawn(f"partition-{partition}", partial(self._work_on, partition), ends=True)
+        for run in self._reactor_runs():
+            self.supervisor.spawn(f"reactor-{run.reactor.name}", run.run)
+        transport, clock = self.kernel.transport, self.kernel.clock
+        if isinstance(transport, SetsAside):
+            dead = DeadQueue(transport, transport, self.writer, clock=clock, events=self.events)
+            self.supervisor.spawn("dead-queue", dead.run)
+        housekeeping = Housekeeping(self.kernel, self.writer, self.shared, self.owner)
+        self.supervisor.spawn("housekeeping", housekeeping.run)
+
+    async def hold(self) -> None:
+        """Take no more commands; what was taken is finished."""
+        self._stopping = True
+        for consumer in list(self.consumers.values()):
+            await consumer.stop()
+
+    async def resume(self) -> None:
+        self._stopping = False
+        for partition in range(self.kernel.settings.partitions):
+            await self.supervisor.start(f"partition-{partition}")
+
+    async def stop(self) -> None:
+        """Finish the batch, commit, acknowledge, publish the tip; give leases back."""
+        await self.hold()
+        try:
+            async with asyncio.timeout(max(self.kernel.settings.drain, 0.1)):
+                while self._at_work:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            logger.warning("a batch did not end within the drain time; its commands will come again")
+        await self.supervisor.stop()
+
+    # --- partitions
+
+    async def _work_on(self, partition: int) -> None:
+        if not self.shared:
+            with self._working(partition):
+                while not self._stopping:  # resumed before the last batch had ended: go on
+                    await self._consume(partition, None)
+            return
+        name, seconds, clock = f"partition:{partition}", self.kernel.settings.lease, self.kernel.clock
+        backoff = Backoff(0.1, seconds / 3)
+        while not self._stopping:
+            try:
+                connected = self.kernel.transport.connected  # else somebody else may be better off
+                lease = await self.writer.acquire(name, self.owner, seconds) if connected else None
+                if lease is None:
+                    await clock.sleep(seconds / 4)
+                    continue
+                backoff.reset()
+                with self._working(partition):
+                    await self._with_lease(partition, lease)
+            except (Unavailable, OSError, TimeoutError) as error:
+                logger.warning("%s: %s", name, error)
+                await clock.sleep(backoff.next())
+
+    @contextmanager
+    def _working(self, partition: int) -> Iterator[None]:
+        """From the first command to the lease's return: what `stop` waits for."""
+        self._at_work.add(partition)
+        try:
+            yield
+        finally:
+            self._at_work.discard(partition)
+            self._idle.set()
+
+    async def _with_lease(self, partition: int, lease: Lease) -> None:
+        """Consume while the lease is ours; whichever ends first ends the other."""
+        consuming = asyncio.create_task(self._consume(partition, lease), name=f"skerry-lease-{partition}")
+        keeping = asyncio.create_task(self._keep(lease), name=f"skerry-keep-{partition}")
+        try:
+            await asyncio.wait({consuming, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end({consuming, keeping})
+            await self._give_back(lease)
+        for task in (consuming, keeping):
+            if (
+                not task.cancelled()
+                and task.exception() is not None
+                and not isinstance(task.exception(), Fenced)
+            ):
+                task.result()
+
+    async def _keep(self, lease: Lease) -> None:
+        """Renew it. Raises Fenced when somebody else has it, Disconnected when this process was cut off from the
+        database or the broker for as long as a lease: others may not be, and the partition is theirs then."""
+        seconds, clock = self.kernel.settings.lease, self.kernel.clock
+        well_at = clock.monotonic()
+        while True:
+            await clock.sleep(seconds / 3)
+            try:
+                async with asyncio.timeout(seconds):  # a silent database is away too
+                    renewed = await self.writer.acquire(lease.name, self.owner, seconds)
+            except (Unavailable, OSError, TimeoutError) as error:
+                away = str(error) or "the database does not answer"
+            else:
+                if renewed is None or renewed.fence != lease.fence:
+                    raise Fenced(lease.name)
+                away = "" if self.kernel.transport.connected else "the broker is away"
+            if not away:
+                well_at = clock.monotonic()
+            elif clock.monotonic() - well_at > seconds:
+                raise Disconnected(f"{away}; left to others after {seconds:g} s")
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await self.writer.release(lease)
+        except (Unavailable, OSError, TimeoutError):
+            pass  # it ends by itself
+
+    async def _consume(self, partition: int, lease: Lease | None) -> None:
+        assert self._decider is not None
+        consumer = Consumer(
+            self.kernel.transport,
+            self.writer,
+            self._decider,
+            partition=partition,
+            lease=lambda: lease,
+            clock=self.kernel.clock,
+            events=self.events,
+        )
+        self.consumers[partition] = consumer
+        try:
+            await consumer.run()
+        finally:
+            self.consumers.pop(partition, None)
+
+    # --- reactors
+
+    def _reacting(self) -> EventEmitter:
+        """What reactors tell, for the log, and for whoever listens to this role."""
+        events = EventEmitter()
+        events.on("retrying", _log_reaction)
+        events.on("gave_up", _log_given_up)
+        events.forward_events(self.reactions)
+        return events
+
+    def _reactor_runs(self) -> list[ReactorRun]:
+        runs = []
+        for reactor in self.kernel.declaration.reactors:
+            handler = Handler(reactor.events[0], reactor.react)
+            react = self.kernel.reaction(handler)
+            runs.append(
+                ReactorRun(
+                    reactor, react, self.writer, self.kernel.transport, self.kernel.serializer, self.owner,
+                    shared=self.shared, clock=self.kernel.clock, emitter=self._reacting(),
+                )
+            )  # fmt: skip
+        return runs
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until it is done: a wait inside that ends at the very moment of a cancellation may swallow it (wait_for
+    of Python 3.11 does), and a partition would stand still for ever."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=1.0)
+
+
+def _log_retry(error: Exception, pause: float) -> None:
+    logger.warning("again in %.1f s: %s", pause, error)
+
+
+def _log_reaction(name: str, record: Record, error: Exception, pause: float) -> None:
+    logger.warning("reactor %s: event %d again in %.1f s: %s", name, record.offset, pause, error)
+
+
+def _log_given_up(name: str, record: Record, error: Exception) -> None:
+    logger.error("reactor %s gave up on event %d, it is set aside", name, record.offset, exc_info=error)

@@ -1,0 +1,168 @@
+"""What an application keeps on its servers, for operators: `skerry infra create`, `check`, `drop`.
+
+Starting an application makes what is missing too; this is for those who roll out with other rights than they run with,
+who want to know before they start, and who clean up. Not here: whether what is there works well (diagnosis.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from skerry.errors import JournalError, SettingsError
+from skerry.journal.migration import Migrates, Migrations, migrate
+from skerry.kernel.settings import Settings
+from skerry.roles.parts import Plan, sqlite_path
+
+if TYPE_CHECKING:
+    from skerry.backends.rabbitmq.settings import RabbitSettings
+
+
+class Kept(Migrates, Protocol):
+    """A journal as an operator keeps house in it."""
+
+    async def prepare(self, tables: Sequence[str]) -> None: ...
+
+    async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
+        """What of the journal, these tables and so many steps of the application's own (None: nobody knows) is not
+        there, in words. Raises JournalError when a newer release was here."""
+        ...
+
+    async def users(self) -> list[str]:
+        """Who works on it now, as far as it knows, in words."""
+        ...
+
+    async def erase(self, script: str) -> list[str]:
+        """Remove all of the namespace; `script` removes the application's own tables. What was there, in words."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """Whose things: a namespace on the servers that the plan names, its tables and its own migrations."""
+
+    settings: Settings
+    plan: Plan
+    namespace: str
+    migrations: Migrations | None = None
+    is_known: bool = True
+    """Whether the application itself is known, or its namespace only."""
+
+    @property
+    def steps(self) -> int | None:
+        if not self.is_known:
+            return None
+        return len(self.migrations.steps) if self.migrations else 0
+
+
+async def create(own: Belongings) -> list[str]:
+    """Make what is missing, harmless to repeat; what was made, in words. Raises SettingsError for what exists
+    otherwise, Disconnected for a server that is away."""
+    made: list[str] = []
+    if own.plan.journal == "sqlite" and not await _missing_in_file(own):
+        return made  # also while a process owns it
+    async with _journal(own) as journal:
+        made += await journal.missing(own.plan.tables, own.steps)
+        await journal.prepare(own.plan.tables)
+        await migrate(journal, own.migrations)
+    if own.plan.transport == "amqp":
+        with _installed():
+            from skerry.backends.rabbitmq.operations import create
+        made += await create(_rabbit(own))
+    return made
+
+
+async def check(own: Belongings) -> list[str]:
+    """What is missing or different, in words; empty when all is well. Makes nothing."""
+    if own.plan.journal == "sqlite":
+        return [f"{what} is missing" for what in await _missing_in_file(own)]
+    async with _journal(own) as journal:
+        problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
+    if own.plan.transport == "amqp":
+        with _installed():
+            from skerry.backends.rabbitmq.operations import check
+        problems += await check(_rabbit(own))
+    return problems
+
+
+async def drop(own: Belongings, *, force: bool = False) -> list[str]:
+    """Delete everything of the namespace, for good; what was there, in words. Raises JournalError or TransportError,
+    before anything is deleted, when a process is at work or commands wait; `force` does it all the same (but a file
+    that a process has open is never deleted)."""
+    dropped: list[str] = []
+    path = sqlite_path(own.plan.journal_url) if own.plan.journal == "sqlite" else None
+    if path is None or path.exists():
+        async with _journal(own) as journal:
+            users = await journal.users()
+            if users and not force:
+                raise JournalError(f"{'; '.join(users)}: stop it first, or force it")
+            if own.plan.transport == "amqp":
+                with _installed():
+                    from skerry.backends.rabbitmq.operations import drop
+                dropped += await drop(_rabbit(own), force)
+            dropped += await journal.erase(own.migrations.erase(journal.dialect) if own.migrations else "")
+    return dropped + _copies(own)
+
+
+def place(own: Belongings) -> str:
+    """Where it is, without passwords."""
+    if own.plan.journal == "sqlite":
+        return str(sqlite_path(own.plan.journal_url))
+    urls = [own.plan.journal_url, own.plan.transport_url]
+    return " and ".join(f"{url.partition('://')[0]}://{url.rpartition('@')[2]}" for url in urls)
+
+
+def _copies(own: Belongings) -> list[str]:
+    """Delete this machine's copies of memory, made for a quick start."""
+    found = sorted(Path(own.settings.data).glob(f"{own.namespace}.*.warm"))
+    for file in found:
+        file.unlink(missing_ok=True)
+    return [f"file {file}" for file in found]
+
+
+async def _missing_in_file(own: Belongings) -> list[str]:
+    """Without touching it: its owner may be at work."""
+    from skerry.backends.sqlite.journal import SqliteJournal
+
+    path = sqlite_path(own.plan.journal_url)
+    if not path.exists() or path.stat().st_size == 0:
+        tables = [f"table {own.namespace}_{table}" for table in own.plan.tables]
+        return [f"file {path}", *tables]
+    async with SqliteJournal(str(path), own.namespace, read_only=True) as journal:
+        return await journal.missing(own.plan.tables, own.steps)
+
+
+@asynccontextmanager
+async def _journal(own: Belongings) -> AsyncIterator[Kept]:
+    match own.plan.journal:
+        case "sqlite":
+            from skerry.backends.sqlite.journal import SqliteJournal
+
+            async with SqliteJournal(str(sqlite_path(own.plan.journal_url)), own.namespace) as file:
+                yield file
+        case "postgresql":
+            with _installed():
+                from skerry.backends.postgres.journal import PostgresJournal
+            async with PostgresJournal(own.plan.journal_url, own.namespace) as journal:
+                yield journal
+        case _:
+            raise SettingsError("journal", "memory: keeps nothing: there is nothing to make, check or drop")
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
+        ) from error
+
+
+def _rabbit(own: Belongings) -> RabbitSettings:
+    from skerry.backends.rabbitmq.settings import RabbitSettings
+
+    return RabbitSettings(own.plan.transport_url, own.namespace, own.settings.partitions)

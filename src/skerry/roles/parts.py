@@ -1,0 +1,224 @@
+"""Which backends belong to which URLs, and how a process opens them.
+
+An application moves between backends by `SKERRY_JOURNAL` and `SKERRY_TRANSPORT` alone. Pairs that cannot keep the
+promises (a shared queue in front of a private file, say) are refused with the list of those that can.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skerry.bus.transport import Transport
+from skerry.errors import SettingsError
+from skerry.journal.journal import JournalReader, JournalWriter
+from skerry.kernel.declaration import Declaration
+from skerry.kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from skerry.backends.sqlite.journal import SqliteJournal
+
+Standby = Callable[[], None]
+PAIRS = {
+    ("memory", "memory"): "one process, nothing kept",
+    ("sqlite", "memory"): "one process, kept in a file",
+    ("sqlite", "local"): "several processes of one machine, one consumer that owns the file",
+    ("postgresql", "amqp"): "many machines",
+}
+ALIASES = {"postgres": "postgresql", "amqps": "amqp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A process's open backends. `writer`: where commands may be decided. `shared`: several consumers may write."""
+
+    transport: Transport
+    reader: JournalReader
+    writer: JournalWriter | None
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which backends, checked before anything is opened."""
+
+    journal: str
+    transport: str
+    journal_url: str
+    transport_url: str
+    tables: tuple[str, ...] = ()
+
+
+def plan(settings: Settings, namespace: str, *, one_process: bool, tables: Sequence[str] = ()) -> Plan:
+    """The pair of backends that the settings name. Raises SettingsError for one that is not valid here."""
+    journal_url = settings.journal_url(namespace)
+    journal = scheme(journal_url, "journal", {pair[0] for pair in PAIRS})
+    transport_url = settings.transport or _default_transport(journal)
+    transport = scheme(transport_url, "transport", {pair[1] for pair in PAIRS})
+    if (journal, transport) not in PAIRS:
+        valid = "; ".join(f"{j}: with {t}: ({what})" for (j, t), what in PAIRS.items())
+        raise SettingsError(
+            "transport", f"{transport}: does not go with journal {journal}:. Valid pairs: {valid}"
+        )
+    if transport == "memory" and not one_process:
+        raise SettingsError(
+            "transport", "memory: is for one process (`skerry run`); between processes use local:"
+        )
+    return Plan(journal, transport, journal_url, transport_url, tuple(tables))
+
+
+def _default_transport(journal: str) -> str:
+    if journal == "postgresql":
+        raise SettingsError(
+            "transport", "a postgresql: journal needs a broker: set SKERRY_TRANSPORT=amqp://..."
+        )
+    # An embedded journal is always reachable by others: more servers, `skerry journal`, `skerry dead`.
+    return "memory:" if journal == "memory" else "local:"
+
+
+def scheme(url: str, setting: str, known: set[str]) -> str:
+    """The kind of backend that a URL names. Raises SettingsError."""
+    name, separator, _ = url.partition(":")
+    name = ALIASES.get(name, name)
+    if not separator or name not in known:
+        shown = url.rpartition("@")[2]  # never a password
+        raise SettingsError(
+            setting, f"{shown!r} begins with none of {', '.join(f'{k}:' for k in sorted(known))}"
+        )
+    return name
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of `sqlite:///PATH` (relative) or `sqlite:////PATH` (absolute). Raises SettingsError."""
+    if not url.startswith("sqlite:///") or len(url) <= len("sqlite:///"):
+        raise SettingsError("journal", f"{url!r} is not sqlite:///PATH")
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@asynccontextmanager
+async def open_parts(
+    declaration: Declaration,
+    settings: Settings,
+    plan: Plan,
+    *,
+    decides: bool,
+    name: str,
+    on_standby: Standby | None = None,
+    wait: bool = True,
+) -> AsyncIterator[Parts]:
+    """Open what this process needs, close it at the end. `decides`: whether it has the consumer role.
+    `on_standby` is called when another process owns the journal and this one waits for it. `wait`: whether servers
+    have to be there; without, what only reads along is opened all the same (it has a copy of its memory), and its
+    parts connect when they can. Raises Disconnected, SettingsError."""
+    namespace = settings.namespace or declaration.namespace
+    async with AsyncExitStack() as stack:
+        match plan.journal, plan.transport:
+            case "memory", _:
+                parts = await _memory(stack, name)
+            case "sqlite", "memory":
+                parts = await _sqlite(stack, plan, settings, namespace, name)
+            case "sqlite", "local" if decides:
+                parts = await _local_owner(stack, plan, settings, namespace, name, on_standby)
+            case "sqlite", "local":
+                parts = await _local_peer(stack, plan, name, wait)
+            case _:
+                parts = await _servers(stack, plan, settings, namespace, name, decides, wait or decides)
+        yield parts
+
+
+async def _memory(stack: AsyncExitStack, name: str) -> Parts:
+    from skerry.backends.memory.journal import MemoryJournal
+
+    journal = await stack.enter_async_context(MemoryJournal())
+    return Parts(await _one_process(stack, name), journal, journal)
+
+
+async def _sqlite(stack: AsyncExitStack, plan: Plan, settings: Settings, namespace: str, name: str) -> Parts:
+    journal = await stack.enter_async_context(_open_sqlite(plan, settings, namespace))
+    return Parts(await _one_process(stack, name), journal, journal)
+
+
+async def _one_process(stack: AsyncExitStack, name: str) -> Transport:
+    from skerry.backends.memory.transport import MemoryHub
+
+    transport = MemoryHub().endpoint(name)
+    await transport.start()
+    stack.push_async_callback(transport.stop)
+    return transport
+
+
+def _open_sqlite(plan: Plan, settings: Settings, namespace: str) -> SqliteJournal:
+    from skerry.backends.sqlite.journal import SqliteJournal
+    from skerry.backends.sqlite.settings import SqliteSettings
+
+    chosen = SqliteSettings(synchronous=settings.durability.upper())
+    return SqliteJournal(str(sqlite_path(plan.journal_url)), namespace, settings=chosen)
+
+
+async def _local_owner(
+    stack: AsyncExitStack,
+    plan: Plan,
+    settings: Settings,
+    namespace: str,
+    name: str,
+    on_standby: Callable[[], None] | None,
+) -> Parts:
+    """The consumer of an embedded journal: owns the file, and what the others speak to."""
+    from skerry.backends.local.owner import LocalOwner
+
+    # Under a runner a second consumer is a lasting standby; by hand, somebody wants to know who is in the way.
+    patience = 30.0 if on_standby is None else 10 * 365 * 86400.0
+    owner = LocalOwner(sqlite_path(plan.journal_url), name, standby_seconds=patience, on_standby=on_standby)
+    await owner.acquire()
+    stack.callback(owner.release)
+    journal = await stack.enter_async_context(_open_sqlite(plan, settings, namespace))
+    owner.serve(journal)
+    stack.push_async_callback(owner.stop)
+    await journal.prepare(plan.tables)
+    await owner.start()
+    return Parts(owner, journal, journal)
+
+
+async def _local_peer(stack: AsyncExitStack, plan: Plan, name: str, wait: bool) -> Parts:
+    from skerry.backends.local.owner import hub_path
+    from skerry.backends.local.peer import LocalPeer
+    from skerry.backends.local.reader import RemoteJournal
+
+    # While a process is replaced there are two of its name for a moment: each is a peer of its own.
+    peer = LocalPeer(hub_path(sqlite_path(plan.journal_url)), f"{name}.{os.getpid()}")
+    await peer.start(required=wait)
+    stack.push_async_callback(peer.stop)
+    return Parts(peer, RemoteJournal(peer), None)
+
+
+async def _servers(
+    stack: AsyncExitStack,
+    plan: Plan,
+    settings: Settings,
+    namespace: str,
+    name: str,
+    decides: bool,
+    wait: bool,
+) -> Parts:
+    """PostgreSQL and RabbitMQ: any number of machines."""
+    try:
+        from skerry.backends.postgres.journal import PostgresJournal
+        from skerry.backends.rabbitmq.settings import RabbitSettings
+        from skerry.backends.rabbitmq.transport import RabbitTransport
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
+        ) from error
+    rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions)
+    journal = await stack.enter_async_context(PostgresJournal(plan.journal_url, namespace, required=wait))
+    if decides:
+        await journal.prepare(plan.tables)
+    # The name is an address on the broker: two processes of one name would take each other's answers.
+    transport = RabbitTransport(rabbit, journal.bodies, name=f"{name}.{os.urandom(4).hex()}")
+    await transport.start(required=wait)
+    stack.push_async_callback(transport.stop)
+    return Parts(transport, journal, journal if decides else None, shared=True)

@@ -1,0 +1,145 @@
+"""The server role: answers requests from this process's memory, and sends commands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from skerry.http.application import Application, ApplicationSettings
+from skerry.http.auth import Tokens
+from skerry.http.hub import Hub
+from skerry.http.login import install as install_login
+from skerry.journal.projector import Phase
+from skerry.kernel.kernel import Kernel
+from skerry.kernel.routes import Surroundings, declare_routes
+from skerry.kernel.writes import HttpReads
+from skerry.loop.handover import HandoverReceiver
+from skerry.server.server import HttpServer
+from skerry.server.settings import ServerSettings
+from skerry.server.websocket import WebSockets
+
+logger = logging.getLogger("skerry.server")
+LAST_REQUESTS = 2.0
+"""Seconds that idle connections which cannot move to another process (TLS) have for one more request."""
+COPY_SECONDS = 1.0
+"""How long a server with a copy of its memory tries to bring it up to date before it serves it as it is."""
+
+
+WAITING_SECONDS = 1.0
+"""How long a read may still wait for its position when the process ends."""
+
+
+class ServerRole:
+    """Reads along, then serves. `sockets`: listening sockets to accept on. `handover`: the balancer's unix socket,
+    when it hands connections in instead."""
+
+    name = "server"
+    group = "server"
+
+    def __init__(
+        self, kernel: Kernel, sockets: Sequence[socket.socket] = (), *, handover: Path | None = None
+    ) -> None:
+        self.kernel = kernel
+        self._sockets = list(sockets)
+        self._path = handover
+        self._handover: HandoverReceiver | None = None
+        self.hub: Hub | None = None
+        self.around = Surroundings()
+        self.http = self._server()
+
+    def _server(self) -> HttpServer:
+        settings = self.kernel.settings
+        limits = ServerSettings(
+            max_connections=settings.max_connections,
+            max_head_bytes=settings.max_header,
+            head_seconds=settings.request_timeout,
+            keep_alive_seconds=settings.keep_alive,
+            drain_seconds=max(settings.drain, 0.01),
+            access_log="all" if settings.access_log else "off",
+            tls_cert=Path(settings.tls_cert) if settings.tls_cert else None,
+            tls_key=Path(settings.tls_key) if settings.tls_key else None,
+        )
+        return HttpServer(self.kernel.application, limits, websocket=WebSockets())
+
+    async def start(self) -> None:
+        """Load memory, then listen: nobody is answered from a memory that is not there."""
+        kernel = self.kernel
+        await kernel.start_reading(wait=False)
+        copied = kernel.projector.phase is not Phase.LOADING
+        try:
+            async with asyncio.timeout(COPY_SECONDS if copied else None):
+                await kernel.projector.live()
+        except TimeoutError:
+            logger.warning("the journal is away: serving the copy at %s", kernel.projector.position)
+        kernel.application = self._application()
+        self.hub = declare_routes(kernel, replace(self.around, collect=lambda: self.http.collect()))
+        tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
+        if tokens:
+            install_login(kernel.application, tokens)
+        kernel.application.compile(kernel.services.resolve, tokens)
+        self.hub.start()
+        self.http = self._server()
+        await self.http.start([sock.dup() for sock in self._sockets])
+        if self._path is not None:
+            self._handover = HandoverReceiver(
+                self._path, kernel.name, self.http.attach, lambda: self.http.connections, self.group
+            )
+            self._handover.start()
+
+    def _application(self) -> Application:
+        """What this role says over HTTP, beside health and the stream of events."""
+        return self.kernel.declaration.http.copy()
+
+    async def hold(self) -> None:
+        """Take no new connections."""
+        if self._handover is not None:
+            await self._handover.drain(1.0)
+        await self.http.hold()
+
+    async def resume(self) -> None:
+        await self.http.resume()
+        if self._handover is not None:
+            self._handover.start()
+
+    async def stop(self) -> None:
+        """Send listeners elsewhere, answer what is under way, then stop reading along."""
+        if self._handover is not None:
+            await self._handover.drain(1.0)
+        if self.hub is not None:
+            await self.hub.drain()
+        self.kernel.services.resolve(HttpReads).hurry(WAITING_SECONDS)
+        replaced = await self._hand_on()
+        await self.http.stop(self.kernel.settings.drain, idle_seconds=LAST_REQUESTS if replaced else 0.0)
+        try:
+            async with asyncio.timeout(max(self.kernel.settings.drain, 0.1)):
+                await self.kernel.commands.drain()
+        except TimeoutError:
+            logger.warning("commands were still unconfirmed when the drain time ended")
+        await self.kernel.stop_reading()
+        if self._handover is not None:
+            await self._handover.stop()
+
+    async def _hand_on(self) -> bool:
+        """Idle connections go back to the balancer, and from there to another server: no client notices. Whether
+        there is a balancer: then this process is replaced, and it is not the whole application that ends."""
+        if self._handover is None or not self._handover.joined.is_set():
+            return False
+        for sock in await self.http.release_idle():
+            if not self._handover.give_back(sock):
+                sock.close()
+        return True
+
+
+class GatewayRole(ServerRole):
+    """The stream of events on a port of its own, so that listeners and requests do not share a process."""
+
+    name = "gateway"
+    group = "gateway"
+
+    def _application(self) -> Application:
+        settings = self.kernel.declaration.http.settings
+        return Application(ApplicationSettings(settings.title, settings.version, openapi=None, docs=None))
