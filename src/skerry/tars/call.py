@@ -1,0 +1,138 @@
+"""The call that a servant is serving: who asks, until when, with which context.
+
+`current()` gives it inside a handler, in tasks started by it and in the thread of a plain function. Clients
+made in that context read it too: they shorten their time-outs to what is left of the deadline and pass
+cookies and dyeing on. It holds no socket and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+from skerry.tars.errors import TarsError
+from skerry.tars.wire.packet import STATUS_DYED_KEY, MessageType
+
+if TYPE_CHECKING:
+    from skerry.tars.wire.packet import RequestPacket
+
+PING = "tars_ping"  # every servant answers it, though no IDL names it
+TIMER_GRAIN_SECONDS = 0.002  # uvloop's timers count in milliseconds and may fire early
+Peer = tuple[str, int]
+
+_DYED = int(MessageType.DYED)
+
+
+class ClientConnection(Protocol):
+    """The connection of a caller, which may be kept beyond the call."""
+
+    peer: Peer
+    closed: bool
+
+    def push(self, function: str, body: bytes = b"") -> bool:
+        """Send a packet that answers no request (TarsCpp's push callbacks; ours get it at `ClientSettings.push`).
+        False, and nothing is sent, when the connection is closed or its client does not read."""
+        ...
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the connection ends (TarsCpp's `doClose`), once however often it was registered."""
+        ...
+
+
+class Call:
+    """One request under way. `received` and `deadline` are on `time.monotonic`'s scale; no deadline is None."""
+
+    __slots__ = ("_reply_context", "_reply_status", "connection", "deadline", "peer", "received", "request")
+
+    def __init__(
+        self,
+        request: RequestPacket,
+        peer: Peer,
+        received: float,
+        connection: ClientConnection | None = None,
+    ) -> None:
+        self.request = request
+        self.connection = connection  # None for udp
+        self.peer = peer
+        self.received = received
+        timeout = request.timeout_ms
+        self.deadline: float | None = received + timeout / 1000 if timeout > 0 else None
+        self._reply_context: dict[str, str] | None = None
+        self._reply_status: dict[str, str] | None = None
+
+    @property
+    def servant(self) -> str:
+        """The object that was called, `App.Server.Obj`."""
+        return self.request.servant
+
+    @property
+    def function(self) -> str:
+        return self.request.function
+
+    @property
+    def context(self) -> dict[str, str]:
+        """The caller's context map."""
+        return self.request.context
+
+    @property
+    def status(self) -> dict[str, str]:
+        """The caller's status map: what the framework says, and cookies."""
+        return self.request.status
+
+    @property
+    def one_way(self) -> bool:
+        """Whether nobody waits for a reply."""
+        return self.request.packet_type == 1
+
+    @property
+    def reply_context(self) -> dict[str, str]:
+        """Put in what shall travel back as the reply's context."""
+        if self._reply_context is None:
+            self._reply_context = {}
+        return self._reply_context
+
+    @property
+    def reply_status(self) -> dict[str, str]:
+        """Put in what shall travel back as the reply's status."""
+        if self._reply_status is None:
+            self._reply_status = {}
+        return self._reply_status
+
+    def remaining_seconds(self) -> float | None:
+        """Seconds until the caller gives up (never below 0); None when it did not say."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def timeout(self) -> asyncio.Timeout:
+        """`async with current().timeout(): ...` ends what is inside with TimeoutError when the caller gives up; left
+        uncaught it answers "queue timeout" (-6), which nobody reads any more. Without a deadline it never ends."""
+        remaining = self.remaining_seconds()
+        return asyncio.timeout(None if remaining is None else remaining + TIMER_GRAIN_SECONDS)
+
+    def expired(self) -> bool:
+        """Whether the caller has given up by now."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def cookies(self) -> dict[str, str]:
+        """Status entries that travel on with every call made while serving this one (as TarsCpp does): those
+        whose key does not begin with `STATUS_`, and the dyeing key of a dyed request."""
+        status = self.request.status
+        if not status:
+            return {}
+        passed = {key: value for key, value in status.items() if not key.upper().startswith("STATUS_")}
+        if self.request.message_type & _DYED and STATUS_DYED_KEY in status:
+            passed[STATUS_DYED_KEY] = status[STATUS_DYED_KEY]
+        return passed
+
+
+serving: ContextVar[Call | None] = ContextVar("skerry_tars_call", default=None)
+
+
+def current() -> Call:
+    """The call being served; TarsError outside of a servant's function."""
+    call = serving.get()
+    if call is None:
+        raise TarsError("no Tars call is being served here: current() is for servants")
+    return call

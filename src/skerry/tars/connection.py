@@ -1,0 +1,168 @@
+"""The client's side of a connection: many calls at a time on one stream, or as datagrams.
+
+Sends frames, matches replies by request id, notices the end. Which connection a call takes, and what a failure
+means, is decided in `link` and `client`.
+
+A server that is about to stop pushes `_reconnect_` (TarsGo; our own server too): the connection is `leaving` then,
+takes no new calls, and closes when the last reply has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from skerry.tars.errors import DecodeError
+from skerry.tars.pending import PendingCalls
+from skerry.tars.stream import FrameStream
+from skerry.tars.wire.packet import RECONNECT, ResponsePacket, decode_reply, split_datagram
+
+log = logging.getLogger("skerry.tars.client")
+
+Push = Callable[[ResponsePacket], None]
+
+
+class Channel(Protocol):
+    """What a call needs of a connection, stream or not."""
+
+    pending: PendingCalls
+    writable: bool
+    last_heard: float
+
+    @property
+    def open(self) -> bool:
+        """Whether new calls may go here."""
+        ...
+
+    def send(self, frame: bytes) -> None: ...
+
+    async def drained(self) -> None:
+        """Return when the peer has taken what was written; ConnectionError when it never will."""
+        ...
+
+    def leave(self) -> None:
+        """No new calls; close once the last reply has come."""
+        ...
+
+    def abort(self) -> None: ...
+
+
+class ClientStream(FrameStream):
+    """One tcp or TLS connection to a server."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, max_frame_bytes: int, push: Push | None = None
+    ) -> None:
+        super().__init__(loop, max_frame_bytes)
+        self.pending = PendingCalls(loop)
+        self.leaving = False
+        self._push = push
+        self._drain_waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def open(self) -> bool:
+        return not (self.closed or self.leaving)
+
+    def data_received(self, data: bytes) -> None:
+        self.last_heard = self.loop.time()
+        resolve = self.pending.resolve
+        try:
+            for packet in self.feed(data):
+                reply = decode_reply(packet)
+                if reply.request_id:
+                    resolve(reply)
+                else:
+                    self._pushed(reply)
+        except DecodeError as error:
+            log.warning("closing a connection: the server sent %s", error)
+            self._end(ConnectionAbortedError(f"the server sent an invalid packet: {error}"))
+            self.abort()
+            return
+        if self.leaving and not len(self.pending):
+            self.close()
+
+    def leave(self) -> None:
+        if not self.leaving:
+            self.leaving = True
+            if not len(self.pending):
+                self.close()
+
+    async def drained(self) -> None:
+        while not self.writable:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._drain_waiters.append(waiter)
+            await waiter
+        if self.closed:
+            raise ConnectionResetError("the connection was closed")
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        waiters, self._drain_waiters = self._drain_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._end(ConnectionResetError(str(exc) if exc else "the server closed the connection"))
+        self.writable = True
+        self.resume_writing()
+
+    def _end(self, error: ConnectionError) -> None:
+        self.pending.fail(error)
+
+    def _pushed(self, packet: ResponsePacket) -> None:
+        if packet.description == RECONNECT:
+            self.leaving = True
+        elif self._push is not None:
+            self._push(packet)
+
+
+class ClientDatagrams(asyncio.DatagramProtocol):
+    """A connected udp socket. Nothing is resent: a lost datagram is a time-out."""
+
+    transport: asyncio.DatagramTransport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_frame_bytes: int) -> None:
+        self.pending = PendingCalls(loop)
+        self.writable = True
+        self.last_heard = loop.time()
+        self.open = False
+        self._loop, self._max = loop, max_frame_bytes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+        self.open = True
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.last_heard = self._loop.time()
+        try:
+            self.pending.resolve(decode_reply(split_datagram(data, self._max)))
+        except DecodeError as error:
+            log.warning("dropped a datagram of %s: %s", addr[0], error)
+        if not self.open and not len(self.pending):
+            self.transport.close()
+
+    def error_received(self, exc: Exception) -> None:
+        self.pending.fail(ConnectionRefusedError(str(exc)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self.pending.fail(ConnectionResetError(str(exc or "closed")))
+
+    def send(self, frame: bytes) -> None:
+        self.transport.sendto(frame)
+
+    async def drained(self) -> None:
+        return
+
+    def leave(self) -> None:
+        self.open = False
+        if not len(self.pending):
+            self.transport.close()
+
+    def abort(self) -> None:
+        self.open = False
+        self.transport.abort()

@@ -1,0 +1,339 @@
+"""The grammar of `.tars` files: words in, a resolved model out.
+
+Recursive descent with one word of look-ahead. Names are resolved as they come, because the language wants everything
+declared before it is used. Every error says file, line, column and what would have been right.
+
+Source: the grammar of TarsCpp `tools/tars.y`. Taken from it: `;` after every definition, tags 0..255, no
+overloads, no struct that contains itself directly. Arrays, fixed lengths and pointers of C++ declarators
+are read, and mean the vector or text that they are on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from skerry.tars.idl.lexer import Place, Token
+from skerry.tars.idl.literals import Literals, integer_in
+from skerry.tars.idl.model import (
+    Basic,
+    ConstDef,
+    Definition,
+    EnumDef,
+    EnumMember,
+    FieldDef,
+    FunctionDef,
+    Idl,
+    InterfaceDef,
+    MapOf,
+    ModuleDef,
+    ParamDef,
+    StructDef,
+    TypeNode,
+    VectorOf,
+    qualified,
+)
+from skerry.tars.idl.words import Words
+
+_BASIC: Final = frozenset(["bool", "byte", "short", "int", "long", "float", "double", "string"])
+_UNSIGNED: Final = frozenset(["byte", "short", "int"])
+_TYPE: Final = "a type"
+MAX_TYPE_DEPTH: Final = 32
+MAX_PARAMETERS: Final = 255
+
+Include = Callable[[str, Place], None]
+
+
+class Parser:
+    """Reads one file into an Idl. `include(name, place)` reads another one into the same."""
+
+    def __init__(self, source: str, file: str, idl: Idl, include: Include) -> None:
+        self._words = Words(source, file)
+        self._file, self._idl, self._include = file, idl, include
+        self._module = ""
+        self._open_struct: StructDef | None = None
+        self._literals = Literals(idl)
+
+    def parse(self) -> None:
+        """Read the whole file."""
+        while self._words.now.kind == "include":
+            self._words.next()
+            name = self._words.expect("text", "the name of a file in double quotes")
+            self._include(str(name.value), name.place)
+        while self._words.now.kind != "end":
+            if self._words.now.kind == "include":
+                raise self._words.now.place.error("#include comes before everything else")
+            self._definition("module, struct, enum, interface, const or key")
+
+    # definitions
+
+    def _definition(self, expected: str) -> None:
+        first = self._words.now
+        word = first.text if first.kind == "keyword" else ""
+        match word:
+            case "module" if not self._module:
+                self._read_module()
+            case "struct":
+                self._read_struct()
+            case "enum":
+                self._read_enum()
+            case "interface":
+                self._read_interface()
+            case "const":
+                self._read_const()
+            case "key":
+                self._read_key()
+            case _:
+                raise self._words.unexpected(expected)
+        self._words.sign(";", f"';' after the {word}")
+
+    def _here(self) -> ModuleDef:
+        module = self._idl.modules.setdefault(self._module, ModuleDef(self._module))
+        if self._file not in module.files:
+            module.files.append(self._file)
+        return module
+
+    def _declare(self, name: Token, definition: Definition) -> None:
+        known = self._here().definitions.get(name.text)
+        if known is not None:
+            there = f"{known.place.file}:{known.place.line}:{known.place.column}"
+            raise name.place.error(f"{qualified(self._module, name.text)} is declared already, at {there}")
+        self._here().definitions[name.text] = definition
+        self._idl.order.append(definition)
+
+    def _read_module(self) -> None:
+        first = self._words.next()
+        name = self._words.expect("word", "a name for the module")
+        self._module = name.text
+        module = self._here()
+        module.doc = module.doc or first.comment
+        self._words.sign("{")
+        while not self._words.skip("}"):
+            self._definition("struct, enum, interface, const, key or '}'")
+        self._module = ""
+
+    def _read_enum(self) -> None:
+        first = self._words.next()
+        name = self._words.expect("word", "a name for the enum")
+        enum = EnumDef(self._module, name.text, name.place, first.comment)
+        self._declare(name, enum)
+        self._words.sign("{")
+        following = 0
+        while not self._words.skip("}"):
+            member = self._words.expect("word", "a name for the member or '}'")
+            if any(m.name == member.text for m in enum.members):
+                raise member.place.error(f"{member.text} stands twice in enum {name.text}")
+            place, value = member.place, following
+            if self._words.skip("="):
+                place = self._words.now.place
+                value = self._literals.enum_value(self._words, enum)
+            integer_in(value, -(2**31), 2**31 - 1, place)
+            following = value + 1
+            more = self._words.skip(",")
+            enum.members.append(EnumMember(member.text, value, self._words.doc(member), member.place))
+            if not more:
+                self._words.sign("}", "',' or '}'")
+                break
+
+    def _read_const(self) -> None:
+        first = self._words.next()
+        place = self._words.now.place
+        kind = self.read_type()
+        if isinstance(kind, (VectorOf, MapOf, StructDef)):
+            raise place.error(f"a constant cannot be a {kind}", "bool, a number, string or an enum")
+        name = self._words.expect("word", "a name for the constant")
+        self._words.sign("=")
+        value = self._literals.read(self._words, kind, self._module)
+        doc = self._words.doc(first)
+        self._declare(name, ConstDef(self._module, name.text, name.place, kind, value, doc))
+
+    def _read_struct(self) -> None:
+        first = self._words.next()
+        name = self._words.expect("word", "a name for the struct")
+        struct = StructDef(self._module, name.text, name.place, first.comment)
+        self._declare(name, struct)
+        self._words.sign("{")
+        self._open_struct = struct
+        while not self._words.skip("}"):
+            self._read_field(struct)
+        self._open_struct = None
+        if not struct.fields:
+            raise name.place.error(f"struct {name.text} has no members", "at least one")
+
+    def _read_field(self, struct: StructDef) -> None:
+        first = self._words.expect("integer", "the tag of a member (0 to 255) or '}'")
+        tag = integer_in(first.value, 0, 255, first.place)
+        if any(f.tag == tag for f in struct.fields):
+            raise first.place.error(f"tag {tag} stands twice in struct {struct.name}")
+        required = self._words.skip("require")
+        if not required and not self._words.skip("optional"):
+            raise self._words.unexpected("require or optional")
+        place = self._words.now.place
+        kind = self.read_type()
+        if kind is struct:
+            raise place.error(f"struct {struct.name} contains itself", f"vector<{struct.name}>")
+        kind, name = self._declarator(kind, "a name for the member")
+        if any(f.name == name.text for f in struct.fields):
+            raise name.place.error(f"{name.text} stands twice in struct {struct.name}")
+        default = None
+        if self._words.skip("="):
+            if isinstance(kind, (VectorOf, MapOf, StructDef)):
+                raise self._words.now.place.error(f"a {kind} cannot have a default", "';'")
+            default = self._literals.read(self._words, kind, self._module)
+        self._words.sign(";", "'=' and a default, or ';'")
+        struct.fields.append(
+            FieldDef(tag, required, kind, name.text, default, self._words.doc(first), name.place)
+        )
+
+    def _read_key(self) -> None:
+        self._words.next()
+        self._words.sign("[")
+        place = self._words.now.place
+        struct = self._named()
+        if not isinstance(struct, StructDef):
+            raise place.error(f"{struct} is no struct", "a struct that is declared before")
+        names: list[str] = []
+        while self._words.skip(","):
+            member = self._words.expect("word", f"the name of a member of {struct.name}")
+            if all(f.name != member.text for f in struct.fields):
+                known = ", ".join(f.name for f in struct.fields)
+                raise member.place.error(
+                    f"struct {struct.name} has no member {member.text}", f"one of {known}"
+                )
+            names.append(member.text)
+        self._words.sign("]", "',' or ']'")
+        if not names:
+            raise place.error("a key needs members", "',' and a name")
+        struct.key = tuple(names)
+
+    def _read_interface(self) -> None:
+        first = self._words.next()
+        name = self._words.expect("word", "a name for the interface")
+        if name.text == self._module:
+            raise name.place.error(f"interface {name.text} is called like its module", "another name")
+        interface = InterfaceDef(self._module, name.text, name.place, first.comment)
+        self._declare(name, interface)
+        self._words.sign("{")
+        while not self._words.skip("}"):
+            self._read_function(interface)
+
+    def _read_function(self, interface: InterfaceDef) -> None:
+        first = self._words.now
+        returns = None if self._words.skip("void") else self.read_type("void, a type or '}'")
+        name = self._words.expect("word", "a name for the function")
+        if any(f.name == name.text for f in interface.functions):
+            raise name.place.error(
+                f"{name.text} stands twice in interface {interface.name}; there are no overloads"
+            )
+        self._words.sign("(")
+        parameters: list[ParamDef] = []
+        while not self._words.skip(")"):
+            if parameters:
+                self._words.sign(",", "',' or ')'")
+            parameter = self._parameter(parameters)
+            if len(parameters) == MAX_PARAMETERS:
+                raise parameter.place.error(f"{name.text} has more than {MAX_PARAMETERS} parameters")
+            parameters.append(parameter)
+        self._words.sign(";")
+        doc = self._words.doc(first)
+        interface.functions.append(FunctionDef(name.text, returns, tuple(parameters), doc, name.place))
+
+    def _parameter(self, before: list[ParamDef]) -> ParamDef:
+        out = self._words.skip("out")
+        routekey = not out and self._words.skip("routekey")
+        kind, name = self._declarator(self.read_type("a parameter"), "a name for the parameter")
+        if any(p.name == name.text for p in before):
+            raise name.place.error(f"parameter {name.text} stands twice")
+        return ParamDef(name.text, kind, out, routekey, name.place)
+
+    # types
+
+    def read_type(self, expected: str = _TYPE, depth: int = 0) -> TypeNode:
+        """A type, with the `: length` that C++ allows behind it."""
+        token = self._words.now
+        if depth > MAX_TYPE_DEPTH:
+            raise token.place.error(f"types are nested deeper than {MAX_TYPE_DEPTH}")
+        kind = self._plain_type(token, expected, depth)
+        if self._words.skip(":"):
+            self._words.expect("integer", "a length")
+        return kind
+
+    def _plain_type(self, token: Token, expected: str, depth: int) -> TypeNode:
+        if self._words.skip("unsigned"):
+            word = self._words.now.text
+            if self._words.now.kind != "keyword" or word not in _UNSIGNED:
+                raise self._words.unexpected("byte, short or int")
+            self._words.next()
+            return Basic(f"unsigned {word}")
+        if token.kind == "keyword" and token.text in _BASIC:
+            self._words.next()
+            return Basic(token.text)
+        if self._words.skip("vector"):
+            self._words.sign("<")
+            element = self.read_type(depth=depth + 1)
+            self._words.sign(">")
+            return VectorOf(element)
+        if self._words.skip("map"):
+            self._words.sign("<")
+            place = self._words.now.place
+            key = self.read_type(depth=depth + 1)
+            self._check_key(key, place)
+            self._words.sign(",")
+            value = self.read_type(depth=depth + 1)
+            self._words.sign(">")
+            return MapOf(key, value)
+        if token.kind == "word" or token.text == "::":
+            named = self._named()
+            if isinstance(named, (EnumDef, StructDef)):
+                return named
+            raise token.place.error(f"{named.name} is no type", "a struct or enum")
+        raise self._words.unexpected(expected)
+
+    def _check_key(self, key: TypeNode, place: Place) -> None:
+        if isinstance(key, MapOf):
+            raise place.error("a map cannot be the key of a map")
+        if isinstance(key, VectorOf):
+            self._check_key(key.element, place)
+        if isinstance(key, StructDef) and key is self._open_struct:
+            raise place.error(f"struct {key.name} cannot be a key inside itself")
+
+    def _declarator(self, kind: TypeNode, expected: str) -> tuple[TypeNode, Token]:
+        """`name`, or what C++ adds: `name[5]` and `*name` are vectors, `name:5` is a text with a length."""
+        pointer = self._words.skip("*")
+        name = self._words.expect("word", expected)
+        if pointer:
+            return VectorOf(kind), name
+        if self._words.skip("["):
+            self._words.expect("integer", "a length")
+            self._words.sign("]")
+            return VectorOf(kind), name
+        if self._words.skip(":"):
+            self._words.expect("integer", "a length")
+        return kind, name
+
+    # names
+
+    def _named(self) -> Definition:
+        parts, first = self._words.scoped()
+        found = self._find(parts)
+        if found is None:
+            name = "::".join(parts)
+            later = self._words.follows(("struct", "enum"), parts[-1])
+            hint = (
+                "its declaration, which stands further down, before this line" if later else "a declared type"
+            )
+            raise first.place.error(f"{name} is unknown here", hint)
+        return found
+
+    def _find(self, parts: list[str]) -> Definition | None:
+        *scope, name = parts
+        if scope and scope[0] == "":
+            scope = scope[1:]
+            places = ["::".join(scope)]
+        else:
+            places = ["::".join(scope)] if scope else [self._module, ""]
+        for place in places:
+            module = self._idl.modules.get(place)
+            if module is not None and name in module.definitions:
+                return module.definitions[name]
+        return None

@@ -1,0 +1,78 @@
+"""The words of a file one after the other: looking at the next one, taking it, and saying what else was expected."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from skerry.tars.errors import IdlError
+from skerry.tars.idl.lexer import Token, lex
+
+
+class Words:
+    """Walks through the words of one file."""
+
+    def __init__(self, source: str, file: str) -> None:
+        lexed = lex(source, file)
+        self._tokens, self._trailing = lexed.tokens, lexed.trailing
+        self._leading = {
+            b.place
+            for a, b in zip(self._tokens, self._tokens[1:], strict=False)
+            if a.place.line != b.place.line
+        }
+        self._at = 0
+
+    @property
+    def now(self) -> Token:
+        return self._tokens[self._at]
+
+    def next(self) -> Token:
+        token = self._tokens[self._at]
+        self._at += 1
+        return token
+
+    def unexpected(self, expected: str) -> IdlError:
+        token = self.now
+        word = (
+            f"{token} is a keyword"
+            if token.kind == "keyword" and "name" in expected
+            else f"unexpected {token}"
+        )
+        return token.place.error(word, expected)
+
+    def expect(self, kind: str, expected: str) -> Token:
+        if self.now.kind != kind:
+            raise self.unexpected(expected)
+        return self.next()
+
+    def sign(self, sign: str, expected: str = "") -> Token:
+        if self.now.kind != "sign" or self.now.text != sign:
+            raise self.unexpected(expected or repr(sign))
+        return self.next()
+
+    def skip(self, text: str) -> bool:
+        """Take the word if it is this sign or keyword."""
+        if self.now.kind in ("sign", "keyword") and self.now.text == text:
+            self._at += 1
+            return True
+        return False
+
+    def doc(self, first: Token) -> str:
+        """The comment before `first`, and the one behind the last word when `first` begins a line."""
+        behind = ""
+        if first.place in self._leading:
+            behind = self._trailing.get(self._tokens[self._at - 1].place.line, "")
+        return "\n".join(filter(None, (first.comment, behind)))
+
+    def scoped(self) -> tuple[list[str], Token]:
+        """`A`, `A::B`, `::A::B`: its parts (an empty first one for `::`) and its first word."""
+        first = self.now
+        parts = [""] if self.skip("::") else []
+        parts.append(self.expect("word", "a name").text)
+        while self.skip("::"):
+            parts.append(self.expect("word", "a name").text)
+        return parts, first
+
+    def follows(self, keywords: tuple[str, ...], name: str) -> bool:
+        """Whether one of these keywords stands before this name further down."""
+        rest = self._tokens[self._at :]
+        return any(a.text in keywords and b.text == name for a, b in pairwise(rest))

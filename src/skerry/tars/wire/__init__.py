@@ -1,0 +1,1 @@
+"""The Tars wire format: values, structs, packets, bodies. Bytes in, values out; nothing here waits."""
