@@ -1,0 +1,1 @@
+"""How to prove it: suites that every backend inherits, fakes with real semantics, private servers, faults."""

@@ -1,0 +1,242 @@
+"""How a journal is kept in order: trimming, checking, epochs, readers' cursors, dead letters, leases.
+
+The second half of `skerry.testing.journals.JournalSuite`, which inherits it; not to be used alone.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from skerry.errors import Fenced, Trimmed, WrongEpoch
+from skerry.journal.journal import (
+    JournalWriter,
+    NewOutcome,
+    Status,
+    StoredProjection,
+    Writes,
+)
+from skerry.position import Position
+from skerry.testing.journal_samples import (
+    DAY,
+    THINGS,
+    all_records,
+    all_rows,
+    command_id,
+    decide,
+    event,
+    letter,
+    put,
+)
+
+
+class UpkeepSuite:
+    """Needs the fixture `journal` of `JournalSuite`, `pass_time` and `damage`."""
+
+    async def pass_time(self, journal: JournalWriter, seconds: float) -> None:
+        """Make `seconds` go by for leases and ages of outcomes."""
+        raise NotImplementedError
+
+    async def damage(self, journal: JournalWriter, what: str) -> None:
+        """Plant `event missing` (that of offset 2) or `row ahead` (some row of THINGS beyond the journal's end),
+        past the journal's own writing."""
+        raise NotImplementedError
+
+    # --- trimming
+
+    async def test_trim_raises_the_floor_and_says_so(self, journal: JournalWriter) -> None:
+        """What lies below is gone and asking for it is `Trimmed`; the end never moves; later events go on."""
+        for n in range(1, 11):
+            await decide(journal, put(n))
+        epoch = (await journal.head()).position.epoch
+        assert await journal.trim(Position(epoch, 4)) == 4
+        assert await journal.trim(Position(epoch, 2)) == 4
+        with pytest.raises(Trimmed) as trimmed:
+            await journal.read(3, 10)
+        assert (trimmed.value.offset, trimmed.value.floor) == (3, 4)
+        assert [r.offset for r in await journal.read(4, 3)] == [5, 6, 7]
+        assert await journal.trim(Position(epoch, 99)) == 10
+        head = await journal.head()
+        assert (head.position.offset, head.floor) == (10, 10)
+        assert list(await journal.read(10, 10)) == []
+        assert await decide(journal, put(11)) == 10
+        assert [r.offset for r in await journal.read(10, 10)] == [11]
+        assert await journal.verify() == []
+        with pytest.raises(WrongEpoch):
+            await journal.trim(Position("another", 11))
+
+    async def test_trim_spares_what_a_reader_or_projection_needs(self, journal: JournalWriter) -> None:
+        """Neither a cursor nor a stored projection is overtaken; a forgotten cursor holds nothing."""
+        for n in range(1, 11):
+            await decide(journal, put(n))
+        epoch = (await journal.head()).position.epoch
+        await journal.advance("mailer", Position(epoch, 3))
+        await journal.save_projection(StoredProjection("totals", 1, Position(epoch, 6), b"6"))
+        assert await journal.trim(Position(epoch, 9)) == 3
+        await journal.advance("mailer", Position(epoch, 8))
+        assert await journal.trim(Position(epoch, 9)) == 6
+        await journal.save_projection(StoredProjection("totals", 1, Position(epoch, 10), b"10"))
+        assert await journal.trim(Position(epoch, 9)) == 8
+        await journal.forget("mailer")
+        assert await journal.trim(Position(epoch, 9)) == 9
+
+    async def test_trim_forgets_old_outcomes(self, journal: JournalWriter) -> None:
+        """After seven days a command id is forgotten, unless its dead letter is still there."""
+        await decide(
+            journal, Writes(events=[event(1)], outcomes=[NewOutcome(command_id(1), Status.APPLIED, 1, 1)])
+        )
+        failed = NewOutcome(command_id(2), Status.FAILED, 0)
+        await decide(journal, Writes(outcomes=[failed], dead=[letter(2)]))
+        position = (await journal.head()).position
+        await journal.trim(position)
+        assert await journal.outcome(command_id(1)) is not None
+        await self.pass_time(journal, 7 * DAY + 60)
+        await journal.trim(position)
+        assert await journal.outcome(command_id(1)) is None
+        assert await journal.outcome(command_id(2)) is not None
+
+    # --- verify, epochs
+
+    @pytest.mark.parametrize("what", ["event missing", "row ahead"])
+    async def test_verify_finds_planted_damage(self, journal: JournalWriter, what: str) -> None:
+        """A sound journal has no problems; a missing event or a row from the future is named."""
+        for n in range(1, 4):
+            await decide(journal, put(n, f"k{n}"))
+        assert list(await journal.verify()) == []
+        await self.damage(journal, what)
+        problems = " / ".join(await journal.verify())
+        assert ("2" in problems and "missing" in problems) if what == "event missing" else THINGS in problems
+
+    async def test_a_new_epoch_keeps_everything_but_its_name(self, journal: JournalWriter) -> None:
+        """Offset, events and rows stay; cursors and stored projections move along; positions compare no more."""
+        await decide(journal, put(1))
+        old = (await journal.head()).position
+        await journal.advance("mailer", old)
+        await journal.save_projection(StoredProjection("totals", 1, old, b"1"))
+        new = await journal.new_epoch()
+        assert new.offset == 1
+        assert new.epoch != old.epoch
+        assert not old.reached_by(new)
+        assert (await journal.head()).position == new
+        assert await journal.cursor("mailer") == new
+        stored = await journal.load_projection("totals")
+        assert stored is not None
+        assert stored.position == new
+        assert await decide(journal, put(2)) == 1
+        assert [r.offset for r in await all_records(journal)] == [1, 2]
+
+    # --- durable readers
+
+    async def test_cursors_are_kept_by_name(self, journal: JournalWriter) -> None:
+        """A new subscriber has none; it moves where it is told, also back; forgotten it is new again."""
+        assert await journal.cursor("mailer") is None
+        for offset in (5, 9, 7):
+            await journal.advance("mailer", Position("e", offset))
+            assert await journal.cursor("mailer") == Position("e", offset)
+        await journal.advance("other 'ü'", Position("e", 1))
+        await journal.forget("mailer")
+        await journal.forget("mailer")
+        assert await journal.cursor("mailer") is None
+        assert await journal.cursor("other 'ü'") == Position("e", 1)
+
+    async def test_a_stored_projection_does_not_go_back(self, journal: JournalWriter) -> None:
+        """The newest of one version and epoch stays; another version or epoch replaces it."""
+
+        def stored(version: int, epoch: str, offset: int, data: bytes) -> StoredProjection:
+            return StoredProjection("totals", version, Position(epoch, offset), data)
+
+        assert await journal.load_projection("totals") is None
+        newest = stored(1, "e", 5, bytes(range(256)))
+        for saved, kept in (
+            (newest, newest),
+            (stored(1, "e", 4, b"older"), newest),
+            (stored(2, "e", 3, b"rebuilt"), stored(2, "e", 3, b"rebuilt")),
+            (stored(2, "f", 1, b""), stored(2, "f", 1, b"")),
+        ):
+            await journal.save_projection(saved)
+            assert await journal.load_projection("totals") == kept
+
+    # --- dead letters, attempts
+
+    async def test_dead_letters_are_kept_until_somebody_decides(self, journal: JournalWriter) -> None:
+        """With their bytes, in order of their ids, by pages; exhumed, the command may be decided again."""
+        failed = NewOutcome(command_id(2), Status.FAILED, 0, reason="no such thing")
+        await decide(journal, Writes(outcomes=[failed], dead=[letter(2)]))
+        await journal.bury(letter(3))
+        await journal.bury(letter(1))
+        assert list(await journal.dead_letters()) == [letter(1), letter(2), letter(3)]
+        assert list(await journal.dead_letters(limit=2)) == [letter(1), letter(2)]
+        assert list(await journal.dead_letters(after=command_id(2))) == [letter(3)]
+        assert await journal.dead_letter(command_id(2)) == letter(2)
+        assert await journal.dead_letter(command_id(9)) is None
+        await journal.bury(letter(3, "another reason"))
+        assert await journal.dead_letter(command_id(3)) == letter(3, "another reason")
+        assert await journal.exhume(command_id(2)) is True
+        assert await journal.exhume(command_id(2)) is False
+        assert await journal.outcome(command_id(2)) is None
+        assert await decide(journal, put(2)) == 0
+
+    async def test_exhuming_never_forgets_an_applied_command(self, journal: JournalWriter) -> None:
+        """Only a failed outcome goes with its letter."""
+        await decide(journal, put(1))
+        await journal.bury(letter(1))
+        assert await journal.exhume(command_id(1)) is True
+        assert await decide(journal, put(1)) is None
+
+    async def test_attempts_are_counted(self, journal: JournalWriter) -> None:
+        """Each call counts one more for each id, durably, beside an open batch's fate."""
+        assert await journal.attempts([command_id(1)]) == {command_id(1): 1}
+        assert await journal.attempts([command_id(1), command_id(2)]) == {command_id(1): 2, command_id(2): 1}
+        assert await journal.attempts([]) == {}
+        await journal.bury(letter(1))
+        await journal.exhume(command_id(1))
+        assert await journal.attempts([command_id(1)]) == {command_id(1): 1}
+
+    # --- leases
+
+    async def test_a_lease_has_one_owner_until_it_ends(self, journal: JournalWriter) -> None:
+        """Its owner renews it under the same fence; another gets it, with a higher one, only when it ended."""
+        lease = await journal.acquire("p0", "anna", 10)
+        assert lease is not None
+        assert await journal.acquire("p0", "bert", 10) is None
+        assert await journal.acquire("p1", "bert", 10) is not None
+        await self.pass_time(journal, 8)
+        assert await journal.acquire("p0", "anna", 10) == lease
+        await self.pass_time(journal, 8)
+        assert await journal.acquire("p0", "bert", 10) is None
+        await self.pass_time(journal, 8)
+        taken = await journal.acquire("p0", "bert", 10)
+        assert taken is not None
+        assert taken.fence > lease.fence
+        assert await journal.acquire("p0", "anna", 10) is None
+
+    async def test_a_lost_lease_writes_nothing(self, journal: JournalWriter) -> None:
+        """Commits under a lease succeed until somebody else took it over, then they are `Fenced`."""
+        lease = await journal.acquire("p0", "anna", 10)
+        assert lease is not None
+        assert await decide(journal, put(1), lease) == 0
+        await self.pass_time(journal, 11)
+        assert await decide(journal, put(2), lease) == 1
+        await self.pass_time(journal, 11)
+        other = await journal.acquire("p0", "bert", 10)
+        assert other is not None
+        with pytest.raises(Fenced):
+            await decide(journal, put(3, "x"), lease)
+        with pytest.raises(Fenced):
+            await decide(journal, Writes(outcomes=[NewOutcome(command_id(4), Status.REJECTED, 0)]), lease)
+        assert (await journal.head()).position.offset == 2
+        assert await journal.outcome(command_id(3)) is None
+        assert "x" not in await all_rows(journal)
+        assert await decide(journal, put(3), other) == 2
+
+    async def test_a_released_lease_is_free_at_once(self, journal: JournalWriter) -> None:
+        """The next owner need not wait; the one who gave it back cannot write under it, nor give it back twice."""
+        lease = await journal.acquire("p0", "anna", 1000)
+        assert lease is not None
+        await journal.release(lease)
+        with pytest.raises(Fenced):
+            await decide(journal, put(1), lease)
+        other = await journal.acquire("p0", "bert", 1000)
+        assert other is not None
+        assert other.fence > lease.fence
+        await journal.release(lease)
+        assert await decide(journal, put(1), other) == 0
