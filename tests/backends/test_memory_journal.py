@@ -1,0 +1,34 @@
+"""The journal in memory passes the suite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from skerry.backends.memory.journal import MemoryJournal
+from skerry.journal.journal import JournalWriter
+from skerry.testing.clock import VirtualClock
+from skerry.testing.journal_samples import THINGS, OpenJournal
+from skerry.testing.journals import JournalSuite
+
+
+class TestMemoryJournal(JournalSuite):
+    clock: VirtualClock
+
+    @pytest.fixture
+    def open_journal(self) -> OpenJournal:
+        self.clock = VirtualClock()
+        journal = MemoryJournal("suite", clock=self.clock)
+        return lambda: journal
+
+    async def pass_time(self, journal: JournalWriter, seconds: float) -> None:
+        await self.clock.advance(seconds)
+
+    async def damage(self, journal: JournalWriter, what: str) -> None:
+        assert isinstance(journal, MemoryJournal)
+        if what == "event missing":
+            del journal._records[1]
+        else:
+            table = journal._tables[THINGS]
+            table["k1"] = replace(table["k1"], offset=99)

@@ -1,0 +1,47 @@
+"""The operations page names every number that processes show, and none that they do not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+ROOMS = ("kernel/numbers.py", "server/server.py", "supervision/supervisor.py", "process", "roles")
+
+
+def measured() -> set[str]:
+    """Names of metrics as they stand in the code."""
+    found: set[str] = set()
+    for room in ROOMS:
+        place = ROOT / "src" / "skerry" / room
+        for path in [place] if place.is_file() else sorted(place.glob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            found |= set(re.findall(r'"(skerry_[a-z_]+)"', text))
+            if 'f"skerry_listeners_{name}"' in text:
+                block = text.partition("def measure_hub")[2].partition("registry.gauge(f")[0]
+                found |= {
+                    f"skerry_listeners_{name}" for name in re.findall(r'^        \("(\w+)",', block, re.M)
+                }
+    return found
+
+
+def described() -> set[str]:
+    """Names of metrics as they stand in the table; `..._x` goes on from the name before it."""
+    found: set[str] = set()
+    for line in PAGE.splitlines():
+        if not line.startswith("| `skerry_"):
+            continue
+        first = ""
+        for name in re.findall(r"`([a-z_.]+)`", line.split("|")[1]):
+            if name.startswith("..."):
+                name = re.sub(r"(skerry_listeners).*", r"\1", first) + name.removeprefix("...")
+            first = first or name
+            found.add(name)
+    return found
+
+
+def test_every_number_is_explained() -> None:
+    """What /metrics shows stands in the table, and what stands there is shown."""
+    assert measured() - described() == set()
+    assert described() - measured() == set()

@@ -1,0 +1,255 @@
+"""Every child of `skerry up` is killed with -9 again and again while clients write: what was answered 200 stays.
+
+`SKERRY_KILL_SECONDS=60` runs it as long as the promise says (`make soak`); the seed of the kills is fixed and printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skerry.backends.local.owner import hub_path
+from skerry.backends.local.peer import LocalPeer
+from skerry.backends.local.reader import RemoteJournal
+
+sys.path.insert(0, str(Path(__file__).parent))
+from upworld import Client, Up, up  # type: ignore[import-not-found]
+
+SECONDS = float(os.environ.get("SKERRY_KILL_SECONDS", "8"))
+SEED = int(os.environ.get("SKERRY_KILL_SEED", "20261120"))
+WRITERS = 16
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="kills and pidfds as on Linux"),
+    pytest.mark.timeout(SECONDS * 2 + 90),
+]
+
+
+@dataclass
+class History:
+    """What clients were told. `answered`: key -> value of writes that got 200; `asked`: of all that were tried."""
+
+    answered: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+    moments: list[float] = field(default_factory=list)
+    trouble: Counter[str] = field(default_factory=Counter)
+
+
+async def write(world: Up, number: int, history: History, stop: asyncio.Event) -> None:
+    """One client: each write has an idempotency key and is repeated until it is answered."""
+    client, n = Client(world.port), 0
+    while not stop.is_set():
+        n += 1
+        key, value = f"w{number}-{n}", f"{number}:{n}"
+        history.asked[key] = value
+        while True:
+            try:
+                async with asyncio.timeout(10):
+                    answer = await client.ask(
+                        "PUT", f"/values/{key}", value.encode(), Idempotency_Key=f"{SEED}-{key}"
+                    )
+            except (ConnectionError, TimeoutError) as error:
+                history.trouble[type(error).__name__] += 1
+                await asyncio.sleep(0.01)
+                continue
+            if answer.status == 200:
+                history.answered[key] = value
+                history.moments.append(time.monotonic())
+                break
+            history.trouble[f"{answer.status} {answer.body[:120]!r}"] += 1
+            assert answer.status == 503, answer
+            await asyncio.sleep(0.05)
+    client.close()
+
+
+class Listener:
+    """A resuming listener of events (SSE): its own copy of the values, made from what it heard."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.values: dict[str, str] = {}
+        self.position = ""
+        self.connections = 0
+        self.last = ""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (OSError, asyncio.IncompleteReadError, ConnectionError):
+                await asyncio.sleep(0.02)
+
+    async def _listen(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        since = f"?since={self.position}" if self.position else "?snapshot=1"
+        try:
+            writer.write(
+                f"GET /events{since} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode()
+            )
+            status = await reader.readline()
+            if b" 200 " not in status:
+                raise ConnectionError(status.decode())
+            self.connections += 1
+            while await reader.readline() != b"\r\n":
+                pass
+            rest = b""
+            while size := int(await reader.readline() or b"0", 16):
+                rest += (await reader.readexactly(size + 2))[:-2]
+                *lines, rest = rest.split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data:"):
+                        self.last = line[:200].decode()
+                        self._take(json.loads(line[5:]))
+        finally:
+            writer.close()
+
+    def difference(self, stored: dict[str, str]) -> str:
+        missing, odd = stored.keys() - self.values.keys(), self.values.keys() - stored.keys()
+        return (
+            f"missing {len(missing)} {sorted(missing)[:5]}, too many {len(odd)} {sorted(odd)[:5]}, at {self.position}, "
+            f"connected {self.connections} times, last heard {self.last}"
+        )
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        match frame:
+            case {"type": "hello", "recovered": False} if self.position:
+                self.values.clear()
+                self.position = ""
+                raise ConnectionError("a snapshot is needed")
+            case {"type": "snapshot", "values": values}:
+                for each in values:
+                    self._take(each | {"position": ""})
+            case {"type": "snapshot_end" | "hello" | "caught_up", "position": position}:
+                self.position = position if frame["type"] != "hello" else self.position
+            case {"type": "domain_event", "event": "value_deleted", "key": key, "position": position}:
+                self.values.pop(key, None)
+                self.position = position or self.position
+            case {"type": "domain_event", "key": key, "value": value, "position": position}:
+                self.values[key] = value
+                self.position = position or self.position
+            case _:
+                pass
+
+
+async def kill(world: Up, seconds: float) -> list[tuple[float, str]]:
+    """About once a second one child, the next one in a shuffled round, until the time is over."""
+    rng = random.Random(SEED)
+    kills: list[tuple[float, str]] = []
+    end = time.monotonic() + seconds
+    names: list[str] = []
+    while time.monotonic() < end:
+        if not names:
+            names = [p.name for p in world.processes()]
+            rng.shuffle(names)
+        name = names.pop()
+        [victim] = [p for p in world.processes() if p.name == name]
+        if victim.pid:
+            os.kill(victim.pid, signal.SIGKILL)
+            kills.append((time.monotonic(), name))
+        await asyncio.sleep(rng.uniform(0.8, 1.2))
+    return kills
+
+
+async def everything(port: int) -> dict[str, str]:
+    """All values as one server shows them."""
+    client, found, after = Client(port), {}, ""
+    while True:
+        answer = await client.ask("GET", f"/values?limit=1000&after={after}")
+        assert answer.status == 200, answer
+        page = json.loads(answer.body)
+        found.update({each["key"]: each["value"] for each in page["values"]})
+        after = page["next"]
+        if after is None:
+            client.close()
+            return found
+
+
+async def test_nothing_answered_is_lost(tmp_path: Path) -> None:
+    """No write answered 200 is missing, each took effect once, the journal verifies, all servers and a resuming
+    listener end equal to the database, and service comes back quickly after each kill."""
+    async with up(tmp_path) as world:
+        history, stop, listener = History(), asyncio.Event(), Listener(world.port)
+        listening = asyncio.create_task(listener.run())
+        writers = [asyncio.create_task(write(world, number, history, stop)) for number in range(WRITERS)]
+        kills = await kill(world, SECONDS)
+        await world.all_ready()
+        stop.set()
+        await asyncio.gather(*writers)
+
+        path = hub_path(tmp_path / ".skerry" / "livekv.db")
+        peer = LocalPeer(path, "test")
+        await peer.start()
+        journal = RemoteJournal(peer)
+        assert await journal.verify() == []
+        head = await journal.head()
+        effects: Counter[str] = Counter()
+        after = 0
+        while records := await journal.read(after, 1000):
+            effects.update(record.key for record in records)
+            after = records[-1].offset
+        assert after == head.position.offset
+        await peer.stop()
+
+        assert set(effects.values()) == {1}
+        assert history.answered.keys() <= effects.keys() <= history.asked.keys()
+        stored = {key: history.asked[key] for key in effects}
+        quiet = [Client(world.port) for _ in range(6)]
+        for client in quiet:  # two on each server: whichever the next connections reach is as new
+            await client.ask("GET", "/values/x", Skerry_Position=str(head.position))
+        for _ in range(6):
+            assert await everything(world.port) == stored
+        try:
+            await world.until(lambda: listener.values == stored, 10)
+        except AssertionError:
+            pytest.fail(
+                f"the listener is not equal: {listener.difference(stored)}, journal at {head.position}"
+            )
+        listening.cancel()
+
+        silences, excess = late(kills, history.moments)
+        print(
+            f"seed {SEED}: {len(kills)} kills in {SECONDS:g} s, {len(history.answered)} writes, trouble "
+            f"{dict(history.trouble)}, listener connected {listener.connections} times, longest silence: "
+            + ", ".join(f"{role} {seconds:.2f} s" for role, seconds in sorted(silences.items()))
+        )
+        assert excess < slack()
+        for client in quiet:
+            client.close()
+
+
+ALLOWED = {"server": 1.0, "balancer": 2.0, "consumer": 2.0}
+"""Seconds from a kill until writes are answered again."""
+
+
+def late(kills: list[tuple[float, str]], moments: list[float]) -> tuple[dict[str, float], float]:
+    """By role the longest silence that a kill began, and how much longer than promised any silence was.
+
+    A silence in which several were killed may last as long as the last of them allows.
+    """
+    silences: dict[str, float] = {}
+    excess = -max(ALLOWED.values())
+    for begin, end in pairwise(moments):
+        inside = [(at, name.partition("-")[0]) for at, name in kills if begin - 0.05 <= at < end]
+        if inside:
+            first, role = inside[0]
+            silences[role] = max(silences.get(role, 0.0), end - max(first, begin))
+            # Somebody who was killed shortly before may still be on the way back.
+            recent = [(at, name.partition("-")[0]) for at, name in kills if begin - 2.0 <= at < end]
+            excess = max(excess, end - max(at + ALLOWED[role] for at, role in recent))
+    return silences, excess
+
+
+def slack() -> float:
+    """Seconds more than promised that a test machine may take: it may have less to give than a server has."""
+    return 0.5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

@@ -1,0 +1,185 @@
+"""`skerry up` from outside: three servers behind one address, kills, rolling restarts, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from skerry.process.tree import rendered
+
+sys.path.insert(0, str(Path(__file__).parent))
+from upworld import Client, free_port, up  # type: ignore[import-not-found]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills and pidfds as on Linux")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_writes_are_seen_on_every_server(tmp_path: Path) -> None:
+    """Three servers share the connections, each shows what was written through another."""
+    async with up(tmp_path) as world:
+        clients = [Client(world.port) for _ in range(6)]
+        for number, client in enumerate(clients):
+            answer = await client.ask("PUT", f"/values/k{number}", b"v%d" % number)
+            assert answer.status == 200
+        position = answer.headers["skerry-position"]
+        for client in clients:
+            for number in range(6):
+                seen = await client.ask("GET", f"/values/k{number}", Skerry_Position=position)
+                assert (seen.status, b'"v%d"' % number in seen.body) == (200, True)
+        await world.until(
+            lambda: [p.gauges.get("connections") for p in world.processes("server")] == [2, 2, 2]
+        )
+        tree = rendered(world.status(), time.time())
+        assert "├─ balancer" in tree
+        assert "└─ consumer-1" in tree
+        for client in clients:
+            client.close()
+
+
+async def test_ctrl_c_to_everybody_drains_once_and_leaves_nothing(tmp_path: Path) -> None:
+    """SIGINT to the runner and every child at once, as a terminal sends it: a clean end within five seconds, exit
+    code 0, no process, no socket file, and a request under way is answered."""
+    async with up(tmp_path) as world:
+        client = Client(world.port)
+        assert (await client.ask("PUT", "/values/a", b"1")).status == 200
+        pids = [world.process.pid, *(p.pid for p in world.processes())]
+        for pid in pids:
+            os.kill(pid, signal.SIGINT)
+        began = time.monotonic()
+        assert await world.stop() == 0
+        assert time.monotonic() - began < 5.0
+        assert not any(alive(pid) for pid in pids)
+        left = [path for path in tmp_path.rglob("*") if path.is_socket() or path.suffix == ".sock"]  # noqa: ASYNC240
+        assert left == [], "\n".join(world.lines)
+        assert not any("Traceback" in line for line in world.lines), "\n".join(world.lines)
+        client.close()
+
+
+async def test_every_child_may_be_killed(tmp_path: Path) -> None:
+    """Any one killed with -9: the next requests succeed within the time of the contract, and nothing is lost."""
+    async with up(tmp_path) as world:
+        assert (await Client(world.port).ask("PUT", "/values/kept", b"yes")).status == 200
+        for name, bound in (("server-1", 1.0), ("server-2", 1.0), ("balancer", 2.0), ("consumer-1", 2.0)):
+            [victim] = [p for p in world.processes() if p.name == name]
+            os.kill(victim.pid, signal.SIGKILL)
+            began = time.monotonic()
+            client = Client(world.port)
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        answer = await client.ask("PUT", f"/values/after-{name}", b"1")
+                        break
+                    except ConnectionError:
+                        await asyncio.sleep(0.01)
+            assert answer.status == 200
+            assert time.monotonic() - began < bound + 1.0  # of the machine that runs the tests
+            assert (await client.ask("GET", "/values/kept")).status == 200
+            client.close()
+            await world.all_ready()
+        assert [p.restarts for p in world.processes()] == [1, 1, 1, 0, 1]
+
+
+@pytest.mark.timeout(150)
+async def test_rolling_restart_without_a_failed_request(tmp_path: Path) -> None:
+    """SIGHUP under load: every process is another one afterwards, no request failed, no kept connection broke."""
+    async with up(tmp_path) as world:
+        before = {p.name: p.pid for p in world.processes()}
+        stop = asyncio.Event()
+        counts = {"ok": 0}
+        bad: list[object] = []
+
+        async def load(number: int) -> None:
+            client = Client(world.port)
+            while not stop.is_set():
+                method = "PUT" if number % 4 == 0 else "GET"
+                try:
+                    answer = await client.ask(method, f"/values/k{number}", b"x" if method == "PUT" else b"")
+                except ConnectionError as error:
+                    bad.append(error)
+                    continue
+                if answer.status not in (200, 404):
+                    bad.append((method, answer))
+                counts["ok"] += 1
+            client.close()
+
+        async def idle() -> Client:
+            client = Client(world.port)
+            assert (await client.ask("GET", "/values/nothing")).status == 404
+            return client
+
+        quiet = [await idle() for _ in range(6)]
+        tasks = [asyncio.create_task(load(number)) for number in range(12)]
+        world.process.send_signal(signal.SIGHUP)
+        await world.until(lambda: world.said("every process was replaced"), 100)
+        stop.set()
+        await asyncio.gather(*tasks)
+        assert bad == []
+        assert counts["ok"] > 100
+        after = {p.name: p.pid for p in world.processes()}
+        assert after.keys() == before.keys()
+        assert not {*after.values()} & {*before.values()}
+        for client in quiet:  # they slept through it, on the very same connection
+            assert (await client.ask("GET", "/values/nothing")).status == 404
+            assert client.connections == 1
+            client.close()
+
+
+async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -> None:
+    """Wrong settings end with one line that names the setting, and exit code 2."""
+    port = free_port()
+    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", port)
+    async with up(tmp_path, wait=False, port=port) as world:
+        assert await asyncio.wait_for(world.process.wait(), 10) == 2
+    assert world.lines == [
+        f"skerry: bind: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
+    ]
+    server.close()
+    async with up(tmp_path, target="nowhere:app", wait=False) as world:
+        assert await asyncio.wait_for(world.process.wait(), 10) == 2
+    [line] = world.lines
+    assert line.startswith("skerry: TARGET: there is no module 'nowhere' here")
+
+
+async def test_reload_keeps_the_last_good_version(tmp_path: Path) -> None:
+    """A changed file replaces the processes; a broken one does not, and its mending does."""
+    program = tmp_path / "shop.py"
+
+    def write(answer: str) -> None:
+        program.write_text(
+            "from skerry import App, Response\n"
+            "app = App('shop')\n"
+            "@app.get('/version')\n"
+            "def version() -> Response:\n"
+            f"    return Response({answer})\n"
+        )
+
+    write("b'one'")
+    async with up(tmp_path, "--reload", "--servers", "1", target="shop:app") as world:
+
+        async def version() -> bytes:
+            client = Client(world.port)
+            try:
+                return bytes((await client.ask("GET", "/version")).body)
+            finally:
+                client.close()
+
+        assert await version() == b"one"
+        write("(")
+        await world.until(lambda: world.said("stays as it is"), 20)
+        assert await version() == b"one"
+        write("b'two'")
+        await world.until(lambda: world.said("every process was replaced"), 20)
+        assert await version() == b"two"

@@ -1,0 +1,454 @@
+"""A topology on PostgreSQL and RabbitMQ for fault tests: processes, clients that record what they were told, listeners,
+and the verdict at the end. All real: `skerry consumer`, `skerry server`, sockets.
+
+    async with FaultWorld(tmp_path, servers) as world:
+        await world.start(consumers=2)
+        async with world.traffic(seed):
+            await world.consumers[0].kill()
+        await world.verdict()          # AssertionError with the seed and every problem
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from livekv.messages import Value
+from skerry.backends.postgres.journal import PostgresJournal
+from skerry.testing.broker import PrivateBroker
+from skerry.testing.history import Entry, Frame, History, Operation, check
+from skerry.testing.program import HttpAnswer, HttpConnection, Program
+from skerry.testing.proxy import FaultProxy
+from skerry.testing.services import PrivatePostgres
+
+TARGETS = Path(__file__).parent / "targets"
+SOAK = os.environ.get("SKERRY_SOAK") == "1"
+SEED = int(os.environ.get("SKERRY_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+_row = msgspec.json.Decoder(Value)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What all tests of a session share; each takes a namespace of its own."""
+
+    postgres: PrivatePostgres
+    broker: PrivateBroker
+
+
+class FaultWorld:
+    """One namespace. `journal_url` and `transport_url` may lead through a proxy."""
+
+    numbers = 0
+
+    def __init__(
+        self,
+        directory: Path,
+        servers: Servers,
+        *,
+        target: str = "livekv:app",
+        lease: float = 1.0,
+        seed: int = SEED,
+    ) -> None:
+        FaultWorld.numbers += 1
+        self.directory, self.servers, self.target, self.lease = directory, servers, target, lease
+        self.namespace = f"world{FaultWorld.numbers}"
+        self.journal_url, self.transport_url = servers.postgres.dsn, servers.broker.url
+        self.partitions = 1
+        self.consumers: list[Program] = []
+        self.web: list[Program] = []
+        self.ports: list[int] = []
+        self.history = History()
+        self.trouble: Counter[str] = Counter()
+        self.listeners: list[Listener] = []
+        self.seed = seed
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> FaultWorld:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # --- processes
+
+    def _program(self, role: str, name: str, *arguments: str, **more: str) -> Program:
+        environ = {
+            "SKERRY_JOURNAL": self.journal_url,
+            "SKERRY_TRANSPORT": self.transport_url,
+            "SKERRY_NAMESPACE": self.namespace,
+            "SKERRY_LEASE": str(self.lease),
+            "SKERRY_PARTITIONS": str(self.partitions),
+            "SKERRY_PROCESS": name,
+            "SKERRY_LOG_FORMAT": "text",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(TARGETS), os.environ.get("PYTHONPATH")))),
+            **more,
+        }
+        return Program(self.directory, role, self.target, *arguments, environ=environ)
+
+    async def consumer(self, **more: str) -> Program:
+        """One more consumer, started, perhaps not yet at work."""
+        program = self._program("consumer", f"consumer-{len(self.consumers) + 1}", **more)
+        self.consumers.append(program)
+        await self._stack.enter_async_context(program)
+        return program
+
+    async def server(self, **more: str) -> Program:
+        """One more server, listening."""
+        name = f"server-{len(self.web) + 1}"
+        program = self._program("server", name, "--bind", "127.0.0.1:0", **more)
+        self.web.append(program)
+        self.ports.append(0)
+        await self._stack.enter_async_context(program)
+        self.ports[self.web.index(program)] = await program.listening(30)
+        return program
+
+    async def again(self, program: Program) -> None:
+        """Start a server that has ended, under its old name, with what it left on disk."""
+        await program.start()
+        self.ports[self.web.index(program)] = await program.listening(30)
+
+    async def start(self, *, consumers: int = 1, servers: int = 2, listeners: int = 1, **more: str) -> None:
+        """Everything; servers and listeners are there when it returns, consumers soon after."""
+        async with PostgresJournal(self.servers.postgres.dsn, self.namespace) as journal:
+            await journal.prepare(["key_value"])
+        for _ in range(consumers):
+            await self.consumer(**more)
+        await asyncio.gather(*(self.server() for _ in range(servers)))
+        for number in range(listeners):
+            listener = Listener(f"listener-{number + 1}", lambda at=number % servers: self.ports[at])  # type: ignore[misc]
+            self.listeners.append(listener)
+            task = asyncio.create_task(listener.run())
+            self._stack.push_async_callback(_end, task)
+
+    # --- clients
+
+    @asynccontextmanager
+    async def traffic(self, clients: int = 8, keys: int = 12) -> AsyncIterator[None]:
+        """Clients that write and read while the block runs; each ends with its last write answered."""
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for number in range(clients):
+                client = Client(self, f"client-{number}", random.Random(f"{self.seed}/{number}"), keys)
+                group.create_task(client.run(over))
+            try:
+                yield
+            finally:
+                over.set()
+
+    @property
+    def answered(self) -> int:
+        """Writes that were answered 200 so far."""
+        return sum(1 for o in self.history.operations if o.writes and o.verdict == "applied")
+
+    async def more(self, writes: int, seconds: float = 20.0) -> float:
+        """Wait until so many further writes were answered; how long that took."""
+        began, enough = time.monotonic(), self.answered + writes
+        await until(lambda: self.answered >= enough, seconds, lambda: self.report("no progress"))
+        return time.monotonic() - began
+
+    # --- the verdict
+
+    async def verdict(self, *, seconds: float = 20.0) -> None:
+        """Everything is compared with the journal, once everybody has caught up. AssertionError with all problems."""
+        async with PostgresJournal(self.servers.postgres.dsn, self.namespace) as journal:
+            head = (await journal.head()).position
+            log: list[Entry] = []
+            while page := await journal.read(log[-1].offset if log else 0, 2000):
+                for record in page:
+                    event = msgspec.json.decode(record.data)
+                    value = event["value"] if record.name.endswith("put") else None
+                    log.append(Entry(record.offset, record.command_id, event["key"], value))
+            stored: dict[str, tuple[str, int]] = {}
+            async with journal.snapshot(["key_value"]) as snapshot:
+                async for rows in snapshot.rows("key_value"):
+                    stored |= {key: (_row.decode(data).value, offset) for key, data, offset in rows}
+            wrong = list(await journal.verify())
+        memories = await asyncio.gather(*(self.memory_of(p, head.offset, seconds) for p in self.ports))
+        await until(
+            lambda: all(
+                listener.values == {k: v for k, (v, _) in stored.items()} for listener in self.listeners
+            ),
+            seconds,
+            lambda: "",
+            fails=False,
+        )
+        copies = {f"server-{n}": memory for n, memory in enumerate(memories, 1)}
+        copies |= {listener.name: listener.values for listener in self.listeners}
+        streams = {listener.name: listener.frames for listener in self.listeners}
+        problems = wrong + check(self.history.operations, log, stored, copies, streams)
+        if problems:
+            raise AssertionError(self.report("\n".join(problems[:20])))
+        print(
+            f"seed {self.seed}: {len(self.history.operations)} operations, {self.answered} writes answered, "
+            f"{len(log)} events, trouble {dict(self.trouble)}"
+        )
+
+    async def verdict_of_journal(self) -> None:
+        """What the database says of itself."""
+        async with PostgresJournal(self.servers.postgres.dsn, self.namespace) as journal:
+            assert list(await journal.verify()) == []
+
+    async def memory_of(self, port: int, offset: int, seconds: float) -> dict[str, str]:
+        """All values of a server, once it is at `offset`."""
+        connection, deadline = HttpConnection(port), time.monotonic() + seconds
+        try:
+            while True:
+                answer = await connection.ask("GET", "/values?limit=1000")
+                listing = json.loads(answer.body)
+                if int(listing["position"].partition(":")[2]) >= offset or time.monotonic() > deadline:
+                    assert listing["next"] is None
+                    return {pair["key"]: pair["value"] for pair in listing["values"]}
+                await asyncio.sleep(0.05)
+        finally:
+            connection.close()
+
+    def report(self, what: str) -> str:
+        """`what`, with the seed that brings it back and what the processes said last."""
+        said = "".join(
+            f"\n--- {p.arguments[0]} {n}:\n" + "\n".join(p.lines[-12:])
+            for kind in (self.consumers, self.web)
+            for n, p in enumerate(kind, 1)
+        )
+        return f"SKERRY_SEED={self.seed}: {what}\ntrouble: {dict(self.trouble)}{said}"
+
+
+class Client:
+    """Asks one thing after another of random servers, and records it. A write is repeated under its idempotency key
+    until it is answered for good; a read brings the newest position that this client knows."""
+
+    def __init__(self, world: FaultWorld, name: str, rng: random.Random, keys: int) -> None:
+        self.world, self.name, self.rng = world, name, rng
+        self.keys = [f"k{n}" for n in range(keys)]
+        self._connections: dict[int, HttpConnection] = {}
+        self._writes = 0
+        self._epoch = ""
+        self._offset = 0
+        self._known: dict[str, int] = {}
+
+    async def run(self, over: asyncio.Event) -> None:
+        try:
+            while not over.is_set():
+                key, dice = self.rng.choice(self.keys), self.rng.random()
+                if dice < 0.45:
+                    await self._write("put", key)
+                elif dice < 0.5:
+                    await self._write("delete", key)
+                else:
+                    await self._read(key)
+                await asyncio.sleep(0.002)
+        finally:
+            for connection in self._connections.values():
+                connection.close()
+
+    async def _write(self, kind: Any, key: str) -> None:
+        self._writes += 1
+        label = f"{self.name}-{self._writes}"
+        value = label if kind == "put" else None
+        if_match = self._known.get(key) if kind == "put" and self.rng.random() < 0.15 else None
+        operation = self.world.history.begin(self.name, kind, key, value=value, if_match=if_match)
+        headers = {"Idempotency_Key": f"{self.world.seed}-{label}"}
+        if if_match is not None:
+            headers["If_Match" if if_match else "If_None_Match"] = (
+                f'"{self._epoch}:{if_match}"' if if_match else "*"
+            )
+        if kind == "put" and self.rng.random() < 0.2:
+            headers["Prefer"] = "respond-async"
+        method = "PUT" if kind == "put" else "DELETE"
+        path, body = f"/values/{quote(key)}", (value or "").encode()
+        accepted = ""
+        deadline = time.monotonic() + 60
+        while True:
+            if accepted:
+                if await self._concluded(operation, accepted):
+                    return
+            else:
+                answer = await self._ask(method, path, body, headers)
+                if answer is not None and self._settled(operation, answer):
+                    return
+                if answer is not None and answer.status == 202:
+                    accepted = answer.headers["location"]  # durable: never sent again, and yet never lost
+            if time.monotonic() > deadline:
+                raise AssertionError(self.world.report(f"never answered: {operation} {accepted}"))
+            await asyncio.sleep(0.02)
+
+    async def _concluded(self, operation: Operation, location: str) -> bool:
+        """Whether an accepted command has an outcome by now."""
+        answer = await self._ask("GET", location, b"", {})
+        if answer is None or answer.status != 200:
+            return False
+        told = json.loads(answer.body)
+        match told["status"]:
+            case "applied":
+                offset = _offset(told["position"])
+                self.world.history.applied(operation, offset, command_id=told["id"])
+                self._offset = max(self._offset, offset)
+            case "rejected":
+                self.world.history.refused(operation)
+            case "pending":
+                return False
+            case _:
+                raise AssertionError(self.world.report(f"{operation}: {told}"))
+        return True
+
+    def _settled(self, operation: Operation, answer: HttpAnswer) -> bool:
+        """Whether this was the last word about a write."""
+        history = self.world.history
+        match answer.status:
+            case 200:
+                offset = self._learn(answer)
+                history.applied(operation, offset, command_id=answer.headers["skerry-command"])
+                if operation.kind == "put":
+                    self._known[operation.key] = offset
+                return True
+            case 412:
+                history.refused(operation)
+                self._known.pop(operation.key, None)
+                return True
+            case 202 | 503:
+                detail = ""
+                if answer.status == 503:
+                    assert answer.headers["retry-after"]
+                    detail = f" {json.loads(answer.body)['detail']}"
+                self.world.trouble[f"{answer.status}{detail}"] += 1
+                return False
+            case _:
+                raise AssertionError(self.world.report(f"{operation}: {answer}"))
+
+    async def _read(self, key: str) -> None:
+        operation = self.world.history.begin(self.name, "get", key, token=self._offset)
+        headers = {"Skerry_Position": f"{self._epoch}:{self._offset}"} if self._epoch else {}
+        answer = await self._ask("GET", f"/values/{quote(key)}", b"", headers)
+        if answer is None:
+            return
+        if answer.status == 503:
+            assert answer.headers["retry-after"]
+            self.world.trouble["read 503"] += 1
+        elif answer.status == 404 and "skerry-position" in answer.headers:
+            self.world.history.applied(operation, self._learn(answer))
+            self._known[key] = 0
+        elif answer.status == 200:
+            revision = int(answer.headers["etag"].strip('"').partition(":")[2])
+            value = json.loads(answer.body)["value"]
+            self.world.history.applied(operation, self._learn(answer), value=value, revision=revision)
+            self._known[key] = revision
+        elif answer.status != 404:
+            raise AssertionError(self.world.report(f"{operation}: {answer}"))
+
+    async def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer | None:
+        port = self.rng.choice(self.world.ports)
+        connection = self._connections.setdefault(port, HttpConnection(port))
+        try:
+            async with asyncio.timeout(15):
+                return await connection.ask(method, path, body, **headers)
+        except (ConnectionError, TimeoutError) as error:
+            self.world.trouble[type(error).__name__] += 1
+            await asyncio.sleep(0.05)
+            return None
+
+    def _learn(self, answer: HttpAnswer) -> int:
+        """The offset of an answer, which becomes what this client knows."""
+        epoch, _, offset = answer.headers["skerry-position"].partition(":")
+        assert self._epoch in ("", epoch), f"another epoch: {answer}"
+        self._epoch, self._offset = epoch, max(self._offset, int(offset))
+        return int(offset)
+
+
+class Listener:
+    """Follows the events of one server (SSE), resuming after every break, and keeps a copy of the values."""
+
+    def __init__(self, name: str, port: Callable[[], int]) -> None:
+        self.name, self._port = name, port
+        self.values: dict[str, str] = {}
+        self.frames: list[Frame] = []
+        self._position = ""
+        self._loading_to = 0
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                pass
+            await asyncio.sleep(0.05)
+
+    async def _listen(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port())
+        wanted = f"since={self._position}" if self._position else "snapshot=1"
+        try:
+            writer.write(
+                f"GET /events?{wanted} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode()
+            )
+            if b" 200 " not in await reader.readline():
+                raise ConnectionError
+            while await reader.readline() != b"\r\n":
+                pass
+            rest = b""
+            while size := int(await reader.readline() or b"0", 16):
+                rest += (await reader.readexactly(size + 2))[:-2]
+                *lines, rest = rest.split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data:"):
+                        self._take(json.loads(line[5:]))
+        finally:
+            writer.close()
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        if frame["type"] == "hello":
+            if not frame["recovered"]:
+                if self._position:
+                    self._position = ""
+                    raise ConnectionError("a snapshot is needed")
+                self.values.clear()
+                self._loading_to = _offset(frame["position"])
+        elif frame["type"] == "domain_event":
+            offset, key, value = _offset(frame["position"]), frame["key"], frame.get("value")
+            self.frames.append(Frame(offset, key, value, fresh=offset <= self._loading_to))
+            if value is None:
+                self.values.pop(key, None)
+            else:
+                self.values[key] = value
+            if offset > self._loading_to or not self._position:
+                self._position = f"{frame['position'].partition(':')[0]}:{max(offset, self._loading_to)}"
+
+
+def through(url: str, proxy: FaultProxy) -> str:
+    """The same server, by way of the proxy."""
+    parts = urlsplit(url)
+    return url.replace(f":{parts.port}/", f":{proxy.port}/")
+
+
+async def until(
+    condition: Callable[[], bool], seconds: float, why: Callable[[], str], *, fails: bool = True
+) -> None:
+    """Wait for what other processes do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            if fails:
+                raise AssertionError(why())
+            return
+        await asyncio.sleep(0.02)
+
+
+def _offset(position: str) -> int:
+    return int(position.partition(":")[2])
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,160 @@
+"""Service while something is away: reads go on and say how old they may be, writes say 503 and when to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultworld import FaultWorld, Servers, through, until  # type: ignore[import-not-found]
+
+from skerry.testing.program import HttpAnswer, HttpConnection
+from skerry.testing.proxy import FaultProxy
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def ask(port: int, method: str, path: str, body: bytes = b"", **headers: str) -> HttpAnswer:
+    connection = HttpConnection(port)
+    try:
+        async with asyncio.timeout(15):
+            return await connection.ask(method, path, body, **headers)
+    finally:
+        connection.close()
+
+
+async def reasons(port: int) -> dict[str, str]:
+    """What readiness says, by check; AssertionError when it is not ready."""
+    answer = await ask(port, "GET", "/health/ready")
+    assert answer.status == 200, answer
+    checks: dict[str, dict[str, Any]] = json.loads(answer.body)["checks"]
+    return {name: check["reason"] for name, check in checks.items() if "reason" in check}
+
+
+async def written(port: int, key: str, value: str, seconds: float = 20.0) -> float:
+    """Repeat a write until it is answered 200; how long that took."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        answer = await ask(port, "PUT", f"/values/{key}", value.encode(), Idempotency_Key=f"{key}-{value}")
+        if answer.status == 200:
+            return time.monotonic() - began
+        assert answer.status in (202, 503), answer
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{key} was not written within {seconds:g} s: {answer}")
+
+
+async def test_a_server_starts_from_its_copy_while_everything_is_away(
+    tmp_path: Path, servers: Servers
+) -> None:
+    """A server that finds neither broker nor database answers reads from the copy that it left, says how old it is,
+    refuses writes with Retry-After, and catches up by itself when they come."""
+    async with (
+        FaultProxy(servers.postgres.port) as database,
+        FaultProxy(servers.broker.port) as broker,
+        FaultWorld(tmp_path, servers) as world,
+    ):
+        await world.start(servers=1, listeners=0)
+        await written(world.ports[0], "kept", "1")
+        [server] = world.web
+        await server.stop(signal.SIGTERM)
+        urls = through(world.journal_url, database), through(world.transport_url, broker)
+        away = world.journal_url, world.transport_url
+        world.journal_url, world.transport_url = urls
+        await world.server()  # another one, by its side, writes what the first will have missed
+        await written(world.ports[1], "missed", "2")
+        await world.web[1].stop(signal.SIGTERM)
+        database.refuse()
+        broker.refuse()
+        began = time.monotonic()
+        await world.again(world.web[1])
+        took = time.monotonic() - began
+        port = world.ports[1]
+        answer = await ask(port, "GET", "/values/kept")
+        assert json.loads(answer.body) == {"key": "kept", "value": "1"}
+        said = await reasons(port)
+        assert said["memory"].startswith("from the local copy, not compared with the journal for "), said
+        assert said["memory"].endswith(" s"), said
+        assert "503" in said["commands"]
+        refused = await ask(port, "PUT", "/values/kept", b"2")
+        assert (refused.status, bool(refused.headers["retry-after"])) == (503, True)
+        world.journal_url, world.transport_url = away
+        await world.again(server)
+        await written(world.ports[0], "meanwhile", "3")
+        database.mend()
+        broker.mend()
+        await written(port, "after", "4")
+        assert json.loads((await ask(port, "GET", "/values/meanwhile")).body)["value"] == "3"
+        assert await reasons(port) == {}
+        print(f"listening after {took:.1f} s without anything")
+
+
+async def test_reads_go_on_while_everything_hangs(tmp_path: Path, servers: Servers) -> None:
+    """The broker says nothing any more and the database is gone: reads are answered at once, readiness says for how
+    long memory was not compared, writes are "outcome unknown" with their id and then refused; repeated later they
+    take effect once."""
+    async with FaultWorld(tmp_path, servers) as world:
+        await world.start(listeners=0)
+        port = world.ports[0]
+        await written(port, "k", "1")
+        servers.broker.pause()
+        servers.postgres.stop("immediate")
+        try:
+            headers = {"Idempotency_Key": "k-2", "Prefer": "wait=1"}
+            unknown = await ask(port, "PUT", "/values/k", b"2", **headers)
+            assert unknown.status == 503
+            assert unknown.headers["skerry-command"]
+            assert unknown.headers["retry-after"]
+            began = time.monotonic()
+            slowest = 0.0
+            while time.monotonic() - began < 8 and "commands" not in (said := await reasons(port)):
+                asked = time.monotonic()
+                assert json.loads((await ask(port, "GET", "/values/k")).body)["value"] == "1"
+                slowest = max(slowest, time.monotonic() - asked)
+                await asyncio.sleep(0.05)
+            assert slowest < 1.0
+            assert said["memory"].startswith("not compared with the journal for "), said
+            assert "503" in said["commands"]
+            refused = await ask(port, "PUT", "/values/k", b"3")
+            assert (refused.status, bool(refused.headers["retry-after"])) == (503, True)
+        finally:
+            servers.broker.resume()
+            servers.postgres.start()
+        await written(port, "k", "2")
+        again = await ask(port, "PUT", "/values/k", b"2", Idempotency_Key="k-2")
+        assert again.headers["skerry-command"] == unknown.headers["skerry-command"]
+        other = await ask(
+            world.ports[1], "GET", "/values/k", Skerry_Position=again.headers["skerry-position"]
+        )
+        assert other.headers["etag"].strip('"') == again.headers["skerry-position"]
+        await world.verdict_of_journal()
+
+
+async def test_a_broker_that_is_short_of_disk_pushes_back(tmp_path: Path, servers: Servers) -> None:
+    """The broker's alarm blocks publishers: writes get 503 with Retry-After and its reason at once, reads go on, and
+    writes go on when the alarm is over, without a reconnect."""
+    async with FaultWorld(tmp_path, servers) as world:
+        await world.start(servers=1, listeners=0)
+        port = world.ports[0]
+        await written(port, "k", "1")
+        await servers.broker.control("set_disk_free_limit", "9000GB")
+        try:
+
+            async def blocked() -> HttpAnswer:
+                while True:
+                    answer = await ask(port, "PUT", "/values/k", b"2", Prefer="wait=1")
+                    if b"takes no messages" in answer.body:
+                        return answer
+                    assert answer.status in (202, 503), answer
+
+            async with asyncio.timeout(20):
+                answer = await blocked()
+            assert (answer.status, int(answer.headers["retry-after"]) >= 1) == (503, True)
+            assert (await ask(port, "GET", "/values/k")).status == 200
+        finally:
+            await servers.broker.control("set_disk_free_limit", "50MB")
+        await written(port, "k", "3")
+        await until(lambda: "connection lost" not in world.web[0].text, 1, lambda: world.web[0].text)

@@ -1,0 +1,74 @@
+"""The lane calls a view and never raises, whatever the view does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from skerry.clock import SystemClock
+from skerry.errors import Rejected
+from skerry.http.application import Application
+from skerry.http.auth import Tokens
+from skerry.http.headers import Headers
+from skerry.http.reply import Response
+from skerry.http.request import Request
+from skerry.http.routes import Found
+
+
+def asked(app: Application, target: bytes, **fields: str) -> Any:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+    request = Request("GET", target, Headers(raw))
+    found = app.table.find("GET", target)
+    assert isinstance(found, Found)
+    return app.lane.answer(found.route, request, found.raw), found.route, request
+
+
+async def test_answers() -> None:
+    """Values become answers, tags make them conditional, errors problems, bad keys 400."""
+    app = Application()
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @app.get("/value/{key}")
+    def value(key: str) -> Response:
+        return Response(key, etag="1")
+
+    @app.get("/no")
+    def no() -> None:
+        raise Rejected("no")
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    @app.get("/later")
+    def later() -> asyncio.Future[Any]:
+        return future
+
+    app.compile()
+    assert asked(app, b"/value/%C3%A4")[0].body == "ä".encode()
+    assert asked(app, b"/value/a", if_none_match='"1"')[0].status == 304
+    assert [asked(app, path)[0].status for path in (b"/value/%ff", b"/no", b"/broken")] == [400, 409, 500]
+    answer, route, request = asked(app, b"/later")
+    assert answer is future
+    future.cancel()
+    await asyncio.sleep(0)
+    assert app.lane.settle(route, request, future).status == 503
+
+
+def test_guards() -> None:
+    """With tokens a route needs its right; one that is open needs none."""
+    app = Application()
+
+    @app.get("/closed")
+    def closed(request: Request) -> str:
+        return request.identity.right if request.identity else "nobody"
+
+    @app.get("/open", rights=None)
+    def opened() -> str:
+        return "open"
+
+    app.compile(tokens=Tokens.parse("read:abc", SystemClock()))
+    assert asked(app, b"/closed")[0].status == 401
+    assert asked(app, b"/closed", authorization="Bearer abc")[0].body == b"read"
+    assert asked(app, b"/open")[0].body == b"open"
+    assert app.lane.direct == {}

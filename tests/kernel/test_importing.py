@@ -1,0 +1,84 @@
+"""A target is imported from where the user stands, and what is wrong with it is said by halves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import SettingsError
+from skerry.kernel.importing import load_target
+
+Write = Callable[[str, str], None]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes modules into an empty working directory; they are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_a_module_in_the_working_directory(here: Write) -> None:
+    """MODULE:NAME; NAME is `app` when it is left out, and may be an attribute of something."""
+    here("shop_a.py", "class Holder:\n    inner = 3\napp = 1\nother = 2\nheld = Holder()\n")
+    assert load_target("shop_a:app") == 1
+    assert load_target("shop_a") == 1
+    assert load_target("shop_a:other") == 2
+    assert load_target("shop_a:held.inner") == 3
+
+
+def test_a_module_in_a_package(here: Write) -> None:
+    """Dotted names, as Python has them."""
+    here("pack_b/__init__.py", "")
+    here("pack_b/web.py", "app = 'there'\n")
+    assert load_target("pack_b.web:app") == "there"
+
+
+@pytest.mark.parametrize(
+    "target", ["", ":app", "a b:app", "a/b.py", "shop.py:app x", "a:b:c", "a..b:c", "1a"]
+)
+def test_what_is_no_target(here: Write, target: str) -> None:
+    """Said with an example of what would be one."""
+    with pytest.raises(SettingsError, match="is not MODULE:NAME, as in livekv:app"):
+        load_target(target)
+
+
+@pytest.mark.parametrize(
+    "target", ["nowhere_c:app", "nowhere_c.web:app", "pack_c.missing:app", "plain_c.web:app"]
+)
+def test_no_such_module(here: Write, target: str) -> None:
+    """The whole dotted name is shown."""
+    here("pack_c/__init__.py", "")
+    here("plain_c.py", "")
+    module = target.partition(":")[0]
+    with pytest.raises(SettingsError, match=f"there is no module '{module}' here"):
+        load_target(target)
+
+
+def test_no_such_name(here: Write) -> None:
+    """The module is there, the name is not."""
+    here("shop_d.py", "")
+    with pytest.raises(SettingsError, match="module 'shop_d' has no 'app'"):
+        load_target("shop_d:app")
+
+
+def test_an_error_in_the_module_is_its_own(here: Write) -> None:
+    """A module that imports what is missing is not called missing itself: its own traceback is what helps."""
+    here("shop_e.py", "import nowhere_e\n")
+    with pytest.raises(ModuleNotFoundError, match="nowhere_e"):
+        load_target("shop_e:app")
+    here("shop_f.py", "1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        load_target("shop_f:app")

@@ -1,0 +1,202 @@
+"""Settings: each source beats the next, and what is wrong is said in one line that names it and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import SettingsError
+from skerry.kernel.settings import PREFIX, Option, Settings, address, load_settings, options
+
+
+def write(directory: Path, *, toml: str | bytes = "", dotenv: str | bytes = "") -> Path:
+    for name, text in (("skerry.toml", toml), (".env", dotenv)):
+        if text:
+            (directory / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return directory
+
+
+def problem(directory: Path, flags: Mapping[str, object] | None = None, **environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags or {}, environ, directory)
+    text = str(caught.value)
+    assert "\n" not in text, "one line"
+    return text
+
+
+def test_each_source_beats_the_next(tmp_path: Path) -> None:
+    """Flags beat environment beats .env beats skerry.toml beats the default; a flag not given beats nothing."""
+    write(
+        tmp_path,
+        toml="wait = 1\ndrain = 1\nkeep-alive = 11\npartitions = 2",
+        dotenv="SKERRY_WAIT=2\nSKERRY_DRAIN=2\nSKERRY_PARTITIONS=3",
+    )
+    found = load_settings(
+        {"wait": "4", "namespace": None}, {"SKERRY_WAIT": "3", "SKERRY_DRAIN": "3"}, tmp_path
+    )
+    assert (found.wait, found.drain, found.partitions, found.keep_alive) == (4.0, 3.0, 3, 11.0)
+    assert found.request_timeout == Settings().request_timeout
+    assert load_settings({}, {}, tmp_path / "elsewhere") == Settings()
+
+
+def test_the_file_may_have_a_table_of_its_own(tmp_path: Path) -> None:
+    """`[skerry]` in skerry.toml, so that other tools may stand beside it; names with - or _."""
+    write(tmp_path, toml='[skerry]\nlog-format = "json"\naccess_log = true\n[other]\nwait = "x"')
+    found = load_settings({}, {}, tmp_path)
+    assert (found.log_format, found.access_log, found.wait) == ("json", True, 5.0)
+
+
+def test_dotenv_is_read_as_shells_write_it(tmp_path: Path) -> None:
+    """Comments, `export`, quotes and spaces; variables of others are none of our business."""
+    write(
+        tmp_path,
+        dotenv="# a comment\n\nexport SKERRY_WAIT='7'\nSKERRY_TOKENS = \"read:a=b\" \nPATH=/x\nSKERRY_ORIGINS=\n",
+    )
+    found = load_settings({}, {}, tmp_path)
+    assert (found.wait, found.tokens, found.origins) == (7.0, "read:a=b", "")
+
+
+def test_ports_of_the_demo(tmp_path: Path) -> None:
+    """SERVER_PORT and WEBSOCKET_PORT are honoured; SKERRY_BIND says more and beats them."""
+    found = load_settings({}, {"SERVER_PORT": "1234", "WEBSOCKET_PORT": "1235"}, tmp_path)
+    assert (found.bind, found.gateway_bind) == ("127.0.0.1:1234", "127.0.0.1:1235")
+    assert load_settings({}, {"SERVER_PORT": "1234", "SKERRY_BIND": "[::1]:5"}, tmp_path).bind == "[::1]:5"
+
+
+@pytest.mark.parametrize("option", options(), ids=lambda option: option.name)
+def test_every_setting_can_come_from_every_source(option: Option, tmp_path: Path) -> None:
+    """One list: a value that fits is taken from flag, environment, .env and file alike, and becomes its type."""
+    good = {
+        "namespace": "abc",
+        "log_format": "json",
+        "log_level": "error",
+        "durability": "normal",
+        "loop_model": "poll",
+        "origins": "https://shop.example:8443, http://[::1]:80, :8998, *",
+    }
+    if option.name in ("tls_cert", "tls_key"):
+        other = {"tls_cert": "tls_key", "tls_key": "tls_cert"}[option.name]
+        extra = {PREFIX + other.upper(): "x"}
+    else:
+        extra = {}
+    fits = {bool: "yes", int: "64", float: "2.5"}.get(option.kind, good.get(option.name, "127.0.0.1:80"))
+    fits = {"keep_alive": "3", "max_header": "2048"}.get(option.name, fits)
+    expected = {"yes": True}.get(fits, option.kind(fits) if option.kind is not bool else True)
+    assert getattr(load_settings({option.name: fits}, extra, tmp_path), option.name) == expected
+    assert getattr(load_settings({}, {option.variable: fits, **extra}, tmp_path), option.name) == expected
+    write(tmp_path, dotenv=f"{option.variable}={fits}")
+    assert getattr(load_settings({}, extra, tmp_path), option.name) == expected
+    (tmp_path / ".env").unlink()
+    write(tmp_path, toml=f'{option.name} = "{fits}"')
+    assert getattr(load_settings({}, extra, tmp_path), option.name) == expected
+    assert option.help
+    assert option.flag.startswith("--")
+
+
+WRONG = [
+    ("partitions", "x", "a whole number"),
+    ("partitions", "0", "between 1 and 1024"),
+    ("partitions", "1.5", "a whole number"),
+    ("wait", "nan", "between 0.0 and 30.0"),
+    ("wait", "inf", "between 0.0 and 30.0"),
+    ("wait", "-1", "between"),
+    ("wait", "", "a number"),
+    ("warm_start", "perhaps", "true or false"),
+    ("log_level", "loud", "none of debug, info, warning, error"),
+    ("durability", "most", "none of full, normal"),
+    ("namespace", "Über", "lower case letters"),
+    ("origins", "shop.example", "none of http(s)://HOST[:PORT], :PORT, *"),
+    ("origins", "https://shop.example/path", "none of"),
+    ("bind", "nonsense", "is not HOST:PORT"),
+    ("bind", "localhost:70000", "is not HOST:PORT"),
+    ("gateway_bind", "x:", "is not HOST:PORT"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "why"), WRONG)
+def test_a_wrong_value_is_named_with_its_source(name: str, value: str, why: str, tmp_path: Path) -> None:
+    """One line: the setting, what is wrong, and whether flag, environment, .env or file said so."""
+    (tmp_path / "file").mkdir()
+    (tmp_path / "dotenv").mkdir()
+    write(tmp_path / "file", toml=f'{name} = "{value}"')
+    write(tmp_path / "dotenv", dotenv=f"{PREFIX}{name.upper()}='{value}'")
+    for text, source in (
+        (problem(tmp_path, {name: value}), "command line"),
+        (problem(tmp_path, None, **{PREFIX + name.upper(): value}), "environment"),
+        (problem(tmp_path / "dotenv"), ".env"),
+        (problem(tmp_path / "file"), "skerry.toml"),
+    ):
+        assert text.startswith(f"{name}: "), text
+        assert why in text
+        assert f"from {source}" in text
+
+
+def test_an_alias_is_named_as_the_user_wrote_it(tmp_path: Path) -> None:
+    """SERVER_PORT=x is wrong where it stands."""
+    assert "environment" in problem(tmp_path, SERVER_PORT="x")
+
+
+def test_secrets_are_never_shown() -> None:
+    """No value of a secret stands in what is printed for people."""
+    assert [option.name for option in options() if option.secret] == ["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "why"),
+    [
+        ("wait = ", "skerry.toml: "),
+        ("colour = 1", "colour: no such setting (in skerry.toml)"),
+        ("wait = [1]", "wait: [1] (from skerry.toml) is not a number"),
+        ("partitions = true", "partitions: True (from skerry.toml) is not a whole number"),
+        ('journal = ["a", "b"]', "journal: ['a', 'b'] (from skerry.toml) is not text"),
+        ("skerry = 1", "skerry.toml: [skerry] is not a table"),
+        (b"wait = '\xff'", "skerry.toml: "),
+    ],
+)
+def test_a_file_that_makes_no_sense(toml: str | bytes, why: str, tmp_path: Path) -> None:
+    """Syntax, unknown names and wrong kinds of values are errors, not surprises."""
+    assert why in problem(write(tmp_path, toml=toml))
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "why"), [("SKERRY_WAIT", ".env: line 1"), (b"SKERRY_WAIT=\xff", ".env: ")]
+)
+def test_a_dotenv_that_makes_no_sense(dotenv: str | bytes, why: str, tmp_path: Path) -> None:
+    """The line is named."""
+    assert why in problem(write(tmp_path, dotenv=dotenv))
+
+
+def test_only_half_of_tls_is_an_error(tmp_path: Path) -> None:
+    """A certificate without its key, or the reverse."""
+    assert "tls_key" in problem(tmp_path, {"tls_cert": "x"})
+    assert "tls_key" in problem(tmp_path, {"tls_key": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:8", ("::1", 8)),
+        ("8999", ("127.0.0.1", 8999)),
+        (":8999", ("127.0.0.1", 8999)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    """HOST:PORT, [IPV6]:PORT and PORT alone; no host means this machine only, never all interfaces."""
+    assert address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a:b", "a:", "1:99999", "a:²", "a:-1", "a: 1"])
+def test_what_is_no_address(text: str) -> None:
+    """SettingsError that names the setting."""
+    with pytest.raises(SettingsError, match=r"^here: "):
+        address(text, "here")
+
+
+def test_the_journal_is_named_after_the_application() -> None:
+    """`{namespace}` in the URL, so that several applications live beside each other by default."""
+    assert Settings().journal_url("shop") == "sqlite:///.skerry/shop.db"
+    assert Settings(journal="memory:").journal_url("shop") == "memory:"

@@ -1,0 +1,128 @@
+"""A server's end of the link to a balancer. The whole conversation is proved in tests/roles/test_balancer.py."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from skerry.loop.handover import (
+    LEAVE,
+    LEFT,
+    MARK_SOCKET,
+    REPORT_SIZE,
+    WELCOME,
+    HandoverReceiver,
+    join_message,
+    read_report,
+    report_message,
+)
+from skerry.loop.sockets import listen_unix
+
+
+class Door:
+    """A balancer played by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listener = listen_unix(path)
+        self.links: list[socket.socket] = []
+
+    async def accept(self) -> socket.socket:
+        link, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(self.listener), 5)
+        self.links.append(link)
+        assert await self.hear(link, len(join_message("server", "s1"))) == join_message("server", "s1")
+        return link
+
+    async def hear(self, link: socket.socket, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(link, size - len(data)), 5)
+            assert more, "the server closed the link"
+            data += more
+        return data
+
+    def close(self) -> None:
+        for link in (*self.links, self.listener):
+            link.close()
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    made = Door(tmp_path / "door")
+    yield made
+    made.close()
+
+
+def receiver(door: Door, taken: list[socket.socket]) -> HandoverReceiver:
+    return HandoverReceiver(door.path, "s1", taken.append, lambda: len(taken), report_seconds=60.0)
+
+
+def test_reports_are_read_back() -> None:
+    """Counters may wrap around."""
+    assert len(report_message(1, 2)) == REPORT_SIZE
+    assert read_report(report_message(2**32 + 5, 7)) == (5, 7)
+    with pytest.raises(ValueError, match="bytes together"):
+        join_message("server", "n" * 300)
+
+
+async def test_a_socket_is_acknowledged_and_taken(door: Door) -> None:
+    """The acknowledgement comes with the number of connections, this one included."""
+    taken: list[socket.socket] = []
+    server = receiver(door, taken)
+    server.start()
+    link = await door.accept()
+    assert read_report(await door.hear(link, REPORT_SIZE)) == (0, 0)
+    link.send(WELCOME)
+    ours, theirs = socket.socketpair()
+    socket.send_fds(link, [MARK_SOCKET], [theirs.fileno()])
+    theirs.close()
+    assert read_report(await door.hear(link, REPORT_SIZE)) == (1, 1)
+    taken[0].send(b"x")
+    assert ours.recv(1) == b"x"
+    for sock in (ours, *taken):
+        sock.close()
+    await server.stop()
+
+
+async def test_draining_waits_for_the_balancers_word(door: Door) -> None:
+    """`drain` ends when nothing can come any more; `start` joins anew after it."""
+    server = receiver(door, [])
+    server.start()
+    link = await door.accept()
+    await door.hear(link, REPORT_SIZE)
+    link.send(WELCOME)
+    await asyncio.wait_for(server.joined.wait(), 5)
+    draining = asyncio.create_task(server.drain(5.0))
+    assert await door.hear(link, 1) == LEAVE
+    assert not draining.done()
+    link.send(LEFT)
+    assert await draining
+    server.start()
+    again = await door.accept()
+    assert again is not link
+    await server.stop()
+
+
+async def test_draining_without_an_answer_ends_in_time(door: Door) -> None:
+    """A balancer that hangs: the link is given up, and it keeps what was not acknowledged."""
+    server = receiver(door, [])
+    server.start()
+    link = await door.accept()
+    link.send(WELCOME)
+    await asyncio.wait_for(server.joined.wait(), 5)
+    assert not await server.drain(0.02)
+    with socket.socket() as idle:
+        assert not server.give_back(idle)
+    await server.stop()
+
+
+async def test_without_a_balancer_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    """Nobody has ever seen this server: draining is done at once, and stopping too."""
+    server = HandoverReceiver(tmp_path / "nobody", "s1", lambda sock: None, lambda: 0)
+    server.start()
+    assert await asyncio.wait_for(server.drain(5.0), 1)
+    await asyncio.wait_for(server.stop(), 1)

@@ -1,0 +1,41 @@
+"""The runner's own socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from skerry.process.control import Control, ask, memory_bytes, runner_directory, running
+from skerry.process.tree import RunnerStatus
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKERRY_RUNTIME_DIR", str(tmp_path / "run"))
+
+
+async def test_every_runner_of_this_user_is_found() -> None:
+    """`running` asks each; nothing is left when the runner ends."""
+    status = RunnerStatus("a:app", "a", "http://x", os.getpid(), 1.0, memory_bytes(os.getpid()), [])
+    assert status.memory_bytes > 1 << 20
+    control = Control(runner_directory(os.getpid()), lambda: status)
+    await control.start()
+    assert await asyncio.to_thread(lambda: list(running())) == [status]
+    await control.stop()
+    assert not runner_directory(os.getpid()).exists()
+    assert list(running()) == []
+
+
+def test_what_a_killed_runner_left_is_cleared_away() -> None:
+    """A directory whose runner is gone is removed by who finds it; one of a living process that does not answer yet
+    is not."""
+    gone, starting = runner_directory(2**22 - 3), runner_directory(os.getpid())
+    for directory in (gone, starting):
+        directory.mkdir()
+    assert list(running()) == []
+    assert not gone.exists()
+    assert starting.exists()
+    assert ask(starting) is None

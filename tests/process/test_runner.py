@@ -1,0 +1,297 @@
+"""The runner with real children: noticed ends, restarts, hung loops, replacement, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from skerry.process.child import ProcessHung, Spec
+from skerry.process.output import Output
+from skerry.process.restarts import RestartSettings
+from skerry.process.runner import Runner, RunnerSettings
+from skerry.supervision.failure import name_of
+from skerry.supervision.policy import Intensity
+
+PROGRAM = Path(__file__).with_name("child_program.py")
+
+
+def spec(name: str, kind: str, *more: str) -> Spec:
+    return Spec(name, kind, [sys.executable, str(PROGRAM), kind, *more])
+
+
+class World:
+    """A runner over some children, and what it wrote."""
+
+    def __init__(self, *stages: list[Spec], hang_seconds: float = 10.0, grace_seconds: float = 4.0) -> None:
+        self.text = io.StringIO()
+        self.output = Output(self.text)
+        restarts = RestartSettings(Intensity(5, 60.0), 2, first_pause=0.01, longest_pause=0.02)
+        self.runner = Runner(
+            stages, self.output, RunnerSettings(restarts, grace_seconds, hang_seconds, ready_seconds=20.0)
+        )
+        self.events: list[tuple[object, ...]] = []
+        for event in ("started", "ready", "ended", "all_ready", "replaced", "rolled"):
+            self.runner.events.on(event, lambda *values, event=event: self.note(event, *values))
+        self._noted = asyncio.Event()
+
+    def note(self, *event: object) -> None:
+        self.events.append(event)
+        self._noted.set()
+
+    async def until(self, ready: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Wait for something that the runner's events bring about."""
+        async with asyncio.timeout(seconds):
+            while not ready():
+                self._noted.clear()
+                await self._noted.wait()
+
+    def count(self, event: str, name: str = "") -> int:
+        return sum(1 for e in self.events if e[0] == event and (not name or e[1] == name))
+
+    def pid(self, name: str) -> int:
+        [child] = [slot.child for slot in self.runner.slots if slot.name == name]
+        assert child is not None
+        return child.pid
+
+    def written(self) -> str:
+        self.output.close()
+        return self.text.getvalue()
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[asyncio.Task[int]]:
+    task = asyncio.create_task(world.runner.run())
+    try:
+        yield task
+    finally:
+        world.runner.stop()
+        await asyncio.wait_for(task, 15)
+        for slot in world.runner.slots:
+            assert slot.child is None or slot.child.exit_code is not None
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+async def test_children_start_and_end_in_order() -> None:
+    """All get ready; at the end each stage drains after the one before it, with its words in the common log."""
+    world = World([spec("first", "ready")], [spec("second", "ready")])
+    async with running(world) as task:
+        await world.until(lambda: world.count("all_ready") == 1)
+        pids = [world.pid("first"), world.pid("second")]
+    assert task.result() == 0
+    assert all(gone(pid) for pid in pids)
+    lines = world.written().splitlines()
+    assert "first    | ready runs as first" in lines
+    assert lines.index("first    | drained") < lines.index("second   | drained")
+
+
+async def test_a_killed_child_is_noticed_and_restarted_at_once() -> None:
+    """Its end comes as a failure that says which signal; a new one takes its place, its neighbour is not touched."""
+    world = World([spec("a", "ready"), spec("b", "ready")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        before, neighbour = world.pid("a"), world.pid("b")
+        os.kill(before, signal.SIGKILL)
+        await world.until(lambda: world.count("ready", "a") == 2)
+        assert world.pid("a") != before
+        assert world.pid("b") == neighbour
+        [slot] = [slot for slot in world.runner.slots if slot.name == "a"]
+        assert slot.restarts == 1
+        assert slot.last_failure is not None
+        assert slot.last_failure.message == "a was killed by SIGKILL"
+    assert "up       | a was killed by SIGKILL" in world.written()
+
+
+async def test_a_child_that_never_gets_ready_is_given_up_with_its_traceback() -> None:
+    """After its few tries everything ends with code 1, and the last failure carries the child's own traceback."""
+    world = World([spec("good", "ready")], [spec("bad", "crash")])
+    task = asyncio.create_task(world.runner.run())
+    assert await asyncio.wait_for(task, 20) == 1
+    [bad] = [slot for slot in world.runner.slots if slot.name == "bad"]
+    assert bad.last_failure is not None
+    assert 'raise ValueError("a mistake in the child")' in bad.last_failure.traceback
+    assert world.count("ended", "bad") == 2
+    assert "never ready in 2 tries" in world.written()
+
+
+async def test_wrong_settings_end_everything_with_code_2() -> None:
+    """A child that refuses its settings is not tried again, and its line is shown."""
+    world = World([spec("bad", "settings")])
+    assert await asyncio.wait_for(world.runner.run(), 20) == 2
+    assert world.count("ended") == 1
+    assert "bad      | skerry: bind: something is wrong" in world.written()
+
+
+async def test_too_many_restarts_are_given_up() -> None:
+    """More than the intensity within its time: everything ends with code 1."""
+    world = World([spec("a", "ready")])
+    task = asyncio.create_task(world.runner.run())
+    for number in range(1, 7):
+        await world.until(lambda number=number: world.count("ready") == number)  # type: ignore[misc]
+        os.kill(world.pid("a"), signal.SIGKILL)
+    assert await asyncio.wait_for(task, 20) == 1
+    assert world.count("ready") == 6
+
+
+async def test_a_hung_loop_is_dumped_and_ended() -> None:
+    """A child whose loop does not run is killed and restarted; the failure has the stack of where it stood."""
+    world = World([spec("a", "hang")], hang_seconds=1.5)
+    async with running(world):
+        await world.until(lambda: world.count("ended") == 1)
+        failure = world.runner.slots[0].last_failure
+        assert failure is not None
+        assert failure.distance(ProcessHung) == 0
+        assert "child_program.py" in failure.traceback
+        assert "in serve" in failure.traceback
+    assert name_of(ProcessHung) == failure.kind
+
+
+async def test_a_child_that_does_not_drain_is_killed_in_time() -> None:
+    """The grace is for all; who ignores the wish to end is killed when it is over."""
+    world = World([spec("deaf", "deaf")], [spec("good", "ready")], grace_seconds=0.8)
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+    assert "deaf did not end within" in world.written()
+    assert "good     | drained" in world.text.getvalue()
+
+
+async def test_replacing_keeps_the_old_until_the_new_is_ready() -> None:
+    """A roll replaces every child, the old one ends only after the new one is ready, and nobody counts as failed."""
+    world = World([spec("a", "ready")], [spec("b", "ready")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        before = {name: world.pid(name) for name in ("a", "b")}
+        assert await world.runner.roll()
+        for name, pid in before.items():
+            assert world.pid(name) != pid
+            assert gone(pid)
+        assert world.count("ended") == 0
+        assert [slot.restarts for slot in world.runner.slots] == [0, 0]
+
+
+async def test_a_successor_on_standby_takes_over(tmp_path: Path) -> None:
+    """A child that waits for its predecessor's end gets it: the old one ends when the new one stands by."""
+    held = tmp_path / "held"
+    world = World([spec("owner", "standby", str(held))])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        held.touch()
+        rolling = asyncio.create_task(world.runner.roll())
+        pid = world.pid("owner")
+        await world.until(lambda: world.count("replaced") == 1)
+        assert world.pid("owner") != pid
+        assert not rolling.done()
+        held.unlink()
+        assert await asyncio.wait_for(rolling, 10)
+
+
+async def test_a_bad_successor_leaves_the_old_one(tmp_path: Path) -> None:
+    """When the new program does not come up, the last good one stays; the roll says so and stops there."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.read_text())
+    world = World([Spec("a", "x", [sys.executable, str(program), "ready"])])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        pid = world.pid("a")
+        program.write_text("raise SyntaxWarning('broken')\n")
+        assert not await world.runner.roll()
+        assert world.pid("a") == pid
+        assert not gone(pid)
+    assert "a stays as it is: its successor ended with exit code 1" in world.written()
+
+
+async def test_a_killed_old_one_is_followed_by_its_successor(tmp_path: Path) -> None:
+    """When the present child dies while its successor starts, the successor takes its place: not two of them."""
+    world = World([spec("a", "ready")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        rolling = asyncio.create_task(world.runner.roll())
+        while world.runner.slots[0].successor is None:  # noqa: ASYNC110 - set by the roll's first step
+            await asyncio.sleep(0)
+        os.kill(world.pid("a"), signal.SIGKILL)
+        assert await asyncio.wait_for(rolling, 15)
+        assert world.count("started") == 1
+        assert not gone(world.pid("a"))
+
+
+async def test_failures_of_parts_come_with_their_traceback() -> None:
+    """What fails inside a child and does not end it is known to the runner too, as it was."""
+    world = World([spec("a", "failing")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        failure = world.runner.slots[0].last_failure
+        assert failure is not None
+        assert failure.component == "a: hub"
+        assert failure.distance(LookupError) == 0
+        assert 'raise LookupError("a part of the child")' in failure.traceback
+
+
+async def test_metrics_of_all_have_the_process_label() -> None:
+    """A child asks for the numbers of all and gets them under one TYPE, each with its process."""
+    world = World([spec("a", "ready")], [spec("b", "ready")], [spec("asking", "gather")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        async with asyncio.timeout(5):
+            while "|pid" not in world.text.getvalue():  # noqa: ASYNC110 - written by a thread
+                await asyncio.sleep(0.01)
+    [answer] = [line for line in world.written().splitlines() if "# TYPE pid gauge" in line]
+    assert answer.count("# TYPE pid gauge") == 1
+    assert 'pid{process="asking",a="b"}' in answer
+    assert 'skerry_process_restarts_total{process="b"} 0' in answer
+
+
+async def test_the_second_wish_kills() -> None:
+    """`kill` ends everything at once, whatever the children do."""
+    world = World([spec("deaf", "deaf")], grace_seconds=10.0)
+    task = asyncio.create_task(world.runner.run())
+    await world.until(lambda: world.count("all_ready") == 1)
+    pid = world.pid("deaf")
+    world.runner.stop()
+    world.runner.kill()
+    await asyncio.wait_for(task, 3)
+    assert gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+async def test_children_do_not_outlive_a_killed_runner(tmp_path: Path) -> None:
+    """A runner killed with -9 leaves no child behind."""
+    program = tmp_path / "runner.py"
+    program.write_text(
+        "import asyncio, sys\n"
+        "from skerry.process.child import Spec\n"
+        "from skerry.process.output import Output\n"
+        "from skerry.process.runner import Runner\n"
+        f"spec = Spec('a', 'x', [sys.executable, {str(PROGRAM)!r}, 'ready'])\n"
+        "async def main():\n"
+        "    runner = Runner([[spec]], Output(sys.stdout))\n"
+        "    runner.events.on('all_ready', lambda: print(runner.slots[0].child.pid, flush=True))\n"
+        "    await runner.run()\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    pid = 0
+    async with asyncio.timeout(15):
+        while not pid:
+            said = (await process.stdout.readline()).decode().strip()
+            pid = int(said) if said.isdigit() else 0
+        process.kill()
+        await process.wait()
+        while not gone(pid):  # noqa: ASYNC110 - a process that is not ours
+            await asyncio.sleep(0.01)

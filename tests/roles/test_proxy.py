@@ -1,0 +1,177 @@
+"""The balancer's level-4 mode: bytes to healthy servers elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from skerry.loop.sockets import bind_tcp
+from skerry.roles.proxy import HIGH_WATER_BYTES, Proxy, ProxySettings, Upstream
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
+
+
+class Server:
+    """A server elsewhere: greets with its name, echoes what it gets, answers health checks as it is told."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.status = name, 200
+        self.checks = 0
+        self.asked = asyncio.Event()
+        self.server: asyncio.Server | None = None
+        self.port = 0
+        self.writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> Server:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
+        try:
+            data = await reader.read(65536)
+            if data.startswith(b"GET /health"):
+                self.checks += 1
+                self.asked.set()
+                writer.write(b"HTTP/1.1 %d X\r\n\r\n" % self.status)
+            else:
+                writer.write(self.name.encode() + b":" + data)
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+                writer.write(b"<end>")
+            await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    def upstream(self) -> Upstream:
+        return Upstream("127.0.0.1", self.port)
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not ready():  # noqa: ASYNC110 - what is waited for is somebody else's state
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def forwarding(*servers: Server, **settings: float) -> AsyncIterator[tuple[Proxy, int]]:
+    bound = bind_tcp("127.0.0.1", 0)
+    chosen = ProxySettings(**{"check_seconds": 0.02, **settings})  # type: ignore[arg-type]
+    proxy = Proxy([bound], [server.upstream() for server in servers], chosen)
+    await proxy.start()
+    try:
+        yield proxy, bound.getsockname()[1]
+    finally:
+        await proxy.stop(0.2)
+        for server in servers:
+            await server.stop()
+
+
+async def ask(port: int, data: bytes = b"x") -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    return await asyncio.wait_for(reader.read(65536), 5), reader, writer
+
+
+async def test_bytes_pass_both_ways_and_the_ends_too() -> None:
+    """What either side sends arrives, in any amount, and a half-closed connection still gets its answer."""
+    async with forwarding(await Server("one").start()) as (_, port):
+        first, reader, writer = await ask(port)
+        assert first == b"one:x"
+        big = b"0123456789" * (HIGH_WATER_BYTES // 2)
+        writer.write(big)
+        assert await asyncio.wait_for(reader.readexactly(len(big)), 10) == big
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), 5) == b"<end>"
+        writer.close()
+
+
+async def test_the_fewest_connections_first() -> None:
+    """Open connections are counted, and given back when they end."""
+    one, two = await Server("one").start(), await Server("two").start()
+    async with forwarding(one, two) as (proxy, port):
+        open_ones = [await ask(port) for _ in range(4)]
+        assert [upstream.open for upstream in proxy.upstreams] == [2, 2]
+        for name, _, writer in open_ones:
+            if name.startswith(b"one"):
+                writer.close()
+        await until(lambda: proxy.upstreams[0].open == 0)
+        assert [(await ask(port))[0][:3] for _ in range(2)] == [b"one", b"one"]
+        for _, _, writer in open_ones:
+            writer.close()
+
+
+async def test_a_server_that_cannot_be_reached_is_passed_over() -> None:
+    """Refused between two checks: the same client is served by another one."""
+    one, two = await Server("one").start(), await Server("two").start()
+    async with forwarding(one, two, check_seconds=60.0) as (proxy, port):
+        await one.stop()
+        for _ in range(4):
+            answer, _, writer = await ask(port)
+            assert answer == b"two:x"
+            writer.close()
+        assert [upstream.healthy for upstream in proxy.upstreams] == [False, True]
+
+
+async def test_health_checks_take_a_server_out_and_back() -> None:
+    """Two bad answers in a row take it out, one good answer brings it back."""
+    one, two = await Server("one").start(), await Server("two").start()
+    async with forwarding(one, two) as (proxy, port):
+        one.status = 503
+        await until(lambda: not proxy.upstreams[0].healthy)
+        assert {(await ask(port))[0][:3] for _ in range(3)} == {b"two"}
+        one.status = 200
+        await until(lambda: proxy.upstreams[0].healthy)
+        assert (await ask(port))[0][:3] == b"one"
+
+
+async def test_nobody_healthy_waits_and_is_then_told_so() -> None:
+    """Within the wait a server may come back; past it the client gets a whole 503."""
+    one = await Server("one").start()
+    one.status = 500
+    async with forwarding(one, wait_seconds=0.05) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in answer
+        writer.close()
+    two = await Server("two").start()
+    two.status = 500
+    async with forwarding(two) as (_, port):
+        waiting = asyncio.create_task(ask(port))
+        two.asked.clear()
+        await two.asked.wait()
+        assert not waiting.done()
+        two.status = 200
+        answer, _, writer = await waiting
+        assert answer == b"two:x"
+        writer.close()
+
+
+async def test_stopping_lets_open_connections_end() -> None:
+    """Nothing new is accepted; a connection that ends in time ends by itself, another one is cut."""
+    one = await Server("one").start()
+    async with forwarding(one) as (proxy, port):
+        _, reader, writer = await ask(port)
+        stopping = asyncio.create_task(proxy.stop(5.0))
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 1)
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), 5) == b"<end>"
+        await asyncio.wait_for(stopping, 5)
+        writer.close()

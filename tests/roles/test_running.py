@@ -1,0 +1,152 @@
+"""What is wrong is known before anything is opened, and a stop is heard whenever it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livekv import app
+from skerry.errors import SettingsError
+from skerry.kernel.settings import Settings
+from skerry.roles.running import _Process, run_roles
+from skerry.supervision.failure import Failure
+
+ROLES = ("consumer", "server")
+
+
+class Control:
+    """The line to a runner, as this process sees it."""
+
+    def __init__(self) -> None:
+        self.gauges: Callable[[], dict[str, float | str]] = dict
+        self.metrics: Callable[[], str] = str
+        self.told: list[Any] = []
+        self.is_ready = asyncio.Event()
+        self.is_waiting = asyncio.Event()
+        self.stop: Callable[[float], None] | None = None
+
+    async def start(self, stop: Callable[[float], None]) -> None:
+        self.stop = stop
+
+    def ready(self) -> None:
+        self.told.append("ready")
+        self.is_ready.set()
+
+    def state(self, name: str, reasons: list[str] | None = None) -> None:
+        self.told.append(name)
+        self.is_waiting.set()
+
+    def failure(self, failure: Failure, *, fatal: bool = False) -> None:
+        self.told.append((failure.message, fatal))
+
+    async def all_metrics(self, seconds: float = 2.0) -> str:
+        return "all"
+
+    async def close(self) -> None:
+        self.told.append("closed")
+
+
+def settings(directory: Path, **more: Any) -> Settings:
+    return Settings(
+        journal=f"sqlite:///{directory}/x.db", data=str(directory), bind="127.0.0.1:0", drain=0.5,
+        loop_model="asyncio", **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("roles", [("server",), ("consumer", "server")])
+def test_a_port_in_use_is_found_before_anything_is_opened(tmp_path: Path, roles: tuple[str, ...]) -> None:
+    """No file, no lock, no waiting for an owner."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        chosen = Settings(
+            journal=f"sqlite:///{tmp_path}/x.db", bind=f"127.0.0.1:{port}", loop_model="asyncio"
+        )
+        with pytest.raises(SettingsError, match="in use"):
+            run_roles(app.declaration, chosen, roles)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_tokens_are_found_before_anything_is_opened(tmp_path: Path) -> None:
+    """The token itself is not shown."""
+    with pytest.raises(SettingsError, match="tokens: entry 1") as caught:
+        run_roles(app.declaration, settings(tmp_path, tokens="all:geheim"), ROLES)
+    assert "geheim" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_runner_hears_of_its_life(tmp_path: Path) -> None:
+    """Ready with gauges and metrics, then ended by its wish with code 0; everything is closed."""
+    control = Control()
+    process = _Process(app.declaration, settings(tmp_path), ROLES, control)
+    running = asyncio.create_task(process.run())
+    async with asyncio.timeout(10):
+        await control.is_ready.wait()
+        assert {"lag", "position", "connections"} <= set(control.gauges())
+        assert "skerry_memory_offset" in control.metrics()
+        assert control.stop is not None
+        control.stop(1.0)
+        assert await running == 0
+    assert control.told == ["ready", "closed"]
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".sockets")]
+
+
+async def test_a_wish_to_end_is_heard_in_standby(tmp_path: Path) -> None:
+    """While another process owns the journal: ended at once, without having opened it."""
+    first, second = Control(), Control()
+    owner = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, first).run())
+    async with asyncio.timeout(10):
+        await first.is_ready.wait()
+        waiting = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, second).run())
+        await second.is_waiting.wait()
+        assert second.stop is not None
+        second.stop(1.0)
+        assert await waiting == 0
+        assert second.told == ["standby", "closed"]
+        assert first.stop is not None
+        first.stop(1.0)
+        assert await owner == 0
+
+
+async def test_a_signal_is_heard_in_standby(tmp_path: Path) -> None:
+    """Without a runner: Ctrl-C while it waits is an end like another, with code 0."""
+    first = Control()
+    owner = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, first).run())
+    async with asyncio.timeout(10):
+        await first.is_ready.wait()
+        waiting = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, None).run())
+        await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await waiting == 0
+        assert first.stop is not None
+        first.stop(1.0)
+        assert await owner == 0
+
+
+async def test_what_keeps_it_from_starting_is_told_to_the_runner(tmp_path: Path) -> None:
+    """As fatal, with its message, and raised."""
+    control = Control()
+    (tmp_path / "x.db").mkdir()
+    with pytest.raises(Exception, match=r"."):
+        await _Process(app.declaration, settings(tmp_path), ROLES, control).run()
+    [(message, fatal), closed] = control.told
+    assert message
+    assert fatal
+    assert closed == "closed"
+
+
+async def test_a_cancellation_that_is_no_wish_to_end_is_passed_on(tmp_path: Path) -> None:
+    """Nothing swallows it."""
+    control = Control()
+    running = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, control).run())
+    async with asyncio.timeout(10):
+        await control.is_ready.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running

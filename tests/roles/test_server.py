@@ -1,0 +1,224 @@
+"""The server role: nobody is answered from a memory that is not there, and nobody is left behind when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livekv import app
+from skerry import App
+from skerry.backends.memory.journal import MemoryJournal
+from skerry.backends.memory.transport import MemoryHub
+from skerry.errors import DeclarationError, SettingsError
+from skerry.kernel.kernel import Kernel
+from skerry.kernel.numbers import measure_reading
+from skerry.kernel.settings import Settings
+from skerry.loop.sockets import bind_tcp
+from skerry.roles.consumer import ConsumerRole
+from skerry.roles.server import ServerRole
+from skerry.testing.program import HttpConnection
+
+
+class World:
+    def __init__(self, kernel: Kernel, role: ServerRole, consumer: ConsumerRole, port: int) -> None:
+        self.kernel, self.role, self.consumer, self.port = kernel, role, consumer, port
+
+    def client(self) -> HttpConnection:
+        return HttpConnection(self.port)
+
+
+class Journal(MemoryJournal):
+    """A journal whose snapshots wait for `gate`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @asynccontextmanager
+    async def snapshot(self, tables: Any) -> AsyncIterator[Any]:
+        await self.gate.wait()
+        async with super().snapshot(tables) as snapshot:
+            yield snapshot
+
+
+@asynccontextmanager
+async def world(**settings: Any) -> AsyncIterator[World]:
+    chosen = Settings(journal="memory:", transport="memory:", warm_start=False, **{"drain": 1.0, **settings})
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(Journal())
+        transport = MemoryHub().endpoint("one")
+        await transport.start()
+        stack.push_async_callback(transport.stop)
+        kernel = Kernel(app.declaration, chosen, transport, journal, journal, name="one")
+        measure_reading(kernel)
+        consumer = ConsumerRole(kernel)
+        await consumer.start()
+        stack.push_async_callback(consumer.stop)
+        listener = stack.enter_context(bind_tcp("127.0.0.1", 0))
+        yield World(kernel, ServerRole(kernel, [listener]), consumer, listener.getsockname()[1])
+
+
+async def test_it_answers_from_memory_once_it_is_there() -> None:
+    """While memory is loading a connection waits in the kernel; its first answer is from the whole memory."""
+    async with world() as here:
+        journal = here.kernel.reader
+        assert isinstance(journal, Journal)
+        journal.gate.clear()
+        starting = asyncio.create_task(here.role.start())
+        asking = asyncio.create_task(here.client().ask("GET", "/values"))
+        done, _ = await asyncio.wait({starting, asking}, timeout=0.1)
+        assert not done
+        journal.gate.set()
+        await starting
+        assert (await asking).status == 200
+        await here.role.stop()
+
+
+async def test_started_again_it_waits_for_memory_again() -> None:
+    """As after a failure: not the old memory half cleared, but the new one, and each route once."""
+    async with world() as here:
+        await here.role.start()
+        client = here.client()
+        assert (await client.ask("PUT", "/values/a", b"1")).status == 200
+        client.close()
+        await here.role.stop()
+        journal = here.kernel.reader
+        assert isinstance(journal, Journal)
+        journal.gate.clear()
+        starting = asyncio.create_task(here.role.start())
+        asking = asyncio.create_task(here.client().ask("GET", "/values/a"))
+        done, _ = await asyncio.wait({starting, asking}, timeout=0.1)
+        assert not done
+        journal.gate.set()
+        await starting
+        assert (await asking).body == b'{"key":"a","value":"1"}'
+        again = here.client()
+        assert (await again.ask("PUT", "/values/a", b"2")).status == 200
+        again.close()
+        await here.role.stop()
+
+
+async def test_held_it_takes_no_new_connection() -> None:
+    """Those that are there are served on; after `resume` the waiting ones are."""
+    async with world() as here:
+        await here.role.start()
+        old = here.client()
+        assert (await old.ask("GET", "/health/live")).status == 200
+        await here.role.hold()
+        waiting = asyncio.create_task(here.client().ask("GET", "/health/live"))
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done
+        assert (await old.ask("GET", "/health/live")).status == 200
+        await here.role.resume()
+        async with asyncio.timeout(5):
+            assert (await waiting).status == 200
+        await here.role.stop()
+
+
+async def test_writes_under_way_are_answered_at_the_end() -> None:
+    """`stop` waits for what was asked before it, within the drain time."""
+    async with world() as here:
+        await here.role.start()
+        clients = [here.client() for _ in range(10)]
+        for client in clients:
+            await client.ask("GET", "/health/live")
+        asking = [
+            asyncio.create_task(client.ask("PUT", f"/values/{n}", b"x")) for n, client in enumerate(clients)
+        ]
+        while len(here.kernel.outcomes) == 0 and not any(task.done() for task in asking):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await here.role.stop()
+        found = await asyncio.gather(*asking, return_exceptions=True)
+        answered = [each for each in found if not isinstance(each, BaseException)]
+        assert answered
+        assert {each.status for each in answered} == {200}
+
+
+async def test_a_command_that_nobody_decides_does_not_keep_it() -> None:
+    """The drain time is the longest: the client is told what is known, or its connection ends."""
+    async with world(drain=0.3) as here:
+        await here.role.start()
+        await here.consumer.hold()
+        asking = asyncio.create_task(here.client().ask("PUT", "/values/a", b"x"))
+        while len(here.kernel.outcomes) == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        async with asyncio.timeout(4):
+            await here.role.stop()
+        [found] = await asyncio.gather(asking, return_exceptions=True)
+        if isinstance(found, BaseException):
+            assert isinstance(found, ConnectionError)
+        else:
+            assert found.status == 503
+
+
+async def test_tokens_guard_everything_and_metrics() -> None:
+    """Where there are tokens: 401 without, also for /metrics and /commands; health stays open for the balancer."""
+    async with world(tokens="read:r,write:w") as here:
+        await here.role.start()
+        client = here.client()
+        for path in ("/values/a", "/metrics", "/commands/" + "0" * 32, "/events"):
+            assert (await client.ask("GET", path)).status == 401, path
+        assert (await client.ask("GET", "/health/live")).status == 200
+        allowed = await client.ask("GET", "/metrics", Authorization="Bearer r")
+        assert allowed.status == 200
+        assert b"skerry_memory_offset" in allowed.body
+        client.close()
+        await here.role.stop()
+
+
+async def test_metrics_tell_of_memory_server_and_decisions() -> None:
+    """What an operator asks first: where memory is, what was decided, who is connected."""
+    async with world() as here:
+        await here.role.start()
+        client = here.client()
+        await client.ask("PUT", "/values/a", b"1")
+        text = (await client.ask("GET", "/metrics")).body.decode()
+        client.close()
+        for name in ("skerry_memory_offset 1", "skerry_memory_behind 0", "skerry_memory_live 1"):
+            assert name in text
+        for name in ("skerry_commands_decided_total", "skerry_commands_waiting", "skerry_listeners"):
+            assert name in text
+        await here.role.stop()
+
+
+async def test_wrong_tokens_keep_it_from_starting() -> None:
+    """SettingsError; what it had begun is let go of by `stop`."""
+    async with world(tokens="all:x") as here:
+        with pytest.raises(SettingsError):
+            await here.role.start()
+        await here.role.stop()
+
+
+async def test_a_certificate_that_is_not_there() -> None:
+    """Found when the role is made: before anything is started."""
+    with pytest.raises(SettingsError, match="tls_cert"):
+        async with world(tls_cert="/nowhere.pem", tls_key="/nowhere.pem"):
+            pass
+
+
+async def test_a_view_that_nothing_fills_keeps_it_from_starting() -> None:
+    """DeclarationError at start, never at the first request."""
+    broken = App("broken")
+
+    @broken.get("/")
+    def view(path: Path) -> str:
+        return str(path)
+
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(MemoryJournal())
+        transport = MemoryHub().endpoint("one")
+        await transport.start()
+        stack.push_async_callback(transport.stop)
+        settings = Settings(journal="memory:", transport="memory:", warm_start=False, drain=0.1)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        role = ServerRole(Kernel(broken.declaration, settings, transport, journal, journal), [listener])
+        with pytest.raises(DeclarationError, match="Path"):
+            await role.start()
+        await role.stop()

@@ -1,0 +1,69 @@
+"""What the ASGI side is told and what the access log says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from skerry.http.application import Application
+
+Start = Callable[..., Awaitable[Any]]
+
+
+async def test_the_scope(start: Start) -> None:
+    """A mounted application gets the scope that ASGI HTTP 2.3 describes."""
+    seen: dict[str, Any] = {}
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        seen.update(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app = Application()
+    app.mount("/m", mounted)
+    running = await start(app)
+    await running.ask(
+        b"GET /m/%C3%A4%2Fb?q=%20 HTTP/1.1\r\nHOST: h\r\nX-A: 1\r\nX-A: 2\r\nConnection: close\r\n\r\n"
+    )
+    assert (seen["method"], seen["http_version"], seen["scheme"]) == ("GET", "1.1", "http")
+    assert (seen["path"], seen["raw_path"], seen["query_string"]) == ("/m/ä/b", b"/m/%C3%A4%2Fb", b"q=%20")
+    assert seen["root_path"] == "/m"
+    assert seen["headers"][:3] == [(b"host", b"h"), (b"x-a", b"1"), (b"x-a", b"2")]
+    assert seen["client"][0] == "127.0.0.1"
+    assert seen["server"] == ("127.0.0.1", running.port)
+    assert seen["state"] == {}
+
+
+@pytest.mark.parametrize(
+    ("access_log", "expected"), [("off", []), ("asgi", ["/asgi"]), ("all", ["/asgi", "/lane"])]
+)
+async def test_the_access_log(
+    start: Start, caplog: pytest.LogCaptureFixture, access_log: str, expected: list[str]
+) -> None:
+    """`off` is silent, `asgi` leaves the lane out, `all` has a line for each; the request's id is in the record."""
+    app = Application()
+
+    @app.get("/asgi")
+    async def asgi() -> str:
+        return "a"
+
+    @app.get("/lane")
+    def lane() -> str:
+        return "l"
+
+    running = await start(app, access_log=access_log)
+    with caplog.at_level(logging.INFO, "skerry.access"):
+        for path in (b"/asgi", b"/lane"):
+            await running.ask(
+                b"GET %b?secret=1 HTTP/1.1\r\nHost: x\r\nX-Request-ID: id-1\r\nConnection: close\r\n\r\n"
+                % path
+            )
+    records = [record for record in caplog.records if record.name == "skerry.access"]
+    assert [record.__dict__["path"] for record in records] == expected
+    for record in records:
+        assert (record.__dict__["status"], record.__dict__["request_id"]) == (200, "id-1")
+        assert "secret" not in record.getMessage()

@@ -1,0 +1,89 @@
+"""A server that ends lets go of idle connections, and another one serves them on without the client noticing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from skerry.http.application import Application
+from skerry.http.reply import Response
+
+GET = b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n"
+Start = Callable[..., Awaitable[Any]]
+
+
+def named(name: str) -> Application:
+    app = Application()
+
+    @app.get("/who")
+    def who() -> Response:
+        return Response(name.encode())
+
+    @app.put("/later")
+    def later() -> asyncio.Future[Response]:
+        return asyncio.get_running_loop().create_future()
+
+    return app
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes = GET) -> bytes:
+    if request:
+        writer.write(request)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    length = next(
+        int(f.split(b":")[1]) for f in head.split(b"\r\n") if f.lower().startswith(b"content-length")
+    )
+    return await reader.readexactly(length)
+
+
+async def test_an_idle_connection_goes_to_another_server(start: Start) -> None:
+    """The next request on a released connection is answered by whoever attached it, also when it was sent before."""
+    first, second = await start(named("first")), await start(named("second"))
+    reader, writer = await first.connect()
+    assert await answer(reader, writer) == b"first"
+    [sock] = await first.server.release_idle()
+    await first.until(lambda: first.server.connections == 0)
+    writer.write(GET)
+    second.server.attach(sock)
+    assert await answer(reader, writer, b"") == b"second"
+    assert await answer(reader, writer) == b"second"
+    writer.close()
+
+
+async def test_a_request_that_begun_stays(start: Start) -> None:
+    """Half a request was read, or one is under way: that connection is not released."""
+    running = await start(named("first"))
+    half, busy = await running.connect(), await running.connect()
+    half[1].write(GET[:10])
+    busy[1].write(b"PUT /later HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    await running.until(lambda: running.server.connections == 2)
+    idle = await running.connect()
+    assert await answer(*idle) == b"first"
+    released = await running.server.release_idle()
+    assert [sock.getpeername() for sock in released] == [idle[1].get_extra_info("sockname")]
+    released[0].close()
+    half[1].write(GET[10:])
+    assert await answer(half[0], half[1], b"") == b"first"
+    for _, writer in (half, busy, idle):
+        writer.close()
+
+
+async def test_an_idle_connection_may_ask_once_more(start: Start) -> None:
+    """A drain with time for the idle answers one more request on each, with `Connection: close`, and ends early when
+    all are gone; one that says nothing is closed when the time is over."""
+    running = await start(named("first"))
+    talking, silent = await running.connect(), await running.connect()
+    assert await answer(*talking) == b"first"
+    assert await answer(*silent) == b"first"
+    draining = asyncio.create_task(running.server.drain(5.0, idle_seconds=0.2))
+    await running.until(lambda: running.server.state.draining)
+    talking[1].write(GET)
+    head = await asyncio.wait_for(talking[0].readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in head.lower()
+    assert await asyncio.wait_for(talking[0].read(), 5) == b"first"
+    assert await asyncio.wait_for(silent[0].read(), 5) == b""
+    assert await draining
+    for _, writer in (talking, silent):
+        writer.close()

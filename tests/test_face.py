@@ -1,0 +1,66 @@
+"""The face: what an application imports is there, cheap to import, and known to type checkers."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skerry
+
+PROMISED = (
+    "App Command Query Event Table Unit Projection Reactor Journal Position Request Response WebSocket Hub "
+    "EventEmitter Loop Supervisor Restart Plugin Role Settings Receipt SkerryError"
+)
+
+
+def typed_names() -> set[str]:
+    """What the face shows to type checkers: the names of its `if TYPE_CHECKING` block."""
+    tree = ast.parse(Path(skerry.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    found: set[str] = set()
+    for node in block.body:
+        if isinstance(node, ast.ImportFrom):
+            # Only `X as X` is passed on, by the rule of type checkers; an underscore is for the block itself.
+            found |= {a.asname for a in node.names if a.asname is not None and a.asname == a.name}
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def test_what_a_newcomer_imports_is_there() -> None:
+    """The house's list, in one import line."""
+    assert set(PROMISED.split()) <= set(skerry.__all__)
+
+
+@pytest.mark.parametrize("name", skerry.__all__)
+def test_every_name_is_there(name: str) -> None:
+    """Loaded when it is first used, and the same object afterwards."""
+    first = getattr(skerry, name)
+    assert getattr(skerry, name) is first
+    assert first.__doc__ or name == "WebSocket"  # Starlette's own
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """What can be imported at run time can be imported in typed code."""
+    assert typed_names() == set(skerry.__all__)
+
+
+def test_what_is_not_there_is_an_attribute_error() -> None:
+    """As for any module, so that `hasattr` and tab completion work."""
+    with pytest.raises(AttributeError, match="module 'skerry' has no 'Manager'"):
+        _ = skerry.Manager
+    assert not hasattr(skerry, "__wrapped__")
+
+
+def test_importing_the_face_loads_no_house() -> None:
+    """A tool that needs one room does not pay for all: no web framework, no database, no event loop."""
+    code = (
+        "import sys, skerry; heavy = {'starlette', 'uvicorn', 'apsw', 'asyncpg', 'aiormq', 'asyncio', 'click'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,124 @@
+"""The house stands: imports go down the floors, rooms without waiting stay without it, names stay clear."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src"
+
+FLOORS = {
+    "errors": 0, "clock": 1, "position": 1, "emitter": 1, "telemetry": 1,
+    "messages": 2, "loop": 2, "http": 2, "balancing": 2,
+    "journal": 3, "supervision": 3, "server": 3, "hosting": 3, "tars": 3,
+    "bus": 4,
+    "kernel": 5, "backends": 5,
+    "app": 6, "roles": 6, "process": 6,
+    "cli": 7, "testing": 7,
+}  # fmt: skip
+
+PURE = [
+    "errors.py", "clock.py", "position.py", "emitter.py", "telemetry.py", "balancing.py",
+    "messages/message.py", "messages/envelope.py", "messages/serializer.py", "loop/interests.py", "loop/timers.py",
+    "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
+    "journal/journal.py", "journal/table.py", "journal/projection.py",
+    "supervision/policy.py", "supervision/failure.py",
+    "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py",
+    "kernel/lifecycle.py", "kernel/presence.py",
+]  # fmt: skip
+
+FORBIDDEN_NAMES = re.compile(r"(^|/)(core|common|utils?|helpers?|base|misc)(\.py|/)")
+DRIVERS = {"apsw", "sqlite3", "asyncpg", "aiormq", "pamqp", "sqlalchemy", "nats"}
+
+
+def modules() -> list[Path]:
+    return sorted(SRC.glob("skerry/**/*.py"))
+
+
+def wing(path: Path) -> str:
+    return path.relative_to(SRC / "skerry").parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, typing imports included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            if node.module == "skerry":
+                found.update(f"skerry.{alias.name}" for alias in node.names)
+            else:
+                found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SRC)))
+def test_floors_hold(path: Path) -> None:
+    """A wing imports wings on lower floors only: no neighbour, nothing above."""
+    here = wing(path)
+    if here in ("__init__", "__main__"):
+        return  # the face shows every room, the door leads to the command line
+    assert here in FLOORS, f"wing {here} has no floor: give it one in FLOORS and in docs/architecture.md"
+    for name in imports(path):
+        if not name.startswith("skerry"):
+            continue
+        other = name.split(".")[1] if "." in name else "__init__"
+        if other == here:
+            continue
+        assert other in FLOORS, f"{path}: imports {name}, import from the defining module instead"
+        assert FLOORS[other] < FLOORS[here], f"wing {here} may not import wing {other} ({path.name}: {name})"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SRC)))
+def test_only_backends_know_drivers(path: Path) -> None:
+    """Database and broker clients are imported in backends and nowhere else."""
+    foreign = {name.split(".")[0] for name in imports(path)} & DRIVERS
+    assert not foreign or wing(path) == "backends", (
+        f"{path} imports {sorted(foreign)}: that belongs in backends"
+    )
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_thinking_does_not_wait(name: str) -> None:
+    """Rooms that decide import no socket and no wall clock, and have no task of their own."""
+    path = SRC / "skerry" / name
+    if not path.exists():
+        pytest.fail(f"{name} is in the plan of the house but not built")
+    names = imports(path)
+    assert not names & {"socket", "select", "selectors", "threading", "subprocess"}, f"{name} waits: {names}"
+    if name != "clock.py":
+        assert "time" not in names, f"{name} reads the wall clock; take a Clock"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Attribute):
+            assert called.attr not in {"create_task", "ensure_future"}, f"{name} starts a task"
+
+
+def test_no_drawer_for_odds_and_ends() -> None:
+    """No core, common, utils, helpers or base: a wing is a noun, a file is a noun in it."""
+    odd = [str(p) for p in modules() if FORBIDDEN_NAMES.search(str(p.relative_to(SRC)))]
+    assert not odd
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SRC)))
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    """Every module opens with a docstring."""
+    text = path.read_text(encoding="utf-8")
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SRC)))
+def test_no_bare_tasks(path: Path) -> None:
+    """Every task has an owner: the result of create_task is kept."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            if isinstance(called, ast.Attribute) and called.attr == "create_task":
+                owner, place = ast.unparse(called.value), f"{path}:{node.lineno}"
+                assert owner in {"tasks", "group", "self._tasks", "nursery"}, f"{place}: a task without owner"
