@@ -1,0 +1,221 @@
+"""GET of a value from memory, side by side: the lane, nginx, Starlette and FastAPI; CPU microseconds per request.
+
+All servers run at once, pinned to one processor, and are loaded in turns by wrk from the other one (64 keep-alive
+connections), several rounds; the median round counts. CPU is user and system time of a server's process tree, which
+is steadier than requests per second on a shared machine; the rate is in the note. Needs wrk; without nginx its rows
+are left out. Run: `python -m benchmarks.http_get`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.rows import Row, table
+
+PEERS = Path(__file__).parent / "peers"
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+SECONDS = int(os.environ.get("BENCH_SECONDS", "1"))
+CONNECTIONS = 64
+KEY = f"benchmark-key-{7:014d}"
+
+NGINX = """
+worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log {folder}/error crit;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 1000000000;
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{body}'; }} }}
+}}
+"""
+RANDOM_KEYS = """
+request = function()
+  return wrk.format("GET", string.format("/values/benchmark-key-%014d", math.random(0, {last})))
+end
+"""
+
+
+@dataclass
+class Server:
+    """One server under measurement. `figures` are CPU microseconds per request, one a round."""
+
+    name: str
+    command: list[str]
+    port: int
+    path: str
+    keys: int = 1000
+    script: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+    figures: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(self.figures)
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    def start(self) -> None:
+        environment = {**os.environ, "KEYS": str(self.keys)}
+        self.process = subprocess.Popen(
+            [*_pinned(0), *self.command],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(self.url).read()
+                return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.1)
+        raise RuntimeError(f"{self.name} does not answer at {self.url}")
+
+    def load(self, seconds: int) -> None:
+        """One round."""
+        assert self.process is not None
+        wrk = [*_pinned(1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+        if self.script is not None:
+            wrk += ["-s", str(self.script)]
+        before = _cpu_seconds(self.process.pid)
+        out = subprocess.run([*wrk, self.url], capture_output=True, text=True, check=True).stdout
+        used = _cpu_seconds(self.process.pid) - before
+        found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", out)
+        if found is None or "Non-2xx" in out:
+            raise RuntimeError(f"{self.name}: {out}")
+        self.figures.append(used / int(found[1]) * 1e6)
+        rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+        self.rates.append(float(rate[1]) if rate else 0.0)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(10)
+
+
+def _pinned(processor: int) -> list[str]:
+    two = (os.cpu_count() or 1) > 1 and shutil.which("taskset") is not None
+    return ["taskset", "-c", str(processor)] if two else []
+
+
+def _tree(pid: int) -> list[int]:
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            found += _tree(int(child))
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    ticks = 0
+    for each in _tree(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _python(name: str, peer: str, path: str, **options: object) -> Server:
+    port = _free_port()
+    return Server(name, [sys.executable, str(PEERS / peer), str(port)], port, path, **options)  # type: ignore[arg-type]
+
+
+def _nginx(folder: Path) -> Server:
+    port = _free_port()
+    body = f'{{"key":"{KEY}","value":"{"v" * 64}"}}'
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port, body=body))
+    return Server("nginx", ["nginx", "-c", str(config)], port, f"/values/{KEY}")
+
+
+def run() -> list[Row]:
+    """Measure. Raises RuntimeError without wrk."""
+    if shutil.which("wrk") is None:
+        raise RuntimeError("this benchmark needs wrk")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for keys in (1_000, 1_000_000):
+            (folder / f"{keys}.lua").write_text(RANDOM_KEYS.format(last=keys - 1))
+        servers = {
+            "lane": _python("lane", "http_skerry.py", f"/values/{KEY}"),
+            "starlette": _python("starlette", "http_starlette.py", f"/values/{KEY}"),
+            "fastapi": _python("fastapi", "http_fastapi.py", f"/values/{KEY}"),
+            "asgi": _python("asgi", "http_skerry.py", "/plain"),
+            "starlette plain": _python("starlette plain", "http_starlette.py", "/plain"),
+            "1e6 same": _python("1e6 same", "http_skerry.py", f"/values/{KEY}", keys=1_000_000),
+            "1e3": _python("1e3", "http_skerry.py", f"/values/{KEY}", script=folder / "1000.lua"),
+            "1e6": _python(
+                "1e6", "http_skerry.py", f"/values/{KEY}", keys=1_000_000, script=folder / "1000000.lua"
+            ),
+        }
+        if shutil.which("nginx") is not None:
+            servers = {"nginx": _nginx(folder), **servers}
+        try:
+            for server in servers.values():
+                server.start()
+                server.load(1)
+                server.figures.clear()
+                server.rates.clear()
+            for _ in range(ROUNDS):
+                for server in servers.values():
+                    server.load(SECONDS)
+        finally:
+            for server in servers.values():
+                server.stop()
+        return _rows(servers)
+
+
+def _rows(servers: dict[str, Server]) -> list[Row]:
+    uvicorn = f"on uvicorn {version('uvicorn')}"
+    starlette, fastapi = (
+        f"Starlette {version('starlette')} {uvicorn}",
+        f"FastAPI {version('fastapi')} {uvicorn}",
+    )
+    wanted: list[tuple[str, str, str, str, float | None]] = [
+        ("GET of a value, lane", "lane", "starlette", starlette, 1 / 3),
+        ("GET of a value, lane", "lane", "fastapi", fastapi, 1 / 10),
+        ("plain ASGI route", "asgi", "starlette plain", starlette, 1.05),
+        ("GET of one of 1,000,000 keys", "1e6 same", "lane", "one of 1,000", 1.10),
+        # Every value is cold then: what is measured is mostly the machine's memory, so this has no bar.
+        ("GET, each time another of 1,000,000 keys", "1e6", "1e3", "another of 1,000", None),
+    ]
+    if "nginx" in servers:
+        found = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr
+        name = "nginx " + found.strip().rpartition("/")[2] + " `return 200`"
+        wanted.insert(0, ("GET of a value, lane", "lane", "nginx", name, 1.40))
+    rows = []
+    for what, ours, peer, name, bar in wanted:
+        mine, other = servers[ours], servers[peer]
+        # Each round against its neighbour of the same round: what disturbs the machine disturbs both.
+        ratio = statistics.median(a / b for a, b in zip(mine.figures, other.figures, strict=True))
+        note = f"{mine.rate:,.0f} against {other.rate:,.0f} requests/s, peer {other.cpu:.2f} us"
+        rows.append(Row(what, mine.cpu, "us CPU/request", name, ratio, bar, note))
+    return rows
+
+
+if __name__ == "__main__":
+    print(table(run()))
