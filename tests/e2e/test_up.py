@@ -49,6 +49,10 @@ async def test_writes_are_seen_on_every_server(tmp_path: Path) -> None:
             client.close()
 
 
+def left_behind(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_socket() or path.suffix == ".sock"]
+
+
 async def test_ctrl_c_to_everybody_drains_once_and_leaves_nothing(tmp_path: Path) -> None:
     """SIGINT to the runner and every child at once, as a terminal sends it: a clean end within five seconds, exit
     code 0, no process, no socket file, and a request under way is answered."""
@@ -59,13 +63,26 @@ async def test_ctrl_c_to_everybody_drains_once_and_leaves_nothing(tmp_path: Path
         for pid in pids:
             os.kill(pid, signal.SIGINT)
         began = time.monotonic()
-        assert await world.stop() == 0
+        assert await world.ended() == 0, "\n".join(world.lines)
         assert time.monotonic() - began < 5.0
         assert not any(alive(pid) for pid in pids)
-        left = [path for path in tmp_path.rglob("*") if path.is_socket() or path.suffix == ".sock"]  # noqa: ASYNC240
-        assert left == [], "\n".join(world.lines)
+        assert left_behind(tmp_path) == [], "\n".join(world.lines)
         assert not any("Traceback" in line for line in world.lines), "\n".join(world.lines)
         client.close()
+
+
+async def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    """Who cannot wait for a drain: servers that are stopped do not hold up the end, and no socket file stays."""
+    async with up(tmp_path) as world:
+        pids = [world.process.pid, *(p.pid for p in world.processes())]
+        for server in world.processes("server"):
+            os.kill(server.pid, signal.SIGSTOP)
+        world.process.send_signal(signal.SIGINT)
+        await world.until(lambda: world.said('"ending"'))
+        assert await world.stop() == 130
+        assert world.said("ending at once")
+        assert not any(alive(pid) for pid in pids)
+        assert left_behind(tmp_path) == [], "\n".join(world.lines)
 
 
 async def test_every_child_may_be_killed(tmp_path: Path) -> None:

@@ -112,6 +112,10 @@ class Up:
         """Signal the runner, wait for its end, return its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
+        return await self.ended(seconds)
+
+    async def ended(self, seconds: float = 10.0) -> int:
+        """Wait for its end, return its exit code."""
         async with asyncio.timeout(seconds):
             code = await self.process.wait()
             if self.reading is not None:

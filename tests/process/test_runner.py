@@ -261,7 +261,7 @@ async def test_the_second_wish_kills() -> None:
     await world.until(lambda: world.count("all_ready") == 1)
     pid = world.pid("deaf")
     world.runner.stop()
-    world.runner.kill()
+    world.runner.kill(130)
     await asyncio.wait_for(task, 3)
     assert gone(pid)
 

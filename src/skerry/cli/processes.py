@@ -42,7 +42,7 @@ from skerry.supervision.policy import Intensity
 def up(target: str, **given: Any) -> None:
     """Run TARGET as processes behind a balancer: servers, a consumer, gateways; restart what fails.
 
-    Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
+    Ctrl-C (or SIGTERM) ends everything in order, a second one within a second. SIGHUP replaces every process without a
     failed request.
     """  # fmt: skip
     settings = settings_of(given)
@@ -155,10 +155,10 @@ class _Up:
         loop = asyncio.get_running_loop()
         asked = [False]
 
-        def on_end() -> None:
+        def on_end(number: int) -> None:
             if asked[0]:
                 runner.say("ending at once")
-                runner.kill()
+                runner.kill(128 + number)
             else:
                 asked[0] = True
                 runner.say("ending")
@@ -171,8 +171,8 @@ class _Up:
                 runner.say("replacing every process")
                 runner.own(runner.roll())
 
-        loop.add_signal_handler(signal.SIGINT, on_end)
-        loop.add_signal_handler(signal.SIGTERM, on_end)
+        loop.add_signal_handler(signal.SIGINT, on_end, signal.SIGINT)
+        loop.add_signal_handler(signal.SIGTERM, on_end, signal.SIGTERM)
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
         if not hasattr(os, "pidfd_open"):
             loop.add_signal_handler(signal.SIGCHLD, runner.look)

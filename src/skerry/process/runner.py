@@ -106,11 +106,18 @@ class Runner:
             self._stopping.set()
             self._note_change()
 
-    def kill(self) -> None:
-        """End everything at once."""
-        self.stop(130)
+    def kill(self, code: int) -> None:
+        """End everything at once. The last stage, whose sockets others meet at, has a second to
+        remove them."""
+        self.stop()
+        self._code = code
+        last = {slot.name for slot in self.stages[-1]}
         for child in self._children():
-            child.kill()
+            if child.spec.name in last:
+                child.ask_to_stop(LAST_SECONDS)
+                asyncio.get_running_loop().call_later(LAST_SECONDS, child.kill)
+            else:
+                child.kill()
 
     def _children(self) -> list[Child]:
         current = [slot.child for slot in self.slots if slot.child is not None]
