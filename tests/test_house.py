@@ -21,7 +21,9 @@ FLOORS = {
 }  # fmt: skip
 
 PURE = [
-    "errors.py", "clock.py", "position.py", "emitter.py", "telemetry.py", "balancing.py",
+    "errors.py", "clock.py", "position.py", "telemetry.py", "balancing.py",
+    "emitter/subscription.py", "emitter/listeners.py", "emitter/emitter.py", "emitter/async_emitter.py",
+    "emitter/stream.py",
     "messages/message.py", "messages/envelope.py", "messages/serializer.py", "loop/interests.py", "loop/timers.py",
     "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
     "journal/journal.py", "journal/table.py", "journal/projection.py",

@@ -1,0 +1,43 @@
+"""Named events inside one process: whoever has news emits it, whoever cares has registered a listener.
+
+    server = EventEmitter()
+    handle = server.on("connection", greet)      # or @server.on("connection")
+    server.emit("connection", peer)              # greet(peer)
+    handle.cancel()
+
+Every component has or is an emitter of its own; there is no central one. A name is any hashable. A class may
+be name and payload at once: `emitter.on(Opened, f)`, then `emitter.emit(Opened(peer))` calls `f(Opened(peer))`
+(the exact class; strings, numbers, bytes, tuples and enum members are only ever names).
+
+What is promised:
+* own listeners are called in the order of registration, then the emitters that events are forwarded to;
+* a listener that is removed is not called any more, in the running emission too; one that is added meanwhile
+  starts with the next emission;
+* `once` and `times` count exactly, also when a listener emits the same event again;
+* a listener that fails does not keep others from being called: all errors are raised together at the end as
+  an `ExceptionGroup`, or go to `on_error(error, event)` one by one where it is set. `CancelledError`,
+  `KeyboardInterrupt` and `SystemExit` pass at once.
+
+`AsyncEventEmitter(schedule)` delivers each call as its own entry of a loop (`schedule` is `Loop.on_tick`), and
+`await emit_async(...)` awaits coroutine listeners. Counting and cancelling mean the same in both.
+
+Not here: no tasks, no threads (an emitter belongs to the thread of its loop; from another one go through
+`Loop.post`), no delivery to other processes (see `skerry.bus`).
+"""
+
+from skerry.emitter.async_emitter import AsyncEventEmitter
+from skerry.emitter.emitter import EventEmitter, Mode
+from skerry.emitter.stream import Arguments, EventStream, Overflow
+from skerry.emitter.subscription import Listener, Name, Subscription
+
+__all__ = [
+    "Arguments",
+    "AsyncEventEmitter",
+    "EventEmitter",
+    "EventStream",
+    "Listener",
+    "Mode",
+    "Name",
+    "Overflow",
+    "Subscription",
+]
