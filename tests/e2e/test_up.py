@@ -14,7 +14,7 @@ import pytest
 from skerry.process.tree import rendered
 
 sys.path.insert(0, str(Path(__file__).parent))
-from upworld import Client, free_port, up  # type: ignore[import-not-found]
+from upworld import Client, free_port, messages, up  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills and pidfds as on Linux")
 
@@ -168,6 +168,31 @@ async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -
         assert await asyncio.wait_for(world.process.wait(), 10) == 2
     [line] = world.lines
     assert line.startswith("skerry: TARGET: there is no module 'nowhere' here")
+    async with up(tmp_path, target="livekv:nope", wait=False) as world:
+        assert await asyncio.wait_for(world.process.wait(), 30) == 2
+    assert messages(world) == ["up: TARGET: module 'livekv' has no 'nope'"], "once, not by every child"
+
+
+async def test_an_application_that_cannot_be_imported_is_said_once(tmp_path: Path) -> None:
+    """From its own first line on, without the way there; with `--reload` it is started when it has been mended."""
+    program = tmp_path / "broken.py"
+    program.write_text("settings = {}\nprint(settings['colour'])\n")
+    said = [
+        "up: TARGET: 'broken' cannot be imported:",
+        "up: Traceback (most recent call last):",
+        f'up:   File "{program}", line 2, in <module>',
+        "up:     print(settings['colour'])",
+        "up:           ~~~~~~~~^^^^^^^^^^",
+        "up: KeyError: 'colour'",
+    ]
+    async with up(tmp_path, target="broken:app", wait=False) as world:
+        assert await asyncio.wait_for(world.process.wait(), 30) == 2
+    assert messages(world) == said
+    async with up(tmp_path, "--reload", "--servers", "1", target="broken:app", wait=False) as world:
+        await world.until(lambda: world.said("KeyError"))
+        program.write_text("from skerry import App\napp = App('mended')\n")
+        await world.until(lambda: world.said('"ready on'))
+        assert messages(world)[: len(said)] == said
 
 
 async def test_reload_keeps_the_last_good_version(tmp_path: Path) -> None:

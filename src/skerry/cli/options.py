@@ -50,15 +50,20 @@ def settings_of(given: dict[str, Any]) -> Settings:
         fail(error)
 
 
+def load_app(target: str) -> App:
+    """The application that TARGET names. Raises SettingsError, DeclarationError."""
+    found = load_target(target)
+    if not isinstance(found, App):
+        raise SettingsError("TARGET", f"{target} is a {type(found).__name__}, not a skerry.App")
+    return found
+
+
 def app_of(target: str) -> App:
-    """The application that TARGET names. Ends the command with exit code 2 and one line when there is none."""
+    """The application that TARGET names. Ends the command with exit code 2 and what is wrong when there is none."""
     try:
-        found = load_target(target)
-        if not isinstance(found, App):
-            raise SettingsError("TARGET", f"{target} is a {type(found).__name__}, not a skerry.App")
+        return load_app(target)
     except (SettingsError, DeclarationError) as error:
         fail(error)
-    return found
 
 
 def fail(error: Exception) -> NoReturn:

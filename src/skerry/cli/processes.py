@@ -58,7 +58,12 @@ def up(target: str, **given: Any) -> None:
         root = source_directory(target)
         check(settings)
         code = asyncio.run(
-            _Up(topology, settings, RunnerSettings(restarts, hang_seconds=settings.hang), root).run()
+            _Up(
+                topology,
+                settings,
+                RunnerSettings(restarts, hang_seconds=settings.hang, waits_for_change=settings.reload),
+                root,
+            ).run()
         )
     except SettingsError as error:
         fail(error)

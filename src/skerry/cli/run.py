@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
-from skerry.cli.options import app_of, fail, settings_of, with_settings
+from skerry.cli.options import fail, load_app, with_settings
+from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError, SkerryError
 from skerry.kernel.logs import configure_logs
+from skerry.kernel.settings import load_settings
 from skerry.process.worker import Worker
 from skerry.roles.running import run_roles
+from skerry.supervision.failure import Failure
 
 logger = logging.getLogger("skerry")
 ROLES = ("consumer", "server", "gateway")
@@ -53,17 +56,21 @@ def gateway(target: str, **given: Any) -> None:
 
 
 def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
-    """Run the roles until a signal ends them. Exit code 2 for wrong settings, 1 for a failure."""
+    """Run the roles until a signal ends them. Exit code 2 for wrong settings, 1 for a failure. A runner that started
+    this process is told what is wrong, and says it once for all its children."""
     control = Worker.inherited()
-    settings = settings_of(given)
-    app = app_of(target)
-    # Under a runner a line of text gets its process's name there.
-    named = control is None or settings.log_format != "text"
-    configure_logs(settings.log_format, settings.log_level, settings.process if named else "")
     try:
+        settings = load_settings(given)
+        app = load_app(target)
+        # Under a runner a line of text gets its process's name there.
+        named = control is None or settings.log_format != "text"
+        configure_logs(settings.log_format, settings.log_level, settings.process if named else "")
         code = run_roles(app.declaration, settings, roles, control)
     except (SettingsError, DeclarationError) as error:
-        fail(error)
+        if control is None:
+            fail(error)
+        control.failure(Failure.of("settings", error, at=SystemClock.now()), fatal=True)
+        code = 2
     except SkerryError as error:
         logger.error("%s", error)
         code = 1

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
-from skerry.errors import SettingsError
+from skerry.errors import DeclarationError, SettingsError
 
 
 def load_target(target: str) -> Any:
     """Import `package.module:name` (default name: `app`), with the working directory on the path.
-    Raises SettingsError that says which half is wrong; an error inside the module itself is passed on."""
+    Raises SettingsError that says which half is wrong, or where in the module it failed; DeclarationError as it is.
+    """
     module_name, _, name = target.partition(":")
     name = name or "app"
     if not module_name or not all(
@@ -27,7 +30,11 @@ def load_target(target: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise SettingsError("TARGET", f"there is no module {module_name!r} here") from error
+        raise SettingsError("TARGET", _why_not_imported(module_name, error)) from error
+    except (SettingsError, DeclarationError):
         raise
+    except Exception as error:
+        raise SettingsError("TARGET", _why_not_imported(module_name, error)) from error
     found: Any = module
     for part in name.split("."):
         try:
@@ -35,3 +42,12 @@ def load_target(target: str) -> Any:
         except AttributeError as error:
             raise SettingsError("TARGET", f"module {module_name!r} has no {name!r}") from error
     return found
+
+
+def _why_not_imported(module_name: str, error: Exception) -> str:
+    """The traceback from the module's own first line on: how it came to be imported helps nobody."""
+    told = traceback.TracebackException.from_exception(error)
+    ways = (__file__, importlib.__file__, "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+    own = list(itertools.dropwhile(lambda frame: frame.filename in ways, told.stack))
+    told.stack = traceback.StackSummary.from_list(own)
+    return f"{module_name!r} cannot be imported:\n" + "".join(told.format()).rstrip()

@@ -107,23 +107,23 @@ def runtime_root() -> Path:
     return private_directory(Path(tempfile.gettempdir()) / f"skerry-{os.getuid()}")
 
 
-def private_directory(path: Path) -> Path:
+def private_directory(path: Path, setting: str = "runtime-dir") -> Path:
     """Make `path` a directory of this user that nobody else may enter (0700), and return it.
 
-    Raises SettingsError when somebody else owns it or it is no directory: in a shared place like /tmp a stranger
-    may have made it first.
+    Raises SettingsError, of the setting that led there, when somebody else owns it or it is no directory: in a shared
+    place like /tmp a stranger may have made it first.
     """
     with contextlib.suppress(FileExistsError):
         try:
             path.mkdir(mode=0o700, parents=True)
         except OSError as error:
             if error.errno != errno.EEXIST:
-                raise SettingsError("runtime-dir", f"cannot make {path}: {error.strerror}") from error
+                raise SettingsError(setting, f"cannot make {path}: {error.strerror}") from error
     state = path.lstat()
     if not stat.S_ISDIR(state.st_mode):
-        raise SettingsError("runtime-dir", f"{path} is not a directory")
+        raise SettingsError(setting, f"{path} is not a directory")
     if state.st_uid != os.getuid():
-        raise SettingsError("runtime-dir", f"{path} belongs to another user (uid {state.st_uid})")
+        raise SettingsError(setting, f"{path} belongs to another user (uid {state.st_uid})")
     if stat.S_IMODE(state.st_mode) & 0o077:
         path.chmod(0o700)
     return path

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import textwrap
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from skerry.supervision.failure import Failure
 from skerry.supervision.solvers import restart
 from skerry.supervision.supervisor import Supervisor
 
+WRONG_SETTINGS = 2
+"""The exit code of a child that nothing but a change of its settings, or of the application, will help."""
 LAST_SECONDS = 1.0
 """What each later stage is left at least: a consumer that is killed leaves its socket behind."""
 
@@ -36,12 +39,14 @@ LAST_SECONDS = 1.0
 class RunnerSettings:
     """`grace_seconds`: from the wish to end until nothing is left. `hang_seconds`: a loop that is silent for so long
     is ended (0: never). `ready_seconds`: how long a replacement may take until it is ready, and any child until it says
-    something."""
+    something. `waits_for_change`: a child with wrong settings is left until the next `roll`; else it ends everything.
+    """
 
     restarts: RestartSettings = field(default_factory=RestartSettings)
     grace_seconds: float = 4.5
     hang_seconds: float = 10.0
     ready_seconds: float = 60.0
+    waits_for_change: bool = False
 
 
 class Runner:
@@ -63,6 +68,7 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._code = 0
+        self._wrong = ""
         self._rolling = asyncio.Lock()
         self._hanging = HangWatch(
             self._children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
@@ -177,12 +183,22 @@ class Runner:
             return
         slot.last_failure = failure = child.failure()
         slot.budget.lived(child.lived_seconds, child.was_ready)
-        self.say(f"{slot.name} {child.why()}")
         self.events.emit("ended", slot.name, failure)
-        if child.exit_code == 2 and not slot.budget.ever_ready:
-            self.stop(2)  # wrong settings: trying again cannot help, and its own line has said what is wrong
-        elif slot.successor is None:  # else the one that was to replace it is on its way
+        if child.exit_code == WRONG_SETTINGS and not slot.budget.ever_ready:
+            self._on_wrong_settings(child)
+            return
+        self.say(f"{slot.name} {child.why()}")
+        if slot.successor is None:  # else the one that was to replace it is on its way
             self.supervisor.accept(failure)
+
+    def _on_wrong_settings(self, child: Child) -> None:
+        """Trying again cannot help; and what is wrong for one is so for all, and is said once."""
+        wrong = child.fatal.message if child.fatal is not None else f"{child.spec.name} {child.why()}"
+        if wrong != self._wrong:
+            self._wrong = wrong
+            self.say(wrong)
+        if not self.settings.waits_for_change:
+            self.stop(WRONG_SETTINGS)
 
     def _give_up(self, failure: Failure) -> None:
         """A budget is used up, or a rule of the application escalates: end everything."""
@@ -190,8 +206,7 @@ class Runner:
             slot.given_up = slot.given_up or slot.child is None
         self.say(f"giving up: {failure.message}")
         if failure.cause is not None:
-            for text in failure.origin.traceback.splitlines():
-                self.say(f"  {text}")
+            self.say(textwrap.indent(failure.origin.traceback, "  "))
         self.stop(1)
 
     def own(self, work: Coroutine[object, object, object]) -> None:
@@ -242,8 +257,9 @@ class Runner:
         self._output.line(child.spec.name, text)
 
     def say(self, text: str) -> None:
-        """A line of the runner itself."""
-        self._output.line("up", text)
+        """A line of the runner itself, or several."""
+        for each in text.splitlines():
+            self._output.line("up", each)
 
     def _note_change(self) -> None:
         self._changed.set()

@@ -117,7 +117,7 @@ class LocalOwner(DirectTransport):
 
     async def acquire(self) -> None:
         """Become the owner; stands by while another process is. Raises SettingsError when it stays that way."""
-        private_directory(self._directory)
+        private_directory(self._directory, "journal")
         if self._lock.try_acquire():
             return
         holder = self._lock.holder()
@@ -128,7 +128,7 @@ class LocalOwner(DirectTransport):
             async with asyncio.timeout(self._standby_seconds):
                 while True:
                     await asyncio.sleep(0.01)
-                    private_directory(self._directory)
+                    private_directory(self._directory, "journal")
                     if self._lock.try_acquire():
                         return
         except TimeoutError as error:
