@@ -1,10 +1,17 @@
-"""What all tests share: services that are there or are said to be missing, and a clean process."""
+"""What all tests share: services that are there or are said to be missing, and the same examples everywhere."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from skerry.testing.services import require
+
+# A slow moment of the machine fails no property, and a run tries the same examples as the run before it.
+settings.register_profile(
+    "skerry", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("skerry")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
