@@ -26,7 +26,7 @@ PURE = [
     "emitter/stream.py",
     "messages/message.py", "messages/envelope.py", "messages/serializer.py", "loop/interests.py", "loop/timers.py",
     "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
-    "journal/journal.py", "journal/table.py", "journal/projection.py",
+    "journal/journal.py", "journal/table.py", "journal/projection.py", "journal/hints.py", "journal/memory.py",
     "supervision/policy.py", "supervision/failure.py",
     "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py",
     "kernel/lifecycle.py", "kernel/presence.py",

@@ -19,8 +19,8 @@ import msgspec
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import MessageError, Trimmed, Unavailable
+from skerry.journal.hints import HintLike, Hints
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Record
-from skerry.journal.projector import HintLike, Hints
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
