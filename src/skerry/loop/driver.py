@@ -3,7 +3,7 @@
 One driver lives from a start to a stop of a `Loop`. It adopts a set, arms one alarm for the earliest timer, adds
 readers, writers and signal handlers, and runs the queues of ticks, an iteration at a time.
 
-Not here: registering, moving, stopping (loop.py); due times (timers.py).
+Not here: registering (registrations.py); moving, stopping (loop.py); due times (timers.py).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Driver:
             raise LifecycleError("adopt the interests", "another loop has them", ("export_to",))
         self.interests = interests
         interests.changed = self._watched_changed
+        interests.queued = self.schedule
         interests.timers.run(self._clock.monotonic())
         interests.timers.changed = self._rearm
         for kind in KINDS:
@@ -69,7 +70,7 @@ class Driver:
         """Make the set a plain value again, timers with what remains, and give it back."""
         interests, self.interests = self.interests, InterestSet()
         self._moves += 1
-        interests.timers.changed = interests.changed = None
+        interests.timers.changed = interests.changed = interests.queued = None
         interests.timers.hold(self._clock.monotonic())
         for kind in KINDS:
             for key in interests.watched[kind]:

@@ -87,6 +87,8 @@ class InterestSet:
         self.watched: dict[Kind, dict[int, list[Interest]]] = {kind: {} for kind in KINDS}
         self.changed: Callable[[Kind, int], None] | None = None
         """Set by the loop that has adopted this set: told of each descriptor or signal whose callbacks changed."""
+        self.queued: Callable[[], None] | None = None
+        """Likewise: told of each callback that joins a queue of ticks."""
 
     def queue(self, phase: Phase, callback: Callable[[], object]) -> None:
         """Let `callback` run once in that phase, in the context of this call."""
@@ -94,6 +96,8 @@ class InterestSet:
         if len(entries) >= self.limit:
             raise Overloaded(f"{len(entries)} callbacks wait in phase {phase} already")
         entries.append((callback, copy_context()))
+        if self.queued is not None and phase in TICKS:
+            self.queued()
 
     def watch(self, kind: Kind, resource: Any, callback: Callable[[Any], object]) -> Interest:
         """Add a callback for a stream or signal, after those that it has already."""

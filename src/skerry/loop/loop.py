@@ -26,7 +26,6 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,33 +35,29 @@ from skerry.errors import LifecycleError
 from skerry.loop import models
 from skerry.loop.blocked import Blocked, BlockWatch, Report, log_blocked
 from skerry.loop.driver import Driver
-from skerry.loop.interests import TICKS, Interest, InterestSet, Kind, Phase, Resource
+from skerry.loop.interests import InterestSet
+from skerry.loop.registrations import Callback, Registrations
 from skerry.loop.tasks import Tasks
-from skerry.loop.timers import Timer
 
 T = TypeVar("T")
 log = logging.getLogger("skerry.loop")
-Callback = Callable[[], object]
 OnError = Callable[[Exception, object], object]
 
 _HERE = threading.local()  # the loops that run in this thread
-_INTO: ContextVar[InterestSet | None] = ContextVar("skerry_failure_set", default=None)
 
 
-class Loop:
+class Loop(Registrations):
     """See the module's text. `events` tells: `started`, `stopped`, `held`, `resumed`, `blocked` (with `Blocked`)."""
 
     def __init__(
         self, model: str | None = None, *, clock: Clock | None = None, on_error: OnError | None = None
     ) -> None:
+        super().__init__(clock or SystemClock())
         self._model = models.default()
         if model is not None:
             self.model = model
-        self.clock: Clock = clock or SystemClock()
         self.on_error = on_error
         self.events = EventEmitter()
-        self._normal = InterestSet()
-        self._failure: InterestSet | None = None
         self._driver: Driver | None = None
         self._thread = 0
         self._stopping = self._until_idle = False
@@ -94,96 +89,6 @@ class Loop:
     def running(self) -> bool:
         """Between start and stop; false too after an exception has ended `run`."""
         return self._driver is not None
-
-    @property
-    def held(self) -> bool:
-        """Whether the normal interests are set aside."""
-        return self._failure is not None
-
-    @property
-    def interests(self) -> InterestSet:
-        """The normal set, adopted or held."""
-        return self._normal
-
-    # Registering.
-
-    def on_start(self, callback: Callback) -> None:
-        """Run once when the loop next starts."""
-        self._queue("start", callback)
-
-    def on_stop(self, callback: Callback) -> None:
-        """Run once when the loop next stops."""
-        self._queue("stop", callback)
-
-    def on_before_tick(self, callback: Callback) -> None:
-        """Run once, first in the next iteration."""
-        self._queue("before_tick", callback)
-
-    def on_tick(self, callback: Callback) -> None:
-        """Run once in the next iteration."""
-        self._queue("tick", callback)
-
-    def on_after_tick(self, callback: Callback) -> None:
-        """Run once, last in the next iteration."""
-        self._queue("after_tick", callback)
-
-    def post(self, callback: Callback) -> None:
-        """`on_tick` from any thread."""
-        driver = self._driver
-        if driver is not None:
-            driver.running.call_soon_threadsafe(self.on_tick, callback)
-        else:
-            self.on_tick(callback)
-
-    def add_timer(self, seconds: float, callback: Callback) -> Timer:
-        """Call once, `seconds` of running from now, never earlier. ValueError for less than 0."""
-        return self._target().timers.add(Timer(seconds, callback), self.clock.monotonic())
-
-    def add_periodic_timer(self, seconds: float, callback: Callback) -> Timer:
-        """Call at every multiple of `seconds` from now.
-
-        No drift: the grid stays. Points that pass while the loop is busy, or while a coroutine that the timer
-        started is still running, are skipped and counted in `Timer.missed`.
-        """
-        return self._target().timers.add(Timer(seconds, callback, periodic=True), self.clock.monotonic())
-
-    def add_read_stream(self, resource: Resource, callback: Callable[[Any], object]) -> Interest:
-        """Call `callback(resource)` whenever reading would not block; a second callback comes after the first."""
-        return self._target().watch("read", resource, callback)
-
-    def add_write_stream(self, resource: Resource, callback: Callable[[Any], object]) -> Interest:
-        """Call `callback(resource)` whenever writing would not block."""
-        return self._target().watch("write", resource, callback)
-
-    def remove_read_stream(self, resource: Resource) -> int:
-        """End all reading callbacks of `resource`, which may be closed already; how many there were."""
-        return self._unwatch("read", resource)
-
-    def remove_write_stream(self, resource: Resource) -> int:
-        """End all writing callbacks of `resource`."""
-        return self._unwatch("write", resource)
-
-    def remove_stream(self, resource: Resource) -> int:
-        """End all callbacks of `resource`."""
-        return self._unwatch("read", resource) + self._unwatch("write", resource)
-
-    def add_signal(self, signum: int, callback: Callable[[int], object]) -> Interest:
-        """Call `callback(signum)` in the loop when the signal arrives. Main thread only (RuntimeError)."""
-        return self._target().watch("signal", signum, callback)
-
-    def remove_signal(self, signum: int) -> int:
-        """End all callbacks of a signal; its default action is back."""
-        return self._unwatch("signal", signum)
-
-    def watch_blocking(self, limit_seconds: float | None, report: Report = log_blocked) -> None:
-        """Report every turn that takes longer than the limit, with its stack (see `blocked`); None ends it."""
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
-        if limit_seconds is not None:
-            self._watch = BlockWatch(limit_seconds, partial(self._blocked, report))
-            if self._driver is not None:
-                self._watch.start(self._driver.running)
 
     # Running.
 
@@ -237,6 +142,24 @@ class Loop:
             return
         with asyncio.Runner(loop_factory=models.factory(self._model)) as runner:
             runner.run(self._once())
+
+    def post(self, callback: Callback) -> None:
+        """`on_tick` from any thread."""
+        driver = self._driver
+        if driver is not None:
+            driver.running.call_soon_threadsafe(self.on_tick, callback)
+        else:
+            self.on_tick(callback)
+
+    def watch_blocking(self, limit_seconds: float | None, report: Report = log_blocked) -> None:
+        """Report every turn that takes longer than the limit, with its stack (see `blocked`); None ends it."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if limit_seconds is not None:
+            self._watch = BlockWatch(limit_seconds, partial(self._blocked, report))
+            if self._driver is not None:
+                self._watch.start(self._driver.running)
 
     async def _live(self, main: Callable[[], Coroutine[Any, Any, T]] | None, until_idle: bool) -> T | None:
         self._finished = finished = asyncio.get_running_loop().create_future()
@@ -363,34 +286,6 @@ class Loop:
             self._driver.release()
             if interests is not None:
                 self._driver.adopt(interests)
-
-    @contextmanager
-    def failure_scope(self) -> Iterator[None]:
-        """Within it (and in callbacks registered within it) registrations join the failure set while held."""
-        token = _INTO.set(self._failure)
-        try:
-            yield
-        finally:
-            _INTO.reset(token)
-
-    def _target(self) -> InterestSet:
-        into = _INTO.get()
-        return into if into is not None and into is self._failure else self._normal
-
-    @property
-    def _active(self) -> InterestSet:
-        return self._normal if self._failure is None else self._failure
-
-    def _queue(self, phase: Phase, callback: Callback) -> None:
-        target = self._target()
-        target.queue(phase, callback)
-        driver = self._driver
-        if driver is not None and driver.interests is target and phase in TICKS:
-            driver.schedule()
-
-    def _unwatch(self, kind: Kind, resource: Resource) -> int:
-        both = (self._normal,) if self._failure is None else (self._normal, self._failure)
-        return sum(each.unwatch(kind, resource) for each in both)
 
     # What the driver tells.
 
