@@ -1,6 +1,6 @@
 """How a journal is kept in order: trimming, checking, epochs, readers' cursors, dead letters, leases.
 
-The second half of `skerry.testing.journals.JournalSuite`, which inherits it; not to be used alone.
+A part of `skerry.testing.journals.JournalSuite`, which inherits it; not to be used alone.
 """
 
 from __future__ import annotations
