@@ -151,11 +151,10 @@ def test_a_periodic_timer_does_not_drift(loop: Loop) -> None:
 
     timer = loop.add_periodic_timer(0.005, work)
     loop.run()
-    # Every call is at or after a grid point of its own, however late the machine is; the grid has not moved.
-    points = [int(call / 0.005) for call in calls]
-    assert points == sorted(set(points))
-    # A last call that came late has passed points that are not counted as missed yet; none was made up.
-    assert timer.missed + len(calls) <= points[-1] + 1
+    # Every call is at or after a grid point of its own, however late the machine is: none was made up.
+    assert all(call >= number * 0.005 - 1e-6 for number, call in enumerate(calls, 1))
+    # A last call that came late has passed points that are not counted as missed yet.
+    assert timer.missed + len(calls) <= int(calls[-1] / 0.005 + 1e-3) + 1
     assert timer.interval == 0.005
     assert timer.active
 

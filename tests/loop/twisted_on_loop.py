@@ -50,7 +50,7 @@ async def main() -> None:
     port = await twisted.TCP4ServerEndpoint(installed, 0, interface="127.0.0.1").listen(server).asFuture(here)
     client = twisted.TCP4ClientEndpoint(installed, "127.0.0.1", port.getHost().port)
     asked = await twisted.connectProtocol(client, Ask()).asFuture(here)
-    print(f"echo:{(await asyncio.wait_for(asked.answer, 10)).decode()}")
+    print(f"echo:{(await asyncio.wait_for(asked.answer, 60)).decode()}")
     await port.stopListening().asFuture(here)
     print(f"ticks:{bool(ticks)}")
 
