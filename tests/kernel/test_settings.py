@@ -74,6 +74,7 @@ def test_every_setting_can_come_from_every_source(option: Option, tmp_path: Path
         "log_level": "error",
         "durability": "normal",
         "loop_model": "poll",
+        "role": "server,consumer",
         "origins": "https://shop.example:8443, http://[::1]:80, :8998, *",
     }
     if option.name in ("tls_cert", "tls_key"):

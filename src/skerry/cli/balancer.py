@@ -13,7 +13,7 @@ import click
 from skerry.cli.options import fail, settings_of, with_settings
 from skerry.errors import SettingsError
 from skerry.kernel.logs import configure_logs
-from skerry.kernel.settings import Settings, address
+from skerry.kernel.settings import Settings, address, listed
 from skerry.loop.sockets import adopt_listener, bind_tcp
 from skerry.process.metrics import exposition
 from skerry.process.topology import DOOR, GATEWAY_LISTEN, LISTEN
@@ -25,16 +25,11 @@ from skerry.telemetry import Registry
 
 @click.command()
 @click.argument("target", default="")
-@click.option(
-    "--to", "upstreams", multiple=True, metavar="HOST:PORT", help="a server elsewhere; repeat it for each"
-)
-@click.option(
-    "--health", default="/health/ready", show_default=True, help="path to ask; empty: a connection is enough"
-)
 @with_settings(
-    "bind", "drain", "max_connections", "log_format", "log_level", "process", "tls_cert", "tls_key"
-)
-def balancer(target: str, upstreams: tuple[str, ...], health: str, **given: Any) -> None:
+    "to", "health", "bind", "drain", "max_connections", "log_format", "log_level", "process", "tls_cert", "tls_key",
+    group="balancer",
+)  # fmt: skip
+def balancer(target: str, **given: Any) -> None:
     """Share connections out between servers elsewhere, fewest open connections first, with health checks.
 
     `skerry up` starts its own balancer, which hands the connections themselves to the server processes of this
@@ -47,8 +42,8 @@ def balancer(target: str, upstreams: tuple[str, ...], health: str, **given: Any)
     try:
         if control is not None and LISTEN in os.environ:
             code = asyncio.run(_hand_over(control, settings, registry))
-        elif upstreams:
-            code = asyncio.run(_forward(settings, upstreams, health, registry))
+        elif settings.to:
+            code = asyncio.run(_forward(settings, registry))
         else:
             raise SettingsError(
                 "to", "name the servers: --to HOST:PORT, once for each (see skerry up for one machine)"
@@ -80,13 +75,13 @@ async def _hand_over(control: Worker, settings: Settings, registry: Registry) ->
     return 0
 
 
-async def _forward(settings: Settings, upstreams: tuple[str, ...], health: str, registry: Registry) -> int:
+async def _forward(settings: Settings, registry: Registry) -> int:
     """The level-4 proxy, in a container or on a machine of its own."""
-    to = [Upstream(*address(text, "to")) for text in upstreams]
+    to = [Upstream(*address(text, "to")) for text in listed(settings.to)]
     role = Proxy(
         [bind_tcp(*address(settings.bind))],
         to,
-        ProxySettings(health_path=health, max_connections=settings.max_connections),
+        ProxySettings(health_path=settings.health, max_connections=settings.max_connections),
         registry,
     )
     stopping = asyncio.Event()

@@ -3,10 +3,14 @@ that `skerry up` starts anew should not wait for rooms that it does not use."""
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 import click
+
+from skerry.errors import SettingsError
+from skerry.kernel.settings import command_options
 
 COMMANDS = {
     "run": "skerry.cli.run:run",
@@ -42,11 +46,22 @@ class Commands(click.Group):
         return command
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "SKERRY"}
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(package_name="skerry", prog_name="skerry")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Skerry: event-driven services that answer from memory, write through a queue and stay fresh by events.
 
     TARGET is MODULE:NAME of an application, as in livekv:app. Every option is also an environment variable
     (SKERRY_...), may stand in .env and in skerry.toml; flags beat environment beats file beats default.
     """
+    try:
+        variables, context.default_map = command_options()
+    except SettingsError as error:
+        click.echo(f"skerry: {error}", err=True)
+        raise SystemExit(2) from None
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -24,22 +25,36 @@ def with_settings(*names: str, group: str = "") -> Callable[[F], F]:
     keyword arguments, None where the user gave nothing, and hands them to `settings_of`."""
 
     def decorate(function: F) -> F:
+        # Variables and files are read by `load_settings`, for commands and programs alike.
+        option_of = partial(click.option, default=None, allow_from_autoenv=False)
         for option in reversed(options()):
             if (names and option.name not in names) or option.group not in ("", group):
                 continue
             default = "" if option.default in ("", None) else f" [default: {str(option.default).lower()}]"
             help = f"{option.help}{default} (${option.variable})"
-            if option.kind is bool:
+            if option.multiple:
+                function = option_of(
+                    option.flag,
+                    option.name,
+                    multiple=True,
+                    metavar=option.name.upper(),
+                    help=help,
+                    callback=_joined,
+                )(function)
+            elif option.kind is bool:
                 flags = (f"{option.flag}/--no-{option.flag.removeprefix('--')}",)
-                function = click.option(*flags, option.name, default=None, help=help)(function)
+                function = option_of(*flags, option.name, help=help)(function)
             else:
                 metavar = option.name.upper() if option.kind is str else option.kind.__name__.upper()
-                function = click.option(option.flag, option.name, default=None, metavar=metavar, help=help)(
-                    function
-                )
+                function = option_of(option.flag, option.name, metavar=metavar, help=help)(function)
         return function
 
     return decorate
+
+
+def _joined(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """A flag that may be repeated, as the setting has it."""
+    return ",".join(given) or None
 
 
 def settings_of(given: dict[str, Any]) -> Settings:

@@ -11,24 +11,20 @@ from skerry.cli.options import fail, load_app, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError, SkerryError
 from skerry.kernel.logs import configure_logs
-from skerry.kernel.settings import load_settings
+from skerry.kernel.settings import listed, load_settings
 from skerry.process.worker import Worker
 from skerry.roles.running import run_roles
 from skerry.supervision.failure import Failure
 
 logger = logging.getLogger("skerry")
-ROLES = ("consumer", "server", "gateway")
 
 
 @click.command()
 @click.argument("target")
-@click.option(
-    "--role", "roles", multiple=True, type=click.Choice(ROLES), help="run only this role; may be repeated"
-)
-@with_settings()
-def run(target: str, roles: tuple[str, ...], **given: Any) -> None:
+@with_settings(group="run")
+def run(target: str, **given: Any) -> None:
     """Run TARGET in this process: consumer and server together, or only the roles that are named."""
-    start(target, roles or ("consumer", "server"), given)
+    start(target, (), given)
 
 
 @click.command()
@@ -56,8 +52,8 @@ def gateway(target: str, **given: Any) -> None:
 
 
 def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
-    """Run the roles until a signal ends them. Exit code 2 for wrong settings, 1 for a failure. A runner that started
-    this process is told what is wrong, and says it once for all its children."""
+    """Run the roles, or those of the settings, until a signal ends them. Exit code 2 for wrong settings, 1 for a
+    failure. A runner that started this process is told what is wrong, and says it once for all its children."""
     control = Worker.inherited()
     try:
         settings = load_settings(given)
@@ -65,7 +61,8 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
         # Under a runner a line of text gets its process's name there.
         named = control is None or settings.log_format != "text"
         configure_logs(settings.log_format, settings.log_level, settings.process if named else "")
-        code = run_roles(app.declaration, settings, roles, control)
+        chosen = roles or tuple(listed(settings.role)) or ("consumer", "server")
+        code = run_roles(app.declaration, settings, chosen, control)
     except (SettingsError, DeclarationError) as error:
         if control is None:
             fail(error)

@@ -19,6 +19,10 @@ from typing import Any
 from skerry.errors import SettingsError
 
 PREFIX = "SKERRY_"
+COMMANDS = "commands"
+"""The table of `skerry.toml` with the options of single commands."""
+OF_COMMAND = re.compile(PREFIX + "(PS|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|DEAD|TARS)_[A-Z]+)_[A-Z_]+")
+"""The variable of an option that only one command has."""
 _ORIGIN = re.compile(
     r"\*|:[0-9]{1,5}|https?://[^/\s:@]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
 )
@@ -100,6 +104,23 @@ class Settings:
         most=3600,
         group="up",
     )
+    role: str = _option(
+        "",
+        "run only this role, consumer | server | gateway; may be repeated (elsewhere: by commas)",
+        group="run",
+        multiple=True,
+    )
+    to: str = _option(
+        "",
+        "a server elsewhere, HOST:PORT; may be repeated (elsewhere: by commas)",
+        group="balancer",
+        multiple=True,
+    )
+    health: str = _option(
+        "/health/ready",
+        "path that tells whether a server is well; empty: a connection is enough",
+        group="balancer",
+    )
     process: str = _option("", "this process's name in logs and metrics; set by `skerry up`")
 
     def __post_init__(self) -> None:
@@ -112,9 +133,14 @@ class Settings:
                 raise SettingsError(name, f"{getattr(self, name)!r} is none of {choices}")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SettingsError("tls_cert", "set tls_cert and tls_key both, or neither")
+        for role in listed(self.role):
+            if role not in ROLES:
+                raise SettingsError("role", f"{role!r} is none of {', '.join(ROLES)}")
+        for upstream in listed(self.to):
+            address(upstream, "to")
         address(self.bind, "bind")
         address(self.gateway_bind, "gateway_bind")
-        for origin in filter(None, (each.strip() for each in self.origins.split(","))):
+        for origin in listed(self.origins):
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError("origins", f"{origin!r} is none of http(s)://HOST[:PORT], :PORT, *")
 
@@ -122,12 +148,18 @@ class Settings:
         return self.journal.replace("{data}", self.data).replace("{namespace}", namespace)
 
 
+ROLES = ("consumer", "server", "gateway")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loop_model": ("", "select", "poll", "epoll", "kqueue", "asyncio", "uvloop"),
     "log_format": ("auto", "text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
     "durability": ("full", "normal"),
 }
+
+
+def listed(text: str) -> list[str]:
+    """The items of a setting that has several, by commas."""
+    return [item for item in (each.strip() for each in text.split(",")) if item]
 
 
 def address(text: str, setting: str = "bind") -> tuple[str, int]:
@@ -151,6 +183,7 @@ class Option:
     help: str
     secret: bool
     group: str = ""
+    multiple: bool = False
 
     @property
     def variable(self) -> str:
@@ -172,6 +205,7 @@ def options() -> list[Option]:
             f.metadata["help"],
             bool(f.metadata.get("secret")),
             f.metadata.get("group", ""),
+            bool(f.metadata.get("multiple")),
         )
         for f in fields(Settings)
     ]
@@ -188,7 +222,7 @@ def load_settings(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, found in (
-        ("skerry.toml", _from_toml(directory / "skerry.toml")),
+        ("skerry.toml", _without_commands(_from_toml(directory / "skerry.toml"))),
         (".env", _from_environment(_known(_from_dotenv(directory / ".env")))),
         ("environment", _from_environment(environ)),
         ("command line", {name: value for name, value in flags.items() if value is not None}),
@@ -222,6 +256,21 @@ def _from_toml(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in table.items()}
 
 
+def command_options(directory: Path | None = None) -> tuple[dict[str, str], dict[str, Any]]:
+    """What the files have for the options of single commands: variables as `SKERRY_JOURNAL_TAIL_LINES` from `.env`,
+    and the tables of `[commands]`, as `[commands.journal.tail]`, from `skerry.toml`. Raises SettingsError."""
+    directory = directory or Path.cwd()
+    variables = _from_dotenv(directory / ".env")
+    tables = _from_toml(directory / "skerry.toml").get(COMMANDS, {})
+    if not isinstance(tables, dict):
+        raise SettingsError("skerry.toml", f"[{COMMANDS}] is not a table")
+    return {name: value for name, value in variables.items() if OF_COMMAND.fullmatch(name)}, tables
+
+
+def _without_commands(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != COMMANDS}
+
+
 def _from_dotenv(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
@@ -248,7 +297,7 @@ def _known(found: dict[str, str]) -> dict[str, str]:
     """Our names in a file of ours are settings, or a slip. Raises SettingsError for a slip."""
     names = {PREFIX + f.name.upper() for f in fields(Settings)}
     for name in found:
-        if name.startswith(PREFIX) and name not in names:
+        if name.startswith(PREFIX) and name not in names and not OF_COMMAND.fullmatch(name):
             near = difflib.get_close_matches(name, names, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(name, f"no such setting (in .env){hint}")
@@ -273,6 +322,8 @@ def _convert(option: Option, value: Any, source: str) -> Any:
     try:
         if option.kind is bool:
             return _boolean(value)
+        if option.multiple and isinstance(value, list):
+            return ",".join(map(_text, value))
         if option.kind is str:
             return _text(value)
         if isinstance(value, bool):
