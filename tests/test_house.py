@@ -25,9 +25,10 @@ PURE = [
     "emitter/subscription.py", "emitter/listeners.py", "emitter/emitter.py", "emitter/async_emitter.py",
     "emitter/stream.py",
     "messages/message.py", "messages/envelope.py", "messages/serializer.py", "loop/interests.py", "loop/timers.py",
+    "loop/registrations.py",
     "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
     "journal/journal.py", "journal/table.py", "journal/projection.py", "journal/hints.py", "journal/memory.py",
-    "supervision/policy.py", "supervision/failure.py",
+    "supervision/policy.py", "supervision/failure.py", "supervision/rules.py",
     "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py",
     "kernel/lifecycle.py", "kernel/presence.py",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from skerry.messages.message import Query as Query
     from skerry.position import Position as Position
     from skerry.supervision.policy import Restart as Restart
-    from skerry.supervision.supervisor import SolverPlugin as _SolverPlugin
+    from skerry.supervision.rules import SolverPlugin as _SolverPlugin
     from skerry.supervision.supervisor import Supervisor as Supervisor
 
     Journal = _JournalReader
@@ -59,7 +59,7 @@ _HOME = {
     "Hub": "skerry.http.hub:Hub",
     "Journal": "skerry.journal.journal:JournalReader",
     "Loop": "skerry.loop.loop:Loop",
-    "Plugin": "skerry.supervision.supervisor:SolverPlugin",
+    "Plugin": "skerry.supervision.rules:SolverPlugin",
     "Position": "skerry.position:Position",
     "PreconditionFailed": "skerry.errors:PreconditionFailed",
     "Problem": "skerry.http.problems:Problem",

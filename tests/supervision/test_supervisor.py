@@ -13,9 +13,10 @@ from skerry.clock import Backoff
 from skerry.errors import DeadlineExceeded
 from skerry.supervision import solvers
 from skerry.supervision.failure import ChildEnded, Failure, IntensityExceeded, SupervisionError
+from skerry.supervision.lanes import MOST_PENDING
 from skerry.supervision.policy import Intensity, RestartBudget, Strategy
 from skerry.supervision.solvers import Hands, Solver
-from skerry.supervision.supervisor import MOST_PENDING, Supervisor
+from skerry.supervision.supervisor import Supervisor
 from skerry.telemetry import Registry
 from skerry.testing.clock import VirtualLoop, run_virtual
 

@@ -23,43 +23,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 from skerry.clock import Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import DeadlineExceeded
 from skerry.supervision.children import Child, TaskChild
 from skerry.supervision.failure import Failure, IntensityExceeded, SupervisionError, leaves
-from skerry.supervision.policy import Escalate, Intensity, RestartBudget, Rule, Strategy, affected, choose
-from skerry.supervision.solvers import Solver, log, mend
+from skerry.supervision.lanes import MOST_PENDING, Lanes
+from skerry.supervision.policy import Escalate, Intensity, RestartBudget, Rule, Strategy, affected
+from skerry.supervision.roster import Roster, Supervised
+from skerry.supervision.rules import Rules, SolverPlugin
+from skerry.supervision.solvers import Solver
 from skerry.telemetry import Registry
 
 logger = logging.getLogger("skerry.supervision")
-
-MOST_PENDING = 10_000
-"""So many failures wait at most; further ones of the same kind and component are counted, not kept each."""
-DEFAULTS: tuple[Rule[Solver], ...] = (Rule(BaseException, (log, mend)),)
-
-
-class SolverPlugin(Protocol):
-    """A bundle of rules: `supervisor.plug(plugin)`."""
-
-    def rules(self) -> Iterable[tuple[type[BaseException], tuple[Solver, ...]]]:
-        """Classes of exceptions and their solver chains."""
-        ...
-
-
-@dataclass(slots=True)
-class _Supervised:
-    child: Child
-    make: Callable[[], Child] | None
-    budget: RestartBudget
-    generation: int = 0
-    running: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Supervisor:
@@ -87,17 +67,12 @@ class Supervisor:
         self._new_budget: Callable[[], RestartBudget] = budget
         if intensity is not None:
             self._new_budget = lambda: RestartBudget(intensity)
-        self._solver_timeout, self._child_timeout = solver_timeout_seconds, child_timeout_seconds
-        self._rules: list[Rule[Solver]] = []
-        self._plugged: dict[int, tuple[SolverPlugin, list[Rule[Solver]]]] = {}
-        self._children: dict[str, _Supervised] = {}
+        self._solver_timeout = solver_timeout_seconds
+        self._rules = Rules()
+        self._roster = Roster(name, child_timeout_seconds)
+        self._lanes = Lanes(name, self._solve)
         self._changing = asyncio.Lock()
         self._running = False
-        self._pending = 0
-        self._lanes: dict[str, deque[Failure]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._calm = asyncio.Event()
-        self._calm.set()
         self._counts: dict[tuple[str, str], int] = {}
         self._handed_up: set[int] = set()
         numbers = Registry() if registry is None else registry
@@ -111,44 +86,25 @@ class Supervisor:
 
     def rule(self, kind: type[BaseException], *solvers: Solver) -> Rule[Solver]:
         """For exceptions of `kind` and below: this chain, one after another."""
-        made = self._rule(kind, solvers)
-        self._rules.append(made)
-        return made
+        return self._rules.add(kind, solvers)
 
     def remove_rule(self, rule: Rule[Solver]) -> None:
         """Forget a rule that `rule` gave."""
-        self._rules = [one for one in self._rules if one is not rule]
+        self._rules.remove(rule)
 
     def plug(self, plugin: SolverPlugin) -> None:
         """Add a plugin's rules; all of them or, when one is wrong, none (SupervisionError)."""
-        if id(plugin) in self._plugged:
-            raise SupervisionError(f"{plugin!r} is plugged in already")
-        try:
-            rules = [self._rule(kind, solvers) for kind, solvers in plugin.rules()]
-        except Exception as error:
-            raise SupervisionError(f"plugin {plugin!r} failed: {error}") from error
-        self._plugged[id(plugin)] = plugin, rules
-        self._rules.extend(rules)
+        self._rules.plug(plugin)
 
     def unplug(self, plugin: SolverPlugin) -> None:
         """Take a plugin's rules out again."""
-        _, gone = self._plugged.pop(id(plugin), (None, []))
-        self._rules = [one for one in self._rules if not any(one is other for other in gone)]
-
-    @staticmethod
-    def _rule(kind: type[BaseException], solvers: tuple[Solver, ...]) -> Rule[Solver]:
-        given: object = kind
-        if not (isinstance(given, type) and issubclass(given, BaseException)):
-            raise SupervisionError(f"a rule is for a class of exceptions, not {kind!r}")
-        if not solvers or not all(map(callable, solvers)):
-            raise SupervisionError(f"the rule for {kind.__name__} needs solvers, got {solvers!r}")
-        return Rule(kind, tuple(solvers))
+        self._rules.unplug(plugin)
 
     # Children.
 
     def add(self, child: Child, make: Callable[[], Child] | None = None) -> None:
         """Supervise a child. `make` gives a new one of the same name, for `recreate`. It starts with `start`."""
-        if child.name in self._children:
+        if child.name in self._roster:
             raise SupervisionError(f"there is a child {child.name!r} already")
         if isinstance(child, Supervisor):
             at: Supervisor | None = self
@@ -157,7 +113,7 @@ class Supervisor:
                     raise SupervisionError(f"{child.name} cannot be below itself")
                 at = at.parent
             child.parent = self
-        self._children[child.name] = _Supervised(child, make, self._new_budget())
+        self._roster.add(Supervised(child, make, self._new_budget()))
 
     def spawn(
         self, name: str, work: Callable[[], Coroutine[Any, Any, object]], *, ends: bool = False
@@ -167,95 +123,58 @@ class Supervisor:
         self.add(child)
         if self._running:
             child.start()
-            self._children[name].running = True
         return child
 
     @property
     def children(self) -> tuple[str, ...]:
         """Names, in the order of starting."""
-        return tuple(self._children)
+        return self._roster.names
 
     def has(self, child: str) -> bool:
-        return child in self._children
+        return child in self._roster
 
     def generation(self, child: str) -> int:
         """How often it has been started."""
-        return self._get(child).generation
+        return self._roster.get(child).generation
 
     def ready(self, child: str) -> None:
         """The child works: its next failure is restarted at once."""
-        self._get(child).budget.ready()
+        self._roster.get(child).budget.ready()
 
     async def start(self, child: str | None = None) -> None:
         """Start all children in their order, or one. When one cannot start, those before it are stopped again."""
         if child is not None:
-            await self._start(self._get(child))
+            await self._roster.start(self._roster.get(child))
             return
         self._running = True
-        started: list[_Supervised] = []
+        started: list[Supervised] = []
         try:
-            for one in list(self._children.values()):
+            for one in self._roster:
                 one.budget.forget()
-                await self._start(one)
+                await self._roster.start(one)
                 started.append(one)
         except BaseException:
             self._running = False
             for one in reversed(started):
-                await self._stop(one)
+                await self._roster.stop(one)
             raise
-        for component in list(self._lanes):
-            self._work_on(component)
+        self._lanes.work_on_all()
 
     async def stop(self) -> None:
         """Stop all children in reverse order; failures that wait are kept for the next start."""
         self._running = False
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks.values() if task is not current]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        for one in reversed(list(self._children.values())):
-            await self._stop(one)
+        await self._lanes.pause()
+        for one in reversed(list(self._roster)):
+            await self._roster.stop(one)
 
     async def stop_child(self, child: str) -> None:
         """Stop one child; it stays known."""
-        await self._stop(self._get(child))
+        await self._roster.stop(self._roster.get(child))
 
     async def destroy(self, child: str) -> None:
         """Stop one child and forget it."""
-        await self._stop(self._get(child))
-        del self._children[child]
-
-    def _get(self, child: str) -> _Supervised:
-        try:
-            return self._children[child]
-        except KeyError:
-            known = ", ".join(self._children) or "none"
-            raise SupervisionError(f"{self.name} has no child {child!r}; its children: {known}") from None
-
-    async def _start(self, one: _Supervised) -> None:
-        one.generation += 1
-        await self._bounded(one.child.start(), f"starting {one.child.name}")
-        one.running = True
-
-    async def _stop(self, one: _Supervised) -> None:
-        """Stop a child; an error or a hang on the way is a failure of its own, and does not keep others."""
-        one.running = False
-        try:
-            await self._bounded(one.child.stop(), f"stopping {one.child.name}")
-        except Exception as error:
-            logger.error("%s did not stop cleanly", one.child.name, exc_info=error)
-
-    async def _bounded(self, work: Awaitable[object] | object, what: str) -> None:
-        if inspect.isawaitable(work):
-            try:
-                async with asyncio.timeout(self._child_timeout) as scope:
-                    await work
-            except TimeoutError as error:
-                if scope.expired():
-                    raise DeadlineExceeded(what, self._child_timeout) from error
-                raise
+        await self._roster.stop(self._roster.get(child))
+        self._roster.forget(child)
 
     # Failures.
 
@@ -266,7 +185,7 @@ class Supervisor:
         operation: Callable[[], Awaitable[object] | object] | None = None,
     ) -> None:
         """`component` failed. Returns at once; what is to be done follows in a task of the supervisor."""
-        for leaf in leaves(error, self._has_rule_for_group):
+        for leaf in leaves(error, self._rules.take_whole):
             self.accept(Failure.of(component, leaf, at=self.clock.now(), operation=operation))
 
     def accept(self, failure: Failure) -> None:
@@ -275,72 +194,27 @@ class Supervisor:
         self._counts[key] = count = self._counts.pop(key, 0) + 1
         if len(self._counts) > MOST_PENDING:
             del self._counts[next(iter(self._counts))]
-        child = self._children.get(failure.component)
+        child = self._roster.find(failure.component)
         failure = replace(
             failure, count=max(count, failure.count), generation=0 if child is None else child.generation
         )
         self._failures.labels(self.name, failure.kind).inc()
         self._tell("failure", failure)
-        if self._pending >= MOST_PENDING and self._counted_with_another(failure):
-            return
-        self._pending += 1
-        self._calm.clear()
-        self._lanes.setdefault(failure.component, deque()).append(failure)
+        self._lanes.put(failure)
         if self._running:
-            self._work_on(failure.component)
+            self._lanes.work_on(failure.component)
 
     async def settled(self) -> None:
         """Return when no failure waits or is being handled."""
-        await self._calm.wait()
+        await self._lanes.settled()
 
     @property
     def pending(self) -> int:
         """How many failures wait or are being handled."""
-        return self._pending
-
-    def _has_rule_for_group(self, error: BaseException) -> bool:
-        return any(isinstance(error, r.kind) for r in self._rules if issubclass(r.kind, BaseExceptionGroup))
-
-    def _counted_with_another(self, failure: Failure) -> bool:
-        """In a storm: raise the count of the same failure that waits already, instead of keeping both."""
-        lane = self._lanes.get(failure.component, deque())
-        for place in range(len(lane) - 1, -1, -1):
-            if lane[place].kind == failure.kind:
-                lane[place] = replace(lane[place], count=failure.count)
-                return True
-        return False
-
-    def _work_on(self, component: str) -> None:
-        if component not in self._tasks:
-            task = asyncio.get_running_loop().create_task(
-                self._lane(component), name=f"{self.name}: {component}"
-            )
-            self._tasks[component] = task
-
-    async def _lane(self, component: str) -> None:
-        """Handle the failures of one component, in order."""
-        lane = self._lanes[component]
-        try:
-            while lane:
-                failure = lane[0]
-                try:
-                    await self._solve(failure)
-                except Exception:  # the last resort itself failed: say so, and go on with the next
-                    logger.critical(
-                        "%s could not handle %s\n%s", self.name, failure, failure.traceback, exc_info=True
-                    )
-                lane.popleft()
-                self._pending -= 1
-        finally:
-            del self._tasks[component]
-            if not lane:
-                del self._lanes[component]
-            if self._pending == 0:
-                self._calm.set()
+        return self._lanes.pending
 
     async def _solve(self, failure: Failure) -> None:
-        rule = choose(self._rules, failure) or choose(DEFAULTS, failure)
-        for solver in rule.solvers if rule is not None else (log,):
+        for solver in self._rules.chain(failure):
             try:
                 async with asyncio.timeout(self._solver_timeout) as scope:
                     result = solver(failure, self)
@@ -364,8 +238,7 @@ class Supervisor:
     def escalate(self, failure: Failure) -> None:
         """To the parent, as a failure of this supervisor; at the root to `last_resort`, else into the log."""
         self._escalations.inc()
-        lane = self._lanes.get(failure.component)
-        if lane and lane[0] is failure:
+        if self._lanes.is_first(failure):
             self._handed_up.add(id(failure))
         up = replace(failure, component=self.name, count=1, cause=failure)
         self._tell("escalated", failure)
@@ -382,13 +255,13 @@ class Supervisor:
 
     async def recreate(self, failure: Failure) -> None:
         """Restart with a new object of the failed child."""
-        if self._get(failure.component).make is None:
+        if self._roster.get(failure.component).make is None:
             raise SupervisionError(f"{failure.component} was added without a way to make it anew")
         await self._again(failure, fresh=True)
 
     async def resume(self, failure: Failure) -> None:
         """The child's own `resume`, where it has one, then the runtime's."""
-        one = self._children.get(failure.component)
+        one = self._roster.find(failure.component)
         own: Callable[[], object] | None = None if one is None else getattr(one.child, "resume", None)
         results = [] if own is None else [own()]
         if self.resume_hook is not None:
@@ -398,7 +271,7 @@ class Supervisor:
                 await result
 
     async def _again(self, failure: Failure, *, fresh: bool) -> None:
-        one = self._get(failure.component)
+        one = self._roster.get(failure.component)
         if failure.generation < one.generation:
             return  # restarted since, with another child
         # Alone, a child that starts slowly does not keep another from being restarted.
@@ -406,21 +279,21 @@ class Supervisor:
         verdict = one.budget.decide(self.clock.monotonic())
         if isinstance(verdict, Escalate):
             async with changing:
-                await self._stop(one)
+                await self._roster.stop(one)
             raise IntensityExceeded(failure.component, verdict.reason) from failure.error
         if verdict.delay_seconds > 0:
             await self.clock.sleep(verdict.delay_seconds)
         async with changing:
-            if failure.generation < one.generation or one is not self._children.get(failure.component):
+            if failure.generation < one.generation or one is not self._roster.find(failure.component):
                 return
             names = affected(self.strategy, self.children, failure.component)
             for name in reversed(names):
-                await self._stop(self._children[name])
+                await self._roster.stop(self._roster.get(name))
             if fresh and one.make is not None:
                 one.child = one.make()
             for name in names:
                 try:
-                    await self._start(self._children[name])
+                    await self._roster.start(self._roster.get(name))
                 except Exception as error:
                     self.report(name, error)
                     return

@@ -1,0 +1,102 @@
+"""Failures that wait to be handled: a lane for each component, one after another within it, lanes side by side.
+
+Not here: what is done about one (`supervisor`, which gives `handle`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from skerry.supervision.failure import Failure
+
+logger = logging.getLogger("skerry.supervision")
+
+MOST_PENDING = 10_000
+"""So many failures wait at most; further ones of the same kind and component are counted, not kept each."""
+
+
+class Lanes:
+    """Keeps every failure until `handle` has returned for it. `owner` names the tasks that work on them."""
+
+    def __init__(self, owner: str, handle: Callable[[Failure], Coroutine[Any, Any, None]]) -> None:
+        self.pending = 0
+        """How many failures wait or are being handled."""
+        self._owner, self._handle = owner, handle
+        self._lanes: dict[str, deque[Failure]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._calm = asyncio.Event()
+        self._calm.set()
+
+    def put(self, failure: Failure) -> None:
+        """Keep a failure, at the end of its component's lane."""
+        if self.pending >= MOST_PENDING and self._counted_with_another(failure):
+            return
+        self.pending += 1
+        self._calm.clear()
+        self._lanes.setdefault(failure.component, deque()).append(failure)
+
+    def work_on(self, component: str) -> None:
+        """Have a task handle what waits in this lane, unless one does."""
+        if component not in self._tasks:
+            task = asyncio.get_running_loop().create_task(
+                self._work(component), name=f"{self._owner}: {component}"
+            )
+            self._tasks[component] = task
+
+    def work_on_all(self) -> None:
+        """`work_on` for every lane in which a failure waits."""
+        for component in list(self._lanes):
+            self.work_on(component)
+
+    async def pause(self) -> None:
+        """End the tasks, except one that calls this. What they were at waits again."""
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks.values() if task is not current]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def is_first(self, failure: Failure) -> bool:
+        """Whether this very failure is the one that its lane is at."""
+        lane = self._lanes.get(failure.component)
+        return bool(lane) and lane[0] is failure
+
+    async def settled(self) -> None:
+        """Return when no failure waits or is being handled."""
+        await self._calm.wait()
+
+    def _counted_with_another(self, failure: Failure) -> bool:
+        """In a storm: raise the count of the same failure that waits already, instead of keeping both."""
+        lane = self._lanes.get(failure.component, deque())
+        for place in range(len(lane) - 1, -1, -1):
+            if lane[place].kind == failure.kind:
+                lane[place] = replace(lane[place], count=failure.count)
+                return True
+        return False
+
+    async def _work(self, component: str) -> None:
+        """Handle the failures of one component, in order."""
+        lane = self._lanes[component]
+        try:
+            while lane:
+                failure = lane[0]
+                try:
+                    await self._handle(failure)
+                except Exception:  # the last resort itself failed: say so, and go on with the next
+                    logger.critical(
+                        "%s could not handle %s\n%s", self._owner, failure, failure.traceback, exc_info=True
+                    )
+                lane.popleft()
+                self.pending -= 1
+        finally:
+            del self._tasks[component]
+            if not lane:
+                del self._lanes[component]
+            if self.pending == 0:
+                self._calm.set()
