@@ -82,7 +82,7 @@ async def test_a_pipeline_in_any_pieces(start: Start) -> None:
                 await writer.drain()
                 await asyncio.sleep(0)
         for size in wanted:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
             assert head.startswith(b"HTTP/1.1 200 "), head
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
             assert int(await reader.readexactly(length)) == size

@@ -30,7 +30,7 @@ def named(name: str) -> Application:
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes = GET) -> bytes:
     if request:
         writer.write(request)
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     length = next(
         int(f.split(b":")[1]) for f in head.split(b"\r\n") if f.lower().startswith(b"content-length")
     )
@@ -71,19 +71,27 @@ async def test_a_request_that_begun_stays(start: Start) -> None:
 
 async def test_an_idle_connection_may_ask_once_more(start: Start) -> None:
     """A drain with time for the idle answers one more request on each, with `Connection: close`, and ends early when
-    all are gone; one that says nothing is closed when the time is over."""
+    all are gone."""
     running = await start(named("first"))
-    talking, silent = await running.connect(), await running.connect()
-    assert await answer(*talking) == b"first"
-    assert await answer(*silent) == b"first"
-    draining = asyncio.create_task(running.server.drain(5.0, idle_seconds=0.2))
+    reader, writer = await running.connect()
+    assert await answer(reader, writer) == b"first"
+    draining = asyncio.create_task(running.server.drain(120, idle_seconds=100))
     await running.until(lambda: running.server.state.draining)
-    talking[1].write(GET)
-    head = await asyncio.wait_for(talking[0].readuntil(b"\r\n\r\n"), 5)
+    writer.write(GET)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     assert head.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in head.lower()
-    assert await asyncio.wait_for(talking[0].read(), 5) == b"first"
-    assert await asyncio.wait_for(silent[0].read(), 5) == b""
-    assert await draining
-    for _, writer in (talking, silent):
-        writer.close()
+    assert await asyncio.wait_for(reader.read(), 30) == b"first"
+    assert await asyncio.wait_for(draining, 30)
+    writer.close()
+
+
+async def test_an_idle_connection_that_says_nothing_is_closed(start: Start) -> None:
+    """When the time for the idle is over, long before the drain's own."""
+    running = await start(named("first"))
+    reader, writer = await running.connect()
+    assert await answer(reader, writer) == b"first"
+    draining = asyncio.create_task(running.server.drain(120, idle_seconds=0.2))
+    assert await asyncio.wait_for(reader.read(), 30) == b""
+    assert await asyncio.wait_for(draining, 30)
+    writer.close()

@@ -52,7 +52,7 @@ class Client:
 
     async def shake(self, path: bytes = b"/", extra: bytes = b"") -> bytes:
         self.writer.write(HANDSHAKE % (path, extra))
-        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 30)
 
     async def send(self, *parts: bytes) -> None:
         for part in parts:
@@ -64,7 +64,7 @@ class Client:
     async def frame(self) -> tuple[int, bytes]:
         """The next frame as (opcode, data); (-1, b"") at the end of the stream."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 head, size = await self.reader.readexactly(2)
                 assert not size & 0x80, "a server does not mask"
                 assert head & 0xF0 == 0x80
@@ -86,7 +86,7 @@ class Client:
 
 async def until(truth: Callable[[], bool]) -> None:
     """Wait for what a client on a real socket cannot see."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not truth():  # noqa: ASYNC110 - polled on purpose
             await asyncio.sleep(0.005)
 
@@ -144,7 +144,7 @@ async def said(websocket: WebSocket) -> None:
 @application.websocket("/deaf")
 async def deaf(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.sleep(1)
+    await asyncio.Event().wait()
 
 
 @application.websocket("/flood")
@@ -304,7 +304,7 @@ async def test_valid_close_codes_are_echoed(ws: Client, code: int) -> None:
     """Cases 7.7.*, and the view hears code and reason."""
     await ws.send(frame(CLOSE, code.to_bytes(2) + b"bye"))
     assert await ws.closed_with() == code
-    await asyncio.sleep(0)
+    await until(lambda: bool(seen))
     assert seen == [{"type": "websocket.disconnect", "code": code, "reason": "bye"}]
 
 
@@ -390,7 +390,7 @@ async def test_wrong_handshakes_are_refused(server: HttpServer) -> None:
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(wrong)
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         assert head.split()[1] == status, head
         writer.close()
 
@@ -436,6 +436,8 @@ async def test_silent_clients_are_closed_and_pongs_keep_alive(server: HttpServer
     """A ping is due once a period; who does not answer it within the grace is closed with 1011."""
     websockets = server.state.websocket
     assert isinstance(websockets, WebSockets)
+    assert websockets._timer is not None
+    websockets._timer.cancel()  # here seconds pass by `tick`
     for ticks, expected in ((15, (PING, b"")), (25, (PING, b"")), (10, None)):
         for _ in range(ticks):
             websockets.tick()
@@ -451,9 +453,10 @@ async def test_silent_clients_are_closed_and_pongs_keep_alive(server: HttpServer
 
 async def test_shutdown_tells_clients_to_come_again(server: HttpServer, ws: Client) -> None:
     """A server that stops closes with 1012, and its views end."""
-    stopping = asyncio.ensure_future(server.stop(1.0))
+    stopping = asyncio.ensure_future(server.stop(30.0))
     opcode, data = await ws.frame()
     assert (opcode, data[:2]) == (CLOSE, (1012).to_bytes(2))
     await ws.send(frame(CLOSE, data))
     await stopping
+    await until(lambda: bool(seen))
     assert seen[0]["code"] == 1012
