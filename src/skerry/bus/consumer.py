@@ -3,7 +3,7 @@
 Take (no timer) -> claim ids and load rows -> decide on an overlay -> write everything at once -> publish the
 events -> answer -> acknowledge. Infrastructure that fails repeats the batch in place and in order; a batch that
 the database refuses is halved until the command that spoils it stands alone; a command that killed its process
-is tried alone after redelivery, and buried after some attempts. Any crash in between is harmless: redelivery
+is tried alone after redelivery, and buried after some deaths. Any crash in between is harmless: redelivery
 meets known ids, and readers repair themselves from the journal.
 """
 
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from skerry.bus.attempts import Attempts
 from skerry.bus.batch import BatchLimit, halves
 from skerry.bus.decider import Decider, letter_of_bytes, refuse
 from skerry.bus.transport import Commands, Delivery, Hint, Transport, tip
@@ -75,12 +76,14 @@ class Consumer:
         settings: ConsumerSettings | None = None,
         clock: Clock | None = None,
         events: EventEmitter | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
         self._transport, self._writer, self._decider = transport, writer, decider
         self._partition, self._lease = partition, lease
         self._settings = settings or ConsumerSettings()
         self._clock = clock or SystemClock()
         self.events = events or EventEmitter()
+        self._attempts = attempts or Attempts(writer)
         self.limit = BatchLimit()
         self._position = Position("", 0)
         self._held: set[str] = set()
@@ -185,18 +188,18 @@ class Consumer:
         if not envelopes:
             return
         pack = f"pack-{envelopes[0].id}"
-        tried = await self._persist(lambda: self._writer.attempts([pack]))
+        tried = await self._persist(lambda: self._attempts.note([pack]))
         if tried.get(pack, 1) <= 1:
-            await self._decide(envelopes)
+            async with self._attempts.survived([pack]):
+                await self._decide(envelopes)
             return
         for envelope in envelopes:
-            tried = await self._persist(partial(self._writer.attempts, [envelope.id]))
-            count = tried.get(envelope.id, 1)
+            tried = await self._persist(partial(self._attempts.note, [envelope.id]))
+            count, crashed = tried.get(envelope.id, 1), None
             if count > self._settings.attempts:
-                error = MessageError(f"its process died {count - 1} times while deciding it alone")
-                await self._decide([envelope], crashed=error)
-            else:
-                await self._decide([envelope])
+                crashed = MessageError(f"its process died {count - 1} times while deciding it alone")
+            async with self._attempts.survived([envelope.id]):
+                await self._decide([envelope], crashed)
 
     async def _decide(self, envelopes: list[Envelope], crashed: MessageError | None = None) -> None:
         """Decide these, whatever it takes: again while infrastructure is away, in halves when refused."""

@@ -287,6 +287,10 @@ class JournalWriter(JournalAdmin, Protocol):
         """Note, in a transaction of its own, that these are about to be tried; returns how often by now."""
         ...
 
+    async def survived(self, command_ids: Sequence[str]) -> None:
+        """Take back one noted attempt of each (as often as it is named): it was interrupted, and no process died."""
+        ...
+
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         """Take or renew a lease; None while somebody else holds it. `owner` is unique to one life of one process.
         The end is told by the database's clock where there is one for all. A lease that ended stays valid for

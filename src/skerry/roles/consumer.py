@@ -1,7 +1,8 @@
 """The consumer role: decides commands, runs reactors, keeps the stored projections' snapshots, trims.
 
 One embedded journal has one consumer, which owns it. On a shared journal several consumers divide the partitions
-among themselves by leases with a fencing number, so that order per key holds while they come, hang and go.
+among themselves by leases with a fencing number, so that order per key holds while they come, hang and go. How many
+each of them takes is told in sharing.py.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import asyncio
 import logging
 import os
 import socket as socket_module
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import msgspec
+
+from skerry.bus.attempts import Attempts
 from skerry.bus.consumer import Consumer
 from skerry.bus.deadletter import DeadQueue, SetsAside
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler
+from skerry.bus.transport import Announcement
 from skerry.clock import Backoff
 from skerry.emitter import EventEmitter
 from skerry.errors import Disconnected, Fenced, Unavailable
@@ -27,6 +33,7 @@ from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_deciding
 from skerry.roles.housekeeping import Housekeeping
+from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
 from skerry.supervision.supervisor import Supervisor
 
 logger = logging.getLogger("skerry.consumer")
@@ -48,6 +55,13 @@ class ConsumerRole:
         self._idle = asyncio.Event()
         self.owner = f"{socket_module.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self.supervisor = Supervisor("consumer", clock=kernel.clock, registry=kernel.registry)
+        self.sharing = Sharing(self.owner, kernel.settings.lease, kernel.clock)
+        self._attempts = Attempts(self.writer)
+        self._taking = 0
+        self._giving_up: set[int] = set()
+        self._freed: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self._database_at = float("-inf")
+        self._unhear: Callable[[], None] = lambda: None
         self._decider: Decider | None = None
         self._stopping = False
         measure_deciding(kernel.registry, self.events, self.consumers)
@@ -66,12 +80,17 @@ class ConsumerRole:
         self._stopping = False
         if not self.supervisor.children:  # else it is started again after a failure
             self._employ()
+        if self.shared:
+            self._unhear()
+            self._unhear = self.kernel.transport.announcements(self._heard)
         await self.supervisor.start()
 
     def _employ(self) -> None:
         """Everything that this role does, each as a supervised task."""
         for partition in range(self.kernel.settings.partitions):
             self.supervisor.spawn(f"partition-{partition}", partial(self._work_on, partition), ends=True)
+        if self.shared:
+            self.supervisor.spawn("sharing", self._share)
         for run in self._reactor_runs():
             self.supervisor.spawn(f"reactor-{run.reactor.name}", run.run)
         transport, clock = self.kernel.transport, self.kernel.clock
@@ -102,7 +121,10 @@ class ConsumerRole:
                     await self._idle.wait()
         except TimeoutError:
             logger.warning("a batch did not end within the drain time; its commands will come again")
+        self._unhear()
         await self.supervisor.stop()
+        if self.shared:
+            self._tell()
 
     # --- partitions
 
@@ -116,17 +138,41 @@ class ConsumerRole:
         backoff = Backoff(0.1, seconds / 3)
         while not self._stopping:
             try:
-                connected = self.kernel.transport.connected  # else somebody else may be better off
-                lease = await self.writer.acquire(name, self.owner, seconds) if connected else None
+                lease = await self._acquire(partition, name)
                 if lease is None:
-                    await clock.sleep(seconds / 4)
+                    await self._until_freed(partition, seconds / 4)
                     continue
                 backoff.reset()
                 with self._working(partition):
                     await self._with_lease(partition, lease)
+                self._tell(partition)
             except (Unavailable, OSError, TimeoutError) as error:
                 logger.warning("%s: %s", name, error)
                 await clock.sleep(backoff.next())
+
+    async def _acquire(self, partition: int, name: str) -> Lease | None:
+        """The partition's lease, if it is to be had and nobody else should have it."""
+        if not self.kernel.transport.connected:  # somebody else may be better off
+            return None
+        if not self.sharing.may_take(partition, self._held + self._taking):
+            return None
+        self._taking += 1
+        try:
+            lease = await self.writer.acquire(name, self.owner, self.kernel.settings.lease)
+        finally:
+            self._taking -= 1
+        self._database_at = self.kernel.clock.monotonic()
+        return lease
+
+    async def _until_freed(self, partition: int, seconds: float) -> None:
+        """Wait until the partition's consumer says that it gave it back, `seconds` at most."""
+        freed = self._freed[partition]
+        freed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await freed.wait()
+        except TimeoutError:
+            pass
 
     @contextmanager
     def _working(self, partition: int) -> Iterator[None]:
@@ -136,6 +182,7 @@ class ConsumerRole:
             yield
         finally:
             self._at_work.discard(partition)
+            self._giving_up.discard(partition)
             self._idle.set()
 
     async def _with_lease(self, partition: int, lease: Lease) -> None:
@@ -168,6 +215,7 @@ class ConsumerRole:
             except (Unavailable, OSError, TimeoutError) as error:
                 away = str(error) or "the database does not answer"
             else:
+                self._database_at = clock.monotonic()
                 if renewed is None or renewed.fence != lease.fence:
                     raise Fenced(lease.name)
                 away = "" if self.kernel.transport.connected else "the broker is away"
@@ -193,12 +241,52 @@ class ConsumerRole:
             lease=lambda: lease,
             clock=self.kernel.clock,
             events=self.events,
+            attempts=self._attempts,
         )
         self.consumers[partition] = consumer
         try:
             await consumer.run()
         finally:
             self.consumers.pop(partition, None)
+
+    # --- the others
+
+    @property
+    def _held(self) -> int:
+        """Partitions that this consumer works on, without those that it is giving up."""
+        return len(self._at_work - self._giving_up)
+
+    async def _share(self) -> None:
+        """Tell the others, as long as this one can do its work, and give up what is more than a fair share."""
+        seconds, clock = self.kernel.settings.lease, self.kernel.clock
+        while True:
+            if clock.monotonic() - self._database_at < seconds:
+                self._tell()
+                await self._give_up(self.sharing.gives_up(self._held))
+            await self._attempts.settle()
+            await clock.sleep(seconds / 3)
+
+    async def _give_up(self, number: int) -> None:
+        for partition in sorted(self.consumers.keys() - self._giving_up, reverse=True)[:number]:
+            logger.info("partition %d is left to another consumer, which has fewer", partition)
+            self._giving_up.add(partition)
+            await self.consumers[partition].stop()
+
+    def _tell(self, *freed: int) -> None:
+        held = -1 if self._stopping else self._held
+        told = Told(self.owner, held, list(freed))
+        self.kernel.transport.announce(Announcement(SHARING, encode(told)))
+
+    def _heard(self, announcement: Announcement) -> None:
+        if announcement.topic != SHARING:
+            return
+        try:
+            told = decode(announcement.payload)
+        except msgspec.MsgspecError:  # of another version: the leases are enough
+            return
+        self.sharing.heard(told)
+        for partition in told.freed if told.owner != self.owner else ():
+            self._freed[partition].set()
 
     # --- reactors
 

@@ -191,6 +191,16 @@ class UpkeepSuite:
         await journal.exhume(command_id(1))
         assert await journal.attempts([command_id(1)]) == {command_id(1): 1}
 
+    async def test_an_attempt_that_was_survived_is_taken_back(self, journal: JournalWriter) -> None:
+        """As often as it is named, never below none, and only for the ids named."""
+        await journal.attempts([command_id(1), command_id(2)])
+        await journal.attempts([command_id(1)])
+        await journal.survived([command_id(1)])
+        assert await journal.attempts([command_id(1), command_id(2)]) == {command_id(1): 2, command_id(2): 2}
+        await journal.survived([command_id(1), command_id(3), command_id(1), command_id(1)])
+        assert await journal.attempts([command_id(1), command_id(2)]) == {command_id(1): 1, command_id(2): 3}
+        await journal.survived([])
+
     # --- leases
 
     async def test_a_lease_has_one_owner_until_it_ends(self, journal: JournalWriter) -> None:

@@ -173,6 +173,11 @@ class MemoryJournal:
             self._attempts[command_id] = self._attempts.get(command_id, 0) + 1
         return {command_id: self._attempts[command_id] for command_id in command_ids}
 
+    async def survived(self, command_ids: Sequence[str]) -> None:
+        for command_id in command_ids:
+            if self._attempts.get(command_id, 0) > 0:
+                self._attempts[command_id] -= 1
+
     # --- leases
 
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:

@@ -214,6 +214,10 @@ class PostgresJournal:
         rows = await self._fetch("attempts", claims=claims, at=self._clock.now())
         return {row[0]: row[1] for row in rows}
 
+    async def survived(self, command_ids: Sequence[str]) -> None:
+        check_text("command id", command_ids)
+        await self._fetch("survived", claims=sorted(command_ids))
+
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         check_text("lease", (name, owner))
         found = await self._fetch("acquire", name=name, owner=owner, seconds=float(seconds))

@@ -183,6 +183,11 @@ insert into {ns}__attempt as attempt select id, 1, $at::double precision from un
 on conflict (command_id) do update set count = attempt.count + 1, at = excluded.at
 returning command_id, count
 
+-- name: survived
+update {ns}__attempt as attempt set count = greatest(0, attempt.count - taken.times)
+from (select id, count(*)::integer as times from unnest($claims::text[]) as id group by id) as taken
+where attempt.command_id = taken.id
+
 -- name: acquire
 insert into {ns}__lease as lease
 values ($name::text, $owner::text, 1, clock_timestamp() + make_interval(secs => $seconds::double precision))

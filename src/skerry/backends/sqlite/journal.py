@@ -318,6 +318,10 @@ class SqliteJournal:
         [counts] = await self._change(("attempts", (listed(dict.fromkeys(command_ids)), self._clock.now())))
         return {row[0]: row[1] for row in counts}
 
+    async def survived(self, command_ids: Sequence[str]) -> None:
+        check_text("command id", command_ids)
+        await self._change(("survived", (listed(command_ids),)))
+
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         check_text("lease", (name, owner))
         [fences] = await self._change(("acquire", (name, owner, self._clock.now(), seconds)))

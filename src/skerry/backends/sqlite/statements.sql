@@ -138,6 +138,10 @@ insert into {ns}__attempt select value, 1, ?2 from json_each(?1) where true
 on conflict (command_id) do update set count = count + 1, at = excluded.at
 returning command_id, count
 
+-- name: survived
+update {ns}__attempt set count = max(0, count - (select count(*) from json_each(?1) where value = command_id))
+where command_id in (select value from json_each(?1))
+
 -- name: acquire
 insert into {ns}__lease values (?1, ?2, 1, ?3 + ?4)
 on conflict (name) do update set
