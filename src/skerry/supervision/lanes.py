@@ -65,7 +65,7 @@ class Lanes:
     def is_first(self, failure: Failure) -> bool:
         """Whether this very failure is the one that its lane is at."""
         lane = self._lanes.get(failure.component)
-        return bool(lane) and lane[0] is failure
+        return lane[0] is failure if lane else False
 
     async def settled(self) -> None:
         """Return when no failure waits or is being handled."""
