@@ -39,9 +39,9 @@ async def serve(worker: Worker, kind: str) -> None:
         worker.ready()
     print(f"{kind} runs as {os.environ['SKERRY_PROCESS']}", flush=True)
     if kind == "gather":
-        print((await worker.all_metrics()).replace("\n", "|"), flush=True)
+        print((await worker.all_metrics(60.0)).replace("\n", "|"), flush=True)
     if kind == "hang":
-        time.sleep(60)  # noqa: ASYNC251 - this is what the test is about
+        time.sleep(600)  # noqa: ASYNC251 - this is what the test is about
     await stop.wait()
     print("drained", flush=True)
     await worker.close()

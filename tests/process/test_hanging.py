@@ -9,16 +9,16 @@ from skerry.process.child import Child, Spec
 from skerry.process.hanging import HangWatch
 
 
-def child(beat_ago: float | None, age: float = 100.0) -> Child:
+def child(beat_ago: float | None, age: float = 10_000.0) -> Child:
     made = Child(Spec("a", "x", []), lambda *a: None, lambda *a: None, lambda c: None)
     made.started_at = time.monotonic() - age
     made.last_beat = None if beat_ago is None else time.monotonic() - beat_ago
     return made
 
 
-def watch(*children: Child, hang_seconds: float = 10.0) -> tuple[HangWatch, list[tuple[Any, float]]]:
+def watch(*children: Child, hang_seconds: float = 1000.0) -> tuple[HangWatch, list[tuple[Any, float]]]:
     hung: list[tuple[Any, float]] = []
-    made = HangWatch(lambda: children, lambda c, s: hung.append((c, s)), hang_seconds, 60.0)
+    made = HangWatch(lambda: children, lambda c, s: hung.append((c, s)), hang_seconds, 6000.0)
     made.start()
     made.stop()
     return made, hung
@@ -26,9 +26,9 @@ def watch(*children: Child, hang_seconds: float = 10.0) -> tuple[HangWatch, list
 
 async def test_the_silent_are_told_once() -> None:
     """A beat that is too long ago; a start that says nothing for longer; the others are left alone."""
-    silent, mute, fresh, starting = child(11.0), child(None, 61.0), child(9.0), child(None, 50.0)
+    silent, mute, fresh, starting = child(1001.0), child(None, 6001.0), child(100.0), child(None, 500.0)
     made, hung = watch(silent, mute, fresh, starting)
-    assert hung == [(silent, 10.0), (mute, 60.0)]
+    assert hung == [(silent, 1000.0), (mute, 6000.0)]
     made.start()
     made.stop()
     assert len(hung) == 2
@@ -36,7 +36,7 @@ async def test_the_silent_are_told_once() -> None:
 
 async def test_zero_means_never() -> None:
     """For a debugger."""
-    assert watch(child(1000.0), hang_seconds=0.0)[1] == []
+    assert watch(child(100_000.0), hang_seconds=0.0)[1] == []
 
 
 async def test_a_runner_that_slept_blames_nobody() -> None:

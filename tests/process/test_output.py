@@ -48,7 +48,7 @@ class Blocked(io.StringIO):
 
     def write(self, text: str) -> int:
         self.entered.set()
-        self.free.wait(5)
+        self.free.wait(60)
         return super().write(text)
 
 
@@ -57,11 +57,11 @@ def test_a_blocked_stream_drops_lines_and_says_how_many() -> None:
     stream = Blocked()
     output = Output(stream, limit=3)
     output.line("a", "first")
-    assert stream.entered.wait(5)
+    assert stream.entered.wait(60)
     for n in range(10):
         output.line("a", str(n))
     stream.free.set()
-    for _ in range(1000):
+    for _ in range(10_000):
         if output._queue.empty():
             break
         threading.Event().wait(0.005)

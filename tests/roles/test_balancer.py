@@ -19,7 +19,7 @@ from skerry.loop.sockets import bind_tcp, listen_unix
 from skerry.roles.balancer import Balancer, BalancerSettings
 
 
-async def until(ready: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until `ready()`; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not ready():  # noqa: ASYNC110 - what is waited for is somebody else's state
@@ -38,7 +38,7 @@ class World:
         self.clients: list[socket.socket] = []
 
     def balancer(
-        self, wait_seconds: float = 5.0, max_waiting: int = 100, silent_seconds: float = 5.0
+        self, wait_seconds: float = 60.0, max_waiting: int = 100, silent_seconds: float = 60.0
     ) -> Balancer:
         settings = BalancerSettings(wait_seconds, max_waiting, silent_seconds)
         return Balancer({self.public: "server"}, self.door, settings)
@@ -50,7 +50,7 @@ class World:
         )
         self.receivers[name] = receiver
         receiver.start()
-        await asyncio.wait_for(receiver.joined.wait(), 5)
+        await asyncio.wait_for(receiver.joined.wait(), 60)
         return receiver
 
     async def client(self) -> socket.socket:
@@ -92,7 +92,7 @@ async def running(balancer: Balancer) -> AsyncIterator[Balancer]:
 
 
 async def read(sock: socket.socket, size: int = 4096) -> bytes:
-    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, size), 5)
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, size), 60)
 
 
 async def test_the_server_speaks_on_the_clients_own_connection(world: World) -> None:
@@ -199,7 +199,7 @@ async def test_a_server_that_dies_leaves_its_unread_connections_to_others(world:
 async def test_a_hung_server_is_given_up_and_cannot_take_them_later(world: World) -> None:
     """Silent for too long: its connections go to others, and its late acknowledgement fails, so that it closes its
     copies unread and nobody is served twice."""
-    async with running(world.balancer(silent_seconds=0.05)) as balancer:
+    async with running(world.balancer(silent_seconds=0.5)) as balancer:
         silent = Silent(world._door_path)
         await until(lambda: "s0" in balancer.servers)
         client = await world.client()
@@ -221,7 +221,7 @@ async def test_a_draining_server_gets_nothing_more_and_gives_back(world: World) 
         first = await world.server("s1")
         client = await world.client()
         await until(lambda: len(world.taken["s1"]) == 1)
-        assert await first.drain(5)
+        assert await first.drain(60)
         await world.server("s2")
         later = await world.client()
         await until(lambda: len(world.taken["s2"]) == 1)

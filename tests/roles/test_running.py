@@ -86,7 +86,7 @@ async def test_the_runner_hears_of_its_life(tmp_path: Path) -> None:
     control = Control()
     process = _Process(app.declaration, settings(tmp_path), ROLES, control)
     running = asyncio.create_task(process.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await control.is_ready.wait()
         assert {"lag", "position", "connections"} <= set(control.gauges())
         assert "skerry_memory_offset" in control.metrics()
@@ -101,7 +101,7 @@ async def test_a_wish_to_end_is_heard_in_standby(tmp_path: Path) -> None:
     """While another process owns the journal: ended at once, without having opened it."""
     first, second = Control(), Control()
     owner = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, first).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await first.is_ready.wait()
         waiting = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, second).run())
         await second.is_waiting.wait()
@@ -118,7 +118,7 @@ async def test_a_signal_is_heard_in_standby(tmp_path: Path) -> None:
     """Without a runner: Ctrl-C while it waits is an end like another, with code 0."""
     first = Control()
     owner = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, first).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await first.is_ready.wait()
         waiting = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, None).run())
         await asyncio.sleep(0.05)
@@ -145,7 +145,7 @@ async def test_a_cancellation_that_is_no_wish_to_end_is_passed_on(tmp_path: Path
     """Nothing swallows it."""
     control = Control()
     running = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, control).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await control.is_ready.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

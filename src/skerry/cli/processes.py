@@ -42,7 +42,7 @@ from skerry.supervision.policy import Intensity
 def up(target: str, **given: Any) -> None:
     """Run TARGET as processes behind a balancer: servers, a consumer, gateways; restart what fails.
 
-    Ctrl-C (or SIGTERM) ends everything in order, a second one within a second. SIGHUP replaces every process without a
+    Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
     failed request.
     """  # fmt: skip
     settings = settings_of(given)

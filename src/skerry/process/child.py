@@ -70,6 +70,8 @@ class Child(asyncio.Protocol):
         self.hung = False
         self.exit_code: int | None = None
         self.last_words: deque[str] = deque(maxlen=400)
+        self.said = 0
+        """Lines that it has written."""
         self.last_failure: Failure | None = None
         self.fatal: Failure | None = None
         self.ended = asyncio.get_running_loop().create_future()
@@ -235,6 +237,7 @@ class Child(asyncio.Protocol):
 
     def _take_line(self, text: str) -> None:
         self.last_words.append(text)
+        self.said += 1
         self._on_line(self, text)
 
     def _take_failure(self, wire: dict[str, Any], fatal: bool) -> None:

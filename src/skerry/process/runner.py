@@ -33,6 +33,10 @@ WRONG_SETTINGS = 2
 """The exit code of a child that nothing but a change of its settings, or of the application, will help."""
 LAST_SECONDS = 1.0
 """What each later stage is left at least: a consumer that is killed leaves its socket behind."""
+HURRIED_SECONDS = 4.0
+"""What the last stage has when everything is to end at once: a moment, but for a machine with much else to do."""
+DUMP_SECONDS = 2.0
+"""How long a hung child may take to write its stacks before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._code = 0
+        self._hurried = False
         self._wrong = ""
         self._rolling = asyncio.Lock()
         self._hanging = HangWatch(
@@ -113,15 +118,16 @@ class Runner:
             self._note_change()
 
     def kill(self, code: int) -> None:
-        """End everything at once. The last stage, whose sockets others meet at, has a second to
-        remove them."""
+        """End everything at once. The last stage, whose sockets others meet at, removes them first, unless this is said
+        once more."""
         self.stop()
         self._code = code
-        last = {slot.name for slot in self.stages[-1]}
+        last = set() if self._hurried else {slot.name for slot in self.stages[-1]}
+        self._hurried = True
         for child in self._children():
             if child.spec.name in last:
-                child.ask_to_stop(LAST_SECONDS)
-                asyncio.get_running_loop().call_later(LAST_SECONDS, child.kill)
+                child.ask_to_stop(HURRIED_SECONDS)
+                asyncio.get_running_loop().call_later(HURRIED_SECONDS, child.kill)
             else:
                 child.kill()
 
@@ -272,9 +278,13 @@ class Runner:
         self.own(self._end_hung(child))
 
     async def _end_hung(self, child: Child) -> None:
-        """Dump its stacks, then end it."""
+        """Have it dump its stacks, and end it when they were written."""
+        before = seen = child.said
         child.signal(signal.SIGUSR1)
-        await asyncio.wait({child.ended}, timeout=0.3)
+        deadline = time.monotonic() + DUMP_SECONDS
+        while time.monotonic() < deadline and (child.said == before or child.said != seen):
+            seen = child.said
+            await asyncio.wait({child.ended}, timeout=0.2)
         child.kill()
 
     # --- replacing
