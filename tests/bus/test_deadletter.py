@@ -73,7 +73,7 @@ def from_server(number: int) -> Envelope:
 
 async def test_a_command_set_aside_is_failed_with_its_bytes() -> None:
     """Outcome, dead letter and answer say the broker's reason; the letter can be retried: it has what was sent."""
-    async with asyncio.timeout(5), working() as world:
+    async with asyncio.timeout(30), working() as world:
         _ = world.aside.transport.send([from_server(1), from_server(2)], 0)
         letter = await world.buried.get()
         assert (letter.command_id, dict(letter.headers)) == (command_id(1), {"trace": "t"})
@@ -88,7 +88,7 @@ async def test_a_command_set_aside_is_failed_with_its_bytes() -> None:
 
 async def test_what_was_decided_after_all_is_no_dead_letter() -> None:
     """A command that was committed and then set aside (its acknowledgement was lost) keeps its outcome."""
-    async with asyncio.timeout(5), working() as world:
+    async with asyncio.timeout(30), working() as world:
         await decide(world.journal, Writes(outcomes=[applied(1, 0)]))
         _ = world.aside.transport.send([from_server(1)], 0)
         assert (await world.answers.get()).status is Status.APPLIED
@@ -97,7 +97,7 @@ async def test_what_was_decided_after_all_is_no_dead_letter() -> None:
 
 async def test_a_queue_that_is_away_is_waited_for() -> None:
     """It tries again, says so, and then works."""
-    async with asyncio.timeout(5), working(failures=2) as world:
+    async with asyncio.timeout(30), working(failures=2) as world:
         paused: list[float] = []
         world.events.on("retrying", lambda error, pause: paused.append(pause))
         _ = world.aside.transport.send([from_server(1)], 0)

@@ -61,7 +61,7 @@ async def test_an_answer_that_does_not_follow_its_event_is_looked_up() -> None:
     """Answers travel at most once: the database is asked when one is missing."""
     asked: list[str] = []
     outcomes = waiting(asked)
-    receipt = outcomes.expect("c1", Level.VISIBLE, 0.2, request_hash="mine")
+    receipt = outcomes.expect("c1", Level.VISIBLE, 1.0, request_hash="mine")
     outcomes.confirmed("c1")
 
     outcomes.applied([event("c1")], "e")

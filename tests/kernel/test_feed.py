@@ -276,7 +276,7 @@ async def test_a_reload_forgets_the_ring(world: World) -> None:
     world.projector.events.on("caught_up", lambda position: reloaded.set())
     await world.journal.new_epoch()
     await world.write(Named("2"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await reloaded.wait()
     assert world.since(1, "old") is None
     assert world.since(0) is None

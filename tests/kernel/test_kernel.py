@@ -335,7 +335,7 @@ async def test_a_write_that_meets_a_reload_is_answered(machine: Machine) -> None
     kernel = await machine.process(application(), "one", decides=True)
     await kernel.commands.send(Ask("a"))
     await machine.journal.new_epoch()
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(20):
         plain = await kernel.commands.send(Plain("b"), wait_seconds=30)
     assert plain.position is not None
     assert plain.position.epoch == (await machine.journal.head()).position.epoch
@@ -350,7 +350,7 @@ async def test_a_look_up_that_fails_is_no_failure(machine: Machine, monkeypatch:
 
     monkeypatch.setattr(kernel.transport, "answer", lambda sender, outcomes, epoch: None)
     monkeypatch.setattr(kernel.reader, "outcome", away)
-    waiting = kernel.commands.submit(Add("a", 7), wait_seconds=0.2)
+    waiting = kernel.commands.submit(Add("a", 7), wait_seconds=1.0)
     # In one process a command is confirmed by its commit, so it is durable: pending, not unknown.
     receipt = await waiting
     assert receipt.status is Status.PENDING

@@ -467,7 +467,7 @@ async def test_requests_are_answered_while_everything_fails() -> None:
     async def get(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
         reader, writer = connection
         writer.write(b"GET /values/key HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30.0):
             await reader.readuntil(b"\r\n\r\n")
             return await reader.readexactly(5)
 
@@ -504,28 +504,32 @@ SCRIPT = """
     import asyncio, sys, time
     from skerry.kernel.runtime import Limits, Runtime
 
-    runtime = Runtime("app", limits=Limits(recovery_seconds=0.3, grace_seconds=0.2))
+    runtime = Runtime("app", limits=Limits(recovery_seconds={seconds}, grace_seconds=0.2))
     {body}
     sys.exit(runtime.run())
 """
 
 
-def ended(body: str) -> subprocess.CompletedProcess[str]:
+def ended(body: str, recovery_seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
     """A whole process with a runtime."""
     script = textwrap.dedent(SCRIPT).replace("{body}", textwrap.dedent(body).strip())
+    script = script.replace("{seconds}", str(recovery_seconds))
     return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
 
 
 def test_a_solver_that_blocks_the_loop_is_ended_with_its_stack() -> None:
     """A solver that never gives the loop back cannot make the root hang: a thread shows where it is and ends it."""
-    result = ended("""
+    result = ended(
+        """
         def block(failure, hands):
             time.sleep(60)
         runtime.guard.rule(ValueError, block)
         runtime.events.on("start", lambda: runtime.fail("disk", ValueError("x")))
-    """)
+    """,
+        recovery_seconds=0.3,
+    )
     assert result.returncode == SOFTWARE
     assert "app did not leave the failed state; ending the process" in result.stderr
     assert "in block" in result.stderr

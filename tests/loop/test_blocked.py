@@ -29,7 +29,7 @@ def test_a_blocking_callback_is_reported_with_its_stack(model: str) -> None:
 
     def ours() -> list[Blocked]:
         """Without those of a machine that stood still."""
-        return [report for report in reports if "a_blocking_call" in report.stack]
+        return [report for report in reports if "in a_blocking_call\n" in report.stack]
 
     async def main() -> None:
         a_blocking_call(ours)  # ends as soon as it is reported: while it still blocks
@@ -97,7 +97,7 @@ def test_the_default_report_is_a_warning(caplog: pytest.LogCaptureFixture) -> No
 
     async def main() -> None:
         loop.watch_blocking(0.03)
-        a_blocking_call(lambda: "a_blocking_call" in caplog.text)
+        a_blocking_call(lambda: "in a_blocking_call\n" in caplog.text)
 
     loop.run(main)
-    assert "a_blocking_call" in caplog.text
+    assert "in a_blocking_call\n" in caplog.text

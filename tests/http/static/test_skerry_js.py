@@ -49,7 +49,7 @@ def play(script: str) -> Any:
         input=text,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
