@@ -21,23 +21,24 @@ Not here: what a role does, how processes are supervised (`skerry.process` uses 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import logging
 import os
 import signal
 import sys
-import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from skerry.clock import Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
+from skerry.kernel.guard import Guard
+from skerry.kernel.held_roles import HeldRoles
+from skerry.kernel.last_watch import LastWatch
 from skerry.kernel.lifecycle import State, Verb, after, events, possible
 from skerry.kernel.role import Role
+from skerry.kernel.unhandled import Unhandled, called
 from skerry.loop.loop import Loop
 from skerry.supervision.failure import Failure
 from skerry.supervision.policy import Intensity
@@ -94,7 +95,7 @@ class Runtime:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.limits = Limits() if limits is None else limits
         self.loop = Loop(clock=self.clock) if loop is None else loop
-        self.loop.on_error = lambda error, callback: self.report(f"callback {_called(callback)}", error)
+        self.loop.on_error = lambda error, callback: self.report(f"callback {called(callback)}", error)
         self.events = EventEmitter()
         self.events.on_error = lambda error, event: self.report(f"event {event}", error)
         self.state = State.CREATED
@@ -108,7 +109,7 @@ class Runtime:
             child_timeout_seconds=self.limits.role_seconds,
             registry=registry,
         )
-        self.guard: Supervisor = _Guard(
+        self.guard = Guard(
             self._failing,
             name,
             clock=self.clock,
@@ -119,6 +120,8 @@ class Runtime:
             registry=registry,
         )
         self.guard.add(self.supervisor)
+        self._held = HeldRoles(name, self.supervisor, self.limits.hold_seconds)
+        self._unhandled = Unhandled(name, self.report)
         self._roles: dict[str, Role] = {}
         for role in roles:
             self.add(role)
@@ -128,7 +131,6 @@ class Runtime:
         self._waiting: deque[Failure] = deque()
         self._episode: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
-        self._handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
 
     def add(self, role: Role) -> None:
         """Have one more role; before `start`."""
@@ -168,13 +170,11 @@ class Runtime:
             self._adopted = not self.loop.running
             if self._adopted:
                 self.loop.start()
-            running = asyncio.get_running_loop()
-            self._handler = running.get_exception_handler()
-            running.set_exception_handler(self._unhandled)
+            self._unhandled.take()
             try:
                 await self.guard.start()
             except BaseException:
-                running.set_exception_handler(self._handler)
+                self._unhandled.give_back()
                 self._waiting.clear()
                 if self._adopted:
                     self.loop.stop()
@@ -232,7 +232,7 @@ class Runtime:
             self.loop.stop()
         if self.loop.held:
             self.loop.resume()
-        asyncio.get_running_loop().set_exception_handler(self._handler)
+        self._unhandled.give_back()
 
     # The failed state.
 
@@ -261,44 +261,25 @@ class Runtime:
             logger.error("%s has failed, its work is held: %s", self.name, self.failure)
             try:
                 async with asyncio.timeout(self.limits.recovery_seconds):
-                    held = await self._hold_roles()
+                    await self._held.hold(self._roles.values())
                     with self.loop.failure_scope():
                         while self._waiting and self.exit is None:
-                            Supervisor.accept(self.guard, self._waiting.popleft())
-                            await self.guard.settled()
+                            await self.guard.mend(self._waiting.popleft())
                     if self.exit is None:
-                        await self._resume(held)
+                        await self._resume()
             except TimeoutError:
                 self.end(
                     SOFTWARE,
                     f"could not recover within {self.limits.recovery_seconds:g} s from {self.failure}",
                 )
 
-    async def _resume(self, held: dict[str, int]) -> None:
+    async def _resume(self) -> None:
         self.events.emit("before_resume")
-        for name, generation in held.items():
-            if self.supervisor.generation(name) == generation:  # else it was started anew and is not held
-                await self._bounded(self._roles[name].resume(), f"{name} resume")
+        await self._held.resume()
         self.loop.resume()
         self.failure = None
         self._enter(Verb.RESUME)
         logger.warning("%s has recovered", self.name)
-
-    async def _hold_roles(self) -> dict[str, int]:
-        """Tell every role to take nothing new; one that fails or hangs at that does not keep the others."""
-        held: dict[str, int] = {}
-        for name, role in reversed(self._roles.items()):
-            if self.supervisor.has(name):
-                held[name] = self.supervisor.generation(name)
-                await self._bounded(role.hold(), f"{name} hold")
-        return dict(reversed(held.items()))
-
-    async def _bounded(self, work: Awaitable[object], what: str) -> None:
-        try:
-            async with asyncio.timeout(self.limits.hold_seconds):
-                await work
-        except Exception as error:
-            logger.error("%s: %s failed or took too long", self.name, what, exc_info=error)
 
     def _recovered(self, episode: asyncio.Task[None]) -> None:
         if self._episode is episode:
@@ -312,15 +293,6 @@ class Runtime:
     def _give_up(self, failure: Failure) -> None:
         logger.critical("%s cannot be mended: %s\n%s", self.name, failure, failure.origin.traceback)
         self.end(SOFTWARE, f"cannot recover: {failure.message} (began with {failure.origin})")
-
-    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """asyncio's last word about an error nobody took: a failure like any other."""
-        error = context.get("exception")
-        source = context.get("task") or context.get("future") or context.get("handle") or "asyncio"
-        if isinstance(error, Exception):
-            self.report(f"{_called(source)}", error)
-        else:
-            logger.error("%s: %s", self.name, context.get("message"))
 
     # The whole life.
 
@@ -368,44 +340,6 @@ class Runtime:
             raise SystemExit(128 + number)
         self.end(0, f"signal {signal.Signals(number).name}")
 
-    def _last_watch(self, seconds: float, what: str) -> _LastWatch:
-        return _LastWatch(seconds + self.limits.grace_seconds, f"{self.name} {what}", self._hard_exit)
-
-
-class _Guard(Supervisor):
-    """The supervisor above the roles': whatever reaches it is the failed state."""
-
-    def __init__(self, failing: Callable[[Failure], None], name: str, **settings: Any) -> None:
-        super().__init__(name, **settings)
-        self._failing = failing
-
-    def accept(self, failure: Failure) -> None:
-        self._failing(failure)
-
-
-class _LastWatch:
-    """A thread that ends the process when a `with` block takes too long: for a loop that does not turn any more."""
-
-    def __init__(self, seconds: float, message: str, hard_exit: Callable[[int], object]) -> None:
-        self._message, self._hard_exit = message, hard_exit
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-
-    def _end(self) -> None:
-        print(f"{self._message}; ending the process, it was at:", file=sys.stderr, flush=True)
-        faulthandler.dump_traceback(file=sys.__stderr__ or 2)
-        self._hard_exit(SOFTWARE)
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_exc: object) -> None:
-        self._timer.cancel()
-
-
-def _called(source: object) -> str:
-    if isinstance(source, asyncio.Task):
-        return source.get_name()
-    if isinstance(source, partial):
-        return _called(source.func)
-    return getattr(source, "__qualname__", None) or repr(source)[:80]
+    def _last_watch(self, seconds: float, what: str) -> LastWatch:
+        end = partial(self._hard_exit, SOFTWARE)
+        return LastWatch(seconds + self.limits.grace_seconds, f"{self.name} {what}", end)
