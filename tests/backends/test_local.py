@@ -18,8 +18,8 @@ from skerry.backends.local.direct import DirectTransport
 from skerry.backends.local.hub import Hub
 from skerry.backends.local.owner import LocalOwner, Lock, hub_path, local_directory
 from skerry.backends.local.peer import LocalPeer, PeerSettings
-from skerry.backends.local.queues import Message
 from skerry.backends.local.reader import RemoteJournal
+from skerry.backends.queues import Message
 from skerry.bus.transport import Announcement, Hint, Transport
 from skerry.errors import Disconnected, JournalError, SettingsError, Trimmed
 from skerry.journal.journal import DeadLetter, Head, Outcome, Record, Status, StoredProjection

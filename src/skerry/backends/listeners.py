@@ -10,6 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, ParamSpec
 
+from skerry.bus.transport import Announcement, Hint
+from skerry.journal.journal import Outcome
+
 P = ParamSpec("P")
 
 
@@ -47,3 +50,22 @@ class Listeners(Generic[P]):
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": f"a transport's listener {listener!r} failed", "exception": error}
                 )
+
+
+class Hearing:
+    """The listening half of every transport: who hears hints, answers and announcements. See
+    `skerry.bus.transport.Transport`; the transport tells them what it brings."""
+
+    def __init__(self) -> None:
+        self._hints: Listeners[[Hint]] = Listeners()
+        self._answers: Listeners[[list[Outcome], str]] = Listeners()
+        self._announcements: Listeners[[Announcement]] = Listeners()
+
+    def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
+        return self._hints.add(listener)
+
+    def answers(self, listener: Callable[[list[Outcome], str], None]) -> Callable[[], None]:
+        return self._answers.add(listener)
+
+    def announcements(self, listener: Callable[[Announcement], None]) -> Callable[[], None]:
+        return self._announcements.add(listener)

@@ -156,6 +156,21 @@ class TransportSuite(TellingSuite):
             assert numbers(again) == [1]
             await soon(sending)
 
+    async def test_an_acknowledgement_of_another_time_means_nothing(self, world: World) -> None:
+        """A delivery of a closed consumer cannot acknowledge what the next consumer was given."""
+        process = world.endpoint()
+        async with started(process):
+            sending = asyncio.ensure_future(process.send([envelope(1)], 0))
+            first = await process.commands(0)
+            stale = await take(first, 1, ack=False)
+            await first.close()
+            second = await process.commands(0)
+            await take(second, 1, ack=False)
+            await second.ack(stale)
+            await second.close()
+            assert numbers(await take(await process.commands(0), 1)) == [1]
+            await soon(sending)
+
     async def test_one_consumer_of_a_partition_is_active(self, world: World) -> None:
         """Of two consumers of a partition one gets everything; when it goes, the other takes over, in order."""
         left, right = world.endpoint(), world.endpoint()
@@ -196,7 +211,7 @@ class TransportSuite(TellingSuite):
         async with started(process):
             sends = [asyncio.ensure_future(process.send([envelope(n)], 0)) for n in range(10)]
             with pytest.raises(Overloaded) as caught:
-                await soon(process.send([envelope(10)], 0), 1.0)
+                await soon(process.send([envelope(10)], 0))
             assert caught.value.retry_after_seconds > 0
             commands = await process.commands(0)
             await take(commands, 10)
@@ -209,7 +224,7 @@ class TransportSuite(TellingSuite):
         """An empty pack is no message."""
         process = world.endpoint()
         async with started(process):
-            await soon(process.send([], 0), 1.0)
+            await soon(process.send([], 0))
 
     async def test_a_stopped_transport_says_so(self, world: World) -> None:
         """Before `start` and after `stop`: not connected, `send` raises Disconnected, telling is harmless."""
@@ -219,9 +234,9 @@ class TransportSuite(TellingSuite):
             await until(lambda: process.connected)
         assert not process.connected
         with pytest.raises(Disconnected):
-            await soon(process.send([envelope(1)], 0), 1.0)
+            await soon(process.send([envelope(1)], 0))
         with pytest.raises(Disconnected):
-            await soon(process.commands(0), 1.0)
+            await soon(process.commands(0))
         process.publish(tip(Position("e", 1)))
         process.answer("x", [], "e")
         process.announce(Announcement("t", b""))

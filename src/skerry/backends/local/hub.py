@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import defaultdict
 from typing import Protocol
 
 import msgspec
@@ -17,8 +18,8 @@ import msgspec
 from skerry.backends.listeners import Listeners
 from skerry.backends.local import frames
 from skerry.backends.local.connection import Connection
-from skerry.backends.local.queues import Consumer, Message, Queue
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
+from skerry.backends.queues import Consumer, Message, Queue
 from skerry.bus.transport import MAX_HINT_BYTES, Announcement, Hint, tip
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import pack, unpack
@@ -54,13 +55,10 @@ class Hub:
         self.answers: dict[str, Listeners[[list[Outcome], str]]] = {}
         self.newest: Position | None = None
         self._strangers: set[Peer] = set()
-        self._queues: dict[int, Queue] = {}
+        self._queues: defaultdict[int, Queue] = defaultdict(Queue)
 
     def queue(self, partition: int) -> Queue:
-        found = self._queues.get(partition)
-        if found is None:
-            found = self._queues[partition] = Queue()
-        return found
+        return self._queues[partition]
 
     def accept(self) -> Connection:
         """The protocol for one accepted socket."""

@@ -15,13 +15,13 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from skerry.backends.listeners import Listeners
+from skerry.backends.listeners import Hearing
 from skerry.backends.local import frames
 from skerry.backends.local.connection import Connection
 from skerry.backends.local.hub import encoded_hints
@@ -76,13 +76,14 @@ class Calls:
                 future.set_exception(Disconnected(f"the consumer is away: {why}"))
 
 
-class LocalPeer:
+class LocalPeer(Hearing):
     """A server's or gateway's transport. See `skerry.bus.transport.Transport`.
 
     `socket_path`: the hub's. `name`: unique among the processes. `welcomed`: a connection stands at this moment.
     """
 
     def __init__(self, socket_path: Path, name: str, settings: PeerSettings | None = None) -> None:
+        super().__init__()
         self._path, self._name = socket_path, name
         self.settings = settings or PeerSettings()
         self._connection: Connection | None = None
@@ -97,9 +98,6 @@ class LocalPeer:
         self._unanswered_pings = 0
         self._lost_at = 0.0
         self.calls = Calls()
-        self._hints: Listeners[[Hint]] = Listeners()
-        self._answers: Listeners[[list[Outcome], str]] = Listeners()
-        self._announcements: Listeners[[Announcement]] = Listeners()
 
     @property
     def name(self) -> str:
@@ -291,15 +289,9 @@ class LocalPeer:
             for data in encoded_hints(hint):
                 connection.write(data)
 
-    def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
-        return self._hints.add(listener)
-
     def answer(self, sender: str, outcomes: list[Outcome], epoch: str) -> None:
         with contextlib.suppress(Disconnected):
             self.wire().send(frames.Answer(sender, epoch, encode_outcomes(outcomes)))
-
-    def answers(self, listener: Callable[[list[Outcome], str], None]) -> Callable[[], None]:
-        return self._answers.add(listener)
 
     def announce(self, announcement: Announcement) -> None:
         with contextlib.suppress(Disconnected):
@@ -308,6 +300,3 @@ class LocalPeer:
                 connection.send(
                     frames.Announce(announcement.topic, announcement.payload, announcement.headers)
                 )
-
-    def announcements(self, listener: Callable[[Announcement], None]) -> Callable[[], None]:
-        return self._announcements.add(listener)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import msgspec
 
-from skerry.backends.listeners import Listeners
+from skerry.backends.listeners import Hearing
 from skerry.backends.rabbitmq import packets
 from skerry.backends.rabbitmq.bodies import BodyStore, stored
 from skerry.backends.rabbitmq.channel import Incoming
@@ -44,7 +44,7 @@ _TRY_SECONDS = 1.0
 """How long a start tries that need not succeed."""
 
 
-class RabbitTransport:
+class RabbitTransport(Hearing):
     """One process's transport. `bodies` keeps large commands (see bodies.py); without it they travel whole."""
 
     def __init__(
@@ -54,6 +54,7 @@ class RabbitTransport:
         clock: Clock | None = None,
         name: str = "",
     ) -> None:
+        super().__init__()
         self._settings, self._bodies = settings, bodies
         self._clock = clock or SystemClock()
         self._name = name or secrets.token_urlsafe(9)
@@ -63,9 +64,6 @@ class RabbitTransport:
             )
         self._topology = Topology(settings)
         self._publisher = Publisher(settings.window, settings.window_bytes, settings.resend_seconds)
-        self._hints: Listeners[[Hint]] = Listeners()
-        self._answers: Listeners[[list[Outcome], str]] = Listeners()
-        self._announcements: Listeners[[Announcement]] = Listeners()
         self._storing: dict[int, asyncio.Task[None]] = {}  # the last of each partition's chain
         self._tasks: set[asyncio.Task[None]] = set()
         place = settings.place
@@ -176,21 +174,12 @@ class RabbitTransport:
         for body in packets.encode_hint(hint):
             self._tell(EVERYBODY, packets.HINT, body)
 
-    def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
-        return self._hints.add(listener)
-
     def answer(self, sender: str, outcomes: list[Outcome], epoch: str) -> None:
         for body in packets.encode_answer(outcomes, epoch):
             self._tell(sender, packets.ANSWER, body)
 
-    def answers(self, listener: Callable[[list[Outcome], str], None]) -> Callable[[], None]:
-        return self._answers.add(listener)
-
     def announce(self, announcement: Announcement) -> None:
         self._tell(EVERYBODY, packets.ANNOUNCEMENT, packets.encode_announcement(announcement))
-
-    def announcements(self, listener: Callable[[Announcement], None]) -> Callable[[], None]:
-        return self._announcements.add(listener)
 
     # -- commands out
 

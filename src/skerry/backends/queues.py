@@ -1,4 +1,4 @@
-"""The hub's queues: commands of one partition, who may take them, and what was taken and not acknowledged.
+"""Queues within a process: commands of one partition, who may take them, and what was taken and not acknowledged.
 
 A message leaves its queue by an acknowledgement only. A consumer that closes gives back what it holds, first and
 marked as redelivered. Several may stand in line for a partition; the first of them gets everything. Pure: no socket
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from skerry.messages.envelope import Envelope
 
@@ -32,10 +33,11 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class Queue:
-    """One partition."""
+    """One partition. `tags` number what its consumers take: one's tag means nothing to another."""
 
     waiting: deque[Message] = field(default_factory=deque)
     line: list[Consumer] = field(default_factory=list)
+    tags: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
     def put(self, message: Message) -> None:
         self.waiting.append(message)
@@ -49,7 +51,6 @@ class Consumer:
     def __init__(self, queue: Queue, wake: Callable[[], None]) -> None:
         self._queue, self.wake = queue, wake
         self._held: dict[int, Message] = {}
-        self._tags = itertools.count(1)
         self.closed = False
         queue.line.append(self)
 
@@ -64,7 +65,7 @@ class Consumer:
         while queue.waiting and (not taken or count + queue.waiting[0].commands <= most):
             message = queue.waiting.popleft()
             count += message.commands
-            tag = next(self._tags)
+            tag = next(queue.tags)
             self._held[tag] = message
             taken.append((tag, message))
         return taken
