@@ -38,10 +38,11 @@ def hello() -> Application:
 
 
 async def test_a_connection_accepted_elsewhere_is_served(start: Start) -> None:
-    """`attach` takes the socket of a connection, as a balancer process hands it over."""
+    """`attach` takes the socket of a connection, as a balancer process hands it over, and counts it from then on."""
     running = await start(hello())
     ours, theirs = socket.socketpair()
     running.server.attach(theirs)
+    assert running.server.connections == 1
     reader, writer = await asyncio.open_connection(sock=ours)
     writer.write(GET)
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")

@@ -49,6 +49,7 @@ class HttpServer:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._attaching: set[asyncio.Task[None]] = set()
+        self._arriving: set[object] = set()
         self._state: State | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -61,8 +62,11 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """Open connections, websockets included."""
-        return 0 if self._state is None else len(self._state.connections)
+        """Open connections, websockets included, and those that are just being attached: a balancer goes by it."""
+        if self._state is None:
+            return 0
+        known = self._state.connections
+        return len(known) + len(self._arriving - known)
 
     @property
     def addresses(self) -> list[str]:
@@ -120,16 +124,19 @@ class HttpServer:
             self.state.refused += 1  # all of them in a handshake
             sock.close()
             return
-        task = asyncio.get_running_loop().create_task(self._attach(sock), name="attach")
+        connection = self.connection()
+        self._arriving.add(connection)
+        task = asyncio.get_running_loop().create_task(self._attach(sock, connection), name="attach")
         self._attaching.add(task)
         task.add_done_callback(self._attaching.discard)
+        task.add_done_callback(lambda _: self._arriving.discard(connection))
 
-    async def _attach(self, sock: socket.socket) -> None:
+    async def _attach(self, sock: socket.socket, connection: Connection) -> None:
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
-                self.connection, sock, ssl=self._tls, ssl_handshake_timeout=self._handshake_seconds
+                lambda: connection, sock, ssl=self._tls, ssl_handshake_timeout=self._handshake_seconds
             )
         except OSError as error:  # the client left, or TLS failed
             logger.debug("a connection could not be attached: %s", error)
