@@ -31,7 +31,7 @@ KILLS = 12 if SOAK else 4
 CLIENTS = 64
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL"),
-    pytest.mark.timeout(900 if SOAK else 120),
+    pytest.mark.timeout(1800 if SOAK else 900),
 ]
 
 
@@ -63,7 +63,7 @@ def value_of(key: str) -> str:
 async def put(story: Story, connection: HttpConnection, key: str) -> Answered | None:
     """One try. None when it has to be repeated; AssertionError for an answer that nobody promised."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await connection.ask(
                 "PUT",
                 f"/values/{quote(key, safe='')}",

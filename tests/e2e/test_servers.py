@@ -19,7 +19,7 @@ from skerry.testing.broker import PrivateBroker
 from skerry.testing.program import Finished, HttpConnection, Program, call
 from skerry.testing.services import PrivatePostgres, private_postgres, require
 
-pytestmark = [pytest.mark.service("postgresql"), pytest.mark.service("rabbitmq"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.service("postgresql"), pytest.mark.service("rabbitmq"), pytest.mark.timeout(600)]
 T = TypeVar("T")
 MEGABYTE = ("0123456789abcdé" * 65_536)[: 1024 * 1024 - 65_536]
 """As many bytes of UTF-8 as a value may have, within a few."""
@@ -70,7 +70,7 @@ class Servers:
         await transport.start()
         try:
             commands = await transport.commands(0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 [delivery] = await commands.receive(1)
             [envelope] = delivery.envelopes
             return envelope
@@ -80,7 +80,7 @@ class Servers:
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask other processes until there is something to say."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not (found := await ask()):  # noqa: ASYNC110 (they tell nobody)
             await asyncio.sleep(0.05)
     return found
@@ -108,7 +108,7 @@ def servers(running: tuple[PrivatePostgres, PrivateBroker], tmp_path: Path) -> S
 async def asking(servers: Servers) -> AsyncIterator[HttpConnection]:
     """A server; who decides is started by the test."""
     async with servers.program("server") as server:
-        connection = HttpConnection(await server.listening(30))
+        connection = HttpConnection(await server.listening())
         try:
             yield connection
         finally:
@@ -125,6 +125,11 @@ async def decided(connection: HttpConnection, id: str) -> dict[str, object]:
     return await patiently(told)
 
 
+def since(told: dict[str, object]) -> dict[str, str]:
+    """The fields of a read that sees what this command did."""
+    return {"Skerry_Position": str(told["position"]), "Prefer": "wait=30"}
+
+
 async def test_a_value_of_a_mebibyte(servers: Servers) -> None:
     """It waits in the database, not in the broker, while no consumer runs; then it is applied, read back whole, and its
     body is gone; a value that is larger is refused."""
@@ -137,12 +142,12 @@ async def test_a_value_of_a_mebibyte(servers: Servers) -> None:
         assert int(size) > len(value)
         assert len(pack([await servers.waiting()])) < 1000
         async with servers.program("consumer") as consumer:
-            assert (await decided(connection, answer.headers["skerry-command"]))["status"] == "applied"
-            read = await connection.ask("GET", "/values/large", b"", Prefer="wait=5")
+            told = await decided(connection, answer.headers["skerry-command"])
+            assert told["status"] == "applied"
+            read = await connection.ask("GET", "/values/large", b"", **since(told))
             assert json.loads(read.body) == {"key": "large", "value": MEGABYTE}
-            again = await connection.ask(
-                "PUT", "/values/large", value[::-1].decode("latin-1").encode()[:900_000]
-            )
+            other = value[::-1].decode("latin-1").encode()[:900_000]
+            again = await connection.ask("PUT", "/values/large", other, Prefer="wait=30")
             assert again.status == 200
             assert (await connection.ask("PUT", "/values/large", bytes(1024 * 1024 + 1))).status == 413
             assert await consumer.stop() == 0
@@ -171,8 +176,9 @@ async def test_what_the_broker_drops_becomes_a_dead_letter(servers: Servers) -> 
                 assert f"expired in {servers.namespace}.commands.v1.p0" in listed.out
                 retried = await call(servers.directory, "dead", "retry", command, environ=servers.environ)
                 assert retried.code == 0, retried.error
-                assert (await decided(connection, command))["status"] == "applied"
-                read = json.loads((await connection.ask("GET", "/values/a")).body)
+                told = await decided(connection, command)
+                assert told["status"] == "applied"
+                read = json.loads((await connection.ask("GET", "/values/a", b"", **since(told))).body)
                 assert len(read["value"]) == 300_000
     assert (await servers.infra("check", "livekv:app")).out == "ok\n"
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,12 +15,12 @@ from pathlib import Path
 
 from skerry.process import control
 from skerry.process.tree import ProcessStatus, RunnerStatus
+from skerry.testing.broker import free_ports
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """One that no outgoing connection is given before it is bound."""
+    return free_ports(1)[0]
 
 
 @dataclass
@@ -80,14 +79,14 @@ class Up:
     reading: asyncio.Task[None] | None = None
 
     def status(self) -> RunnerStatus:
-        found = control.ask(control.runner_directory(self.process.pid))
+        found = control.ask(control.runner_directory(self.process.pid), 30.0)
         assert found is not None, "the runner does not answer"
         return found
 
     def processes(self, role: str = "") -> list[ProcessStatus]:
         return [p for p in self.status().processes if not role or p.role == role]
 
-    async def until(self, ready: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, ready: Callable[[], bool], seconds: float = 90.0) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not ready():  # noqa: ASYNC110 - other processes
@@ -97,7 +96,7 @@ class Up:
                 f"not within {seconds:g} s; it said:\n" + "\n".join(messages(self)[-60:])
             ) from None
 
-    async def all_ready(self, seconds: float = 20.0) -> None:
+    async def all_ready(self, seconds: float = 90.0) -> None:
         await self.until(lambda: all(p.state == "ready" for p in self.processes()), seconds)
 
     async def read(self) -> None:
@@ -108,13 +107,13 @@ class Up:
     def said(self, text: str) -> bool:
         return any(text in line for line in self.lines)
 
-    async def stop(self, number: int = signal.SIGINT, seconds: float = 10.0) -> int:
+    async def stop(self, number: int = signal.SIGINT, seconds: float = 60.0) -> int:
         """Signal the runner, wait for its end, return its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
         return await self.ended(seconds)
 
-    async def ended(self, seconds: float = 10.0) -> int:
+    async def ended(self, seconds: float = 60.0) -> int:
         """Wait for its end, return its exit code."""
         async with asyncio.timeout(seconds):
             code = await self.process.wait()
@@ -144,14 +143,14 @@ async def up(
     world.reading = asyncio.create_task(world.read())
     try:
         if wait:
-            await world.until(lambda: world.said('"ready on') or process.returncode is not None, 30)
+            await world.until(lambda: world.said('"ready on') or process.returncode is not None)
             assert process.returncode is None, "\n".join(world.lines)
         yield world
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 8)
+                await asyncio.wait_for(process.wait(), 30)
         if process.returncode is None:
             process.kill()
             await process.wait()

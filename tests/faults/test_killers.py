@@ -12,7 +12,7 @@ from faultworld import FaultWorld, Servers, until  # type: ignore[import-not-fou
 from skerry.backends.postgres.journal import PostgresJournal
 from skerry.testing.program import HttpConnection
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_a_command_that_kills_its_process_is_isolated(tmp_path: Path, servers: Servers) -> None:

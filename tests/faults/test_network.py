@@ -10,7 +10,7 @@ from faultworld import FaultWorld, Servers, through  # type: ignore[import-not-f
 
 from skerry.testing.proxy import FaultProxy
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_the_network_is_cut_slow_and_silent(tmp_path: Path, servers: Servers) -> None:
@@ -33,16 +33,16 @@ async def test_the_network_is_cut_slow_and_silent(tmp_path: Path, servers: Serve
                 proxy.refuse()
                 await asyncio.sleep(0.5)
                 proxy.mend()
-                await world.more(20, 30)
+                await world.more(20)
                 proxy.delay_seconds = 0.02
-                await world.more(20, 30)
+                await world.more(20)
                 proxy.mend()
             broker.hold()
             database.hold()
             await asyncio.sleep(1.0)
             broker.mend()
             database.mend()
-            await world.more(50, 30)
+            await world.more(50)
         await world.verdict()
 
 
@@ -61,14 +61,15 @@ async def test_a_consumer_that_is_cut_off_leaves_its_work_to_another(
         async with world.traffic():
             await world.more(20)
             await world.consumer(SKERRY_TRANSPORT=through(world.transport_url, broker))
-            await world.consumers[1].until(lambda: True)
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(
+                2.0
+            )  # it waits for its turn by now, or comes too late and takes it all the same
             database.refuse()
-            await world.more(30, 20)
+            await world.more(30)
             database.mend()
             await asyncio.sleep(2.0)
             broker.refuse()
-            await world.more(30, 30)
+            await world.more(30)
             broker.mend()
         await world.verdict()
         assert all(consumer.running for consumer in world.consumers)

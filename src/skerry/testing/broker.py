@@ -109,7 +109,7 @@ class PrivateBroker:
     ) -> None:
         await self.stop()
 
-    async def start(self, timeout_seconds: float = 60.0) -> None:
+    async def start(self, timeout_seconds: float = 180.0) -> None:
         """Start it (again, on the same data) and return when it takes connections. Raises BrokerFailed."""
         server = program("rabbitmq-server")
         epmd = shutil.which("epmd")
@@ -125,7 +125,7 @@ class PrivateBroker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            await self._listening(self._epmd_port, self._epmd, 10.0)
+            await self._listening(self._epmd_port, self._epmd, 60.0)
         with (self.directory / "output.log").open("ab") as output:
             self._server = subprocess.Popen(  # noqa: ASYNC220
                 [server],
@@ -140,7 +140,7 @@ class PrivateBroker:
 
     async def stop(self) -> None:
         """End it and its epmd; harmless when they ended already. Data stays under `directory`."""
-        await self._end(self._server, signal.SIGTERM, 10.0)
+        await self._end(self._server, signal.SIGTERM, 30.0)
         await self._end(self._epmd, signal.SIGTERM, 5.0)
 
     async def kill(self) -> None:
@@ -154,7 +154,7 @@ class PrivateBroker:
     def resume(self) -> None:
         self._signal(self._server, signal.SIGCONT)
 
-    async def control(self, *arguments: str, timeout_seconds: float = 30.0) -> str:
+    async def control(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
         """Run rabbitmqctl against this server; returns what it prints. Raises BrokerFailed."""
         name = program("rabbitmqctl")
         if name is None:
@@ -259,7 +259,7 @@ class PrivateBroker:
 
 async def _answers(port: int, greeting: bytes) -> bool:
     try:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(10.0):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 if not greeting:

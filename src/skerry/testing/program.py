@@ -45,7 +45,7 @@ class Finished:
 
 
 async def call(
-    directory: Path, *arguments: str, environ: Mapping[str, str] | None = None, seconds: float = 20.0
+    directory: Path, *arguments: str, environ: Mapping[str, str] | None = None, seconds: float = 60.0
 ) -> Finished:
     """Run `skerry ARGUMENTS` to its end. Raises TimeoutError, and kills it, when it takes longer than `seconds`."""
     process = await asyncio.create_subprocess_exec(
@@ -102,12 +102,12 @@ class Program:
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read(self._process), name="skerry-program-output")
 
-    async def listening(self, seconds: float = 20.0) -> int:
+    async def listening(self, seconds: float = 60.0) -> int:
         """The port, once it answers there. Raises AssertionError with its output when it ends before."""
         await self.until(lambda: self.port > 0, seconds)
         return self.port
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until something is true of what it wrote. AssertionError with its output when that never comes."""
         try:
             async with asyncio.timeout(seconds):
@@ -127,14 +127,14 @@ class Program:
         """As the kernel or a power cut would: no goodbye."""
         await self.stop(signal.SIGKILL)
 
-    async def stop(self, number: int = signal.SIGINT, seconds: float = 10.0) -> int:
+    async def stop(self, number: int = signal.SIGINT, seconds: float = 30.0) -> int:
         """Signal it, wait for its end; the exit code. Raises TimeoutError when it does not end."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
         return await self.ended(seconds)
 
-    async def ended(self, seconds: float = 10.0) -> int:
+    async def ended(self, seconds: float = 30.0) -> int:
         """The exit code, when it ends by itself. Raises TimeoutError."""
         assert self._process is not None
         assert self._reading is not None

@@ -34,7 +34,7 @@ from skerry.testing.broker import available as broker_available
 from skerry.testing.broker import free_ports
 
 _PR_SET_PDEATHSIG = 1
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 
 
 class ServiceFailed(RuntimeError):
@@ -150,7 +150,7 @@ class PrivatePostgres:
             )
         deadline = time.monotonic() + _START_SECONDS
         ready = [_path("pg_isready"), "-q", "-h", str(self.directory), "-p", str(self.port)]
-        while subprocess.run(ready, timeout=5, check=False).returncode != 0:
+        while subprocess.run(ready, timeout=30, check=False).returncode != 0:
             if not self.is_running or time.monotonic() > deadline:
                 raise ServiceFailed(f"PostgreSQL did not start:\n{self._log_end()}")
             time.sleep(0.02)
@@ -172,7 +172,7 @@ class PrivatePostgres:
 
     def _wait_for_children(self) -> None:
         """A killed main process leaves its children until they notice; a new one refuses to start before."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         shared = ["pgrep", "-f", f"postgres.*{self.directory}"]
         while shutil.which("pgrep") and time.monotonic() < deadline:
             if subprocess.run(shared, capture_output=True, check=False).returncode != 0:
@@ -194,7 +194,7 @@ class PrivatePostgres:
             self.stop("immediate")
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _end(self, number: signal.Signals, seconds: float = 20.0) -> None:
+    def _end(self, number: signal.Signals, seconds: float = 60.0) -> None:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -203,7 +203,7 @@ class PrivatePostgres:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(30)
             raise ServiceFailed(f"PostgreSQL did not stop:\n{self._log_end()}") from None
 
     def _make(self) -> None:
@@ -227,7 +227,7 @@ class PrivatePostgres:
     def _call(self, command: list[str]) -> str:
         done = subprocess.run(
             [_path(command[0]), *command[1:]],
-            capture_output=True, text=True, timeout=60, check=False, cwd=self.directory, **_as_postgres(),
+            capture_output=True, text=True, timeout=180, check=False, cwd=self.directory, **_as_postgres(),
         )  # fmt: skip
         if done.returncode != 0:
             raise ServiceFailed(f"{command[0]} failed: {done.stderr.strip()}\n{self._log_end()}")
