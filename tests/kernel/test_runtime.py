@@ -267,6 +267,27 @@ def test_several_failures_at_once_are_all_handled() -> None:
     run_virtual(main())
 
 
+def test_a_role_that_is_destroyed_meanwhile_is_not_missed() -> None:
+    """A role that a solver ends for good in the failed state is not told to resume; the others are."""
+
+    async def main() -> None:
+        runtime, journal, _ = made("a", "b")
+
+        async def mending(failure: Failure, hands: Hands) -> None:
+            await runtime.supervisor.destroy("a")
+
+        runtime.guard.rule(ValueError, mending)
+        await runtime.start()
+        journal.clear()
+        runtime.fail("x", ValueError())
+        await left_failed(runtime)
+        assert journal == ["hold b", "hold a", "stop a", "resume b"]
+        assert runtime.ready
+        await runtime.destroy()
+
+    run_virtual(main())
+
+
 def test_loops_are_not_nested() -> None:
     """K-15: after fifty failures the stack is as deep as after one."""
 

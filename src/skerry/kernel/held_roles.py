@@ -32,9 +32,9 @@ class HeldRoles:
                 await self._bounded(role.hold(), f"{role.name} hold")
 
     async def resume(self) -> None:
-        """Tell those that were held to go on, the first one first; one that was started anew is not held any more."""
+        """Tell those that were held to go on, the first one first; not one that was started anew or destroyed since."""
         for role, generation in reversed(self._held):
-            if self._supervisor.generation(role.name) == generation:
+            if self._supervisor.has(role.name) and self._supervisor.generation(role.name) == generation:
                 await self._bounded(role.resume(), f"{role.name} resume")
 
     async def _bounded(self, work: Awaitable[object], what: str) -> None:
