@@ -38,7 +38,7 @@ class AsyncEventEmitter(EventEmitter):
         """Queue one entry for each listener, in order, then one for each forward."""
         for one, given in self._admitted(event, args, kwargs):
             self._schedule(partial(self._deliver, one, given, kwargs))
-        if not self._mode & Mode.MUTE_OUTGOING:
+        if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
             for other in self._forwards:
                 self._schedule(partial(self._pass_on, other, event, args, kwargs))
 
@@ -85,7 +85,7 @@ class AsyncEventEmitter(EventEmitter):
             for end in ends:
                 if end is not None:
                     raise end
-        if not self._mode & Mode.MUTE_OUTGOING:
+        if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
             for other in self._forwards:
                 try:
                     if isinstance(other, AsyncEventEmitter):
