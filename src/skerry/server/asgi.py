@@ -1,4 +1,4 @@
-"""One request on its way through the ASGI application: scope, flow control, uvicorn's request-response cycle.
+"""The ASGI half of a connection: scope, flow control, uvicorn's request-response cycle, and when one runs.
 
 The cycle (framing of the answer, `receive`, `send`) is uvicorn's. Ours is what feeds it: a flow that reads on only
 while nothing waits in the pipeline, HTTP/1.0 without chunks, and the access log.
@@ -11,28 +11,27 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from skerry.http.headers import Headers
+from skerry.http.problems import Problem
 from skerry.http.request import Peer, Request
 from skerry.http.routes import Found, Missing, Mount
+from skerry.server.access import access, log_access
+from skerry.server.state import State
+from skerry.server.turns import Turn
+
+if TYPE_CHECKING:
+    from skerry.server.protocol import Connection
+    from skerry.server.reading import Reading
 
 logger = logging.getLogger("skerry.server")
-access = logging.getLogger("skerry.access")
 
 HIGH_WATER = 65_536
 ASGI = {"version": "3.0", "spec_version": "2.3"}
-
-
-class Reading(Protocol):
-    """Whose reading a flow governs: the connection."""
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
 
 
 class Flow:
@@ -169,23 +168,61 @@ class NotedCycle(RequestResponseCycle):
         await super().send(message)
 
 
-def log_access(scope: Any, status: int, seconds: float) -> None:
-    """One line for one answer; the fields are in `extra` for JSON logs."""
-    path = scope["raw_path"].decode("ascii")
-    client = scope.get("client")
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    access.info(
-        "%s %s %d %.1f ms",
-        scope["method"],
-        path,
-        status,
-        seconds * 1000,
-        extra={
-            "method": scope["method"],
-            "path": path,
-            "status": status,
-            "seconds": seconds,
-            "client": client[0] if client else None,
-            "request_id": given.decode("latin-1") or None,
-        },
-    )
+class AsgiSide:
+    """The requests of one connection that go through the application, one at a time."""
+
+    __slots__ = ("_connection", "_state")
+
+    def __init__(self, connection: Connection, state: State) -> None:
+        self._connection, self._state = connection, state
+
+    def begin(
+        self, request: Request, found: Found | Mount | Missing, *, expects: bool
+    ) -> RequestResponseCycle:
+        """Start a request, or let it wait for its turn; its body follows into the cycle. Raises Problem 503 when too
+        many are under way."""
+        connection, state = self._connection, self._state
+        if len(state.tasks) >= state.settings.max_pending:
+            raise Problem(503, "too many requests are under way", headers={"Retry-After": "1"})
+        keep = connection.intake.keep
+        cycle = cycle_of(
+            scope_of(request, connection.intake.version, found, state.app_state),
+            connection.transport,
+            connection.flow,
+            state.default_headers,
+            self._completed,
+            expects=expects,
+            keep_alive=bool(keep),
+            logged=state.log_asgi,
+        )
+        if connection.order.free and not connection.flow.write_paused:
+            self.start(cycle)
+        else:
+            connection.order.turns.append(Turn(request, found, keep, cycle=cycle))
+        return cycle
+
+    def start(self, cycle: RequestResponseCycle) -> None:
+        """Run the application for a request whose turn it is."""
+        self._connection.order.run(cycle)
+        state = self._state
+        task = state.loop.create_task(cycle.run_asgi(state.application.asgi))  # type: ignore[arg-type]  # typed by Starlette
+        state.tasks.add(task)
+        task.add_done_callback(state.tasks.discard)
+
+    def _completed(self) -> None:
+        """The answer of the cycle that ran is complete."""
+        connection, order = self._connection, self._connection.order
+        cycle, order.running = order.running, None
+        self._state.total_requests += 1
+        if connection.transport.is_closing():
+            return
+        if connection.intake.cycle is cycle:
+            connection.close()  # answered before the body was read: its rest is not worth reading
+            return
+        order.advance()
+
+
+def disconnect(cycle: RequestResponseCycle) -> None:
+    """Tell the application that its client is gone."""
+    cycle.disconnected = True
+    cycle.message_event.set()

@@ -88,7 +88,7 @@ class Intake:
                 except httptools.HttpParserUpgrade as stop:
                     data = data[stop.args[0] :]
                     if self._upgrade:
-                        self._connection.upgrade(data)
+                        self._connection.order.upgrade(data)
                         return
                     if not data:
                         break
@@ -96,17 +96,17 @@ class Intake:
             found = error.__context__
             if not isinstance(found, Exception):
                 raise
-            self._connection.refuse(found, self.request)
+            self._connection.order.refuse(found, self.request)
             return
         except httptools.HttpParserError as error:
-            self._connection.refuse(Problem(400, f"malformed request: {error}"))
+            self._connection.order.refuse(Problem(400, f"malformed request: {error}"))
             return
         if (
             self.phase == HEAD
             and self._raw
             > self._connection.settings.max_head_bytes + self._connection.settings.max_target_bytes
         ):
-            self._connection.refuse(
+            self._connection.order.refuse(
                 Problem(431, f"the head is over {self._connection.settings.max_head_bytes} bytes")
             )
         elif self._learn and fresh and self.requests == requests + 1 and self.phase == IDLE:
@@ -120,13 +120,13 @@ class Intake:
         self.keep, self.version = KEEP, "1.1"
         request = Request("GET", target, self.memory_headers, b"", connection)
         found = connection.lane.table.find("GET", request.raw_path)
-        if connection.in_lane(found):
-            connection.take(Turn(request, found, KEEP))
+        if connection.lane_side.answers(found):
+            connection.order.take(Turn(request, found, KEEP))
             return
         try:
-            cycle = connection.begin(request, found, expects=False)
+            cycle = connection.asgi_side.begin(request, found, expects=False)
         except Problem as problem:
-            connection.refuse(problem, request)
+            connection.order.refuse(problem, request)
         else:
             cycle.more_body = False
             cycle.message_event.set()
@@ -194,7 +194,7 @@ class Intake:
                 raise Problem(400, "a body and an upgrade that is not possible here")
         self._learn = head is PLAIN and self.keep == KEEP and method == "GET"
         self.found = found = self._connection.lane.table.find(method, request.raw_path)
-        if self._connection.in_lane(found):
+        if self._connection.lane_side.answers(found):
             self._limit = (
                 found.route.max_body_bytes
                 if isinstance(found, Found)
@@ -204,9 +204,9 @@ class Intake:
                 raise Problem(413, f"the body is over {self._limit} bytes")
             if expects:
                 self.owes_continue = True
-                self._connection.encourage()
+                self._connection.order.encourage()
         else:
-            self.cycle = self._connection.begin(request, found, expects=expects)
+            self.cycle = self._connection.asgi_side.begin(request, found, expects=expects)
 
     def on_body(self, data: bytes) -> None:
         cycle = self.cycle
@@ -216,7 +216,7 @@ class Intake:
                 return
             cycle.body += data
             if len(cycle.body) > HIGH_WATER:
-                self._connection.pause_reading()
+                self._connection.reading.pause_reading()
             cycle.message_event.set()
             return
         # Chunks may be tiny and their extensions long: what frames a body is bounded as well.
@@ -243,9 +243,9 @@ class Intake:
             assert self.found is not None
             upgrade = Upgrade(request, self.found, self.version)
             connection.closing = True
-            connection.turns.append(Turn(request, self.found, self.keep, upgrade=upgrade))
+            connection.order.turns.append(Turn(request, self.found, self.keep, upgrade=upgrade))
         else:
             if self._body:
                 request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body = []
-            connection.take(Turn(request, self.found, self.keep))
+            connection.order.take(Turn(request, self.found, self.keep))
