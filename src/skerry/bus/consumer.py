@@ -11,30 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
-
-import msgspec
 
 from skerry.bus.attempts import Attempts
 from skerry.bus.batch import BatchLimit, halves
 from skerry.bus.decider import Decider, letter_of_bytes, refuse
-from skerry.bus.transport import Commands, Delivery, Hint, Transport, tip
+from skerry.bus.told import Told, answers_to, hint_of
+from skerry.bus.transport import Commands, Delivery, Transport, tip
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable
-from skerry.journal.journal import (
-    DeadLetter,
-    JournalWriter,
-    Lease,
-    NewEvent,
-    NewOutcome,
-    Outcome,
-    Record,
-    Status,
-    Writes,
-)
+from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Status
 from skerry.journal.unit import Overlay
 from skerry.messages.envelope import Envelope
 from skerry.position import Position
@@ -50,15 +39,6 @@ class ConsumerSettings:
 
     attempts: int = 3
     idle_tip_seconds: float = 0.1
-
-
-@dataclass(slots=True)
-class _Told:
-    """What to say after a commit."""
-
-    hint: Hint | None = None
-    answers: dict[str, list[Outcome]] = field(default_factory=dict)
-    hooks: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Consumer:
@@ -229,7 +209,7 @@ class Consumer:
                 return
         self._tell(told)
 
-    async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> _Told:
+    async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> Told:
         """One transaction over these commands."""
         first: dict[str, Envelope] = {}
         refused: dict[str, MessageError] = {}
@@ -261,50 +241,21 @@ class Consumer:
             base = self._position.offset
             if writes.outcomes or writes.events:
                 base = await batch.commit(writes)
-        told = _Told(hooks=hooks)
         if writes.outcomes or writes.events:
             self._position = Position(self._position.epoch, base + len(writes.events))
-        if writes.events:
-            told.hint = Hint(
-                self._position.epoch, base + 1, base + len(writes.events), _records(writes.events, base)
-            )
-        self._collect_answers(told, envelopes, known, writes, base)
-        return told
-
-    def _collect_answers(
-        self, told: _Told, envelopes: list[Envelope], known: dict[str, Outcome], writes: Writes, base: int
-    ) -> None:
-        fresh = {new.command_id: new for new in writes.outcomes}
-        for envelope in envelopes:
-            new = fresh.pop(envelope.id, None)
-            if new is not None:
-                outcome = _outcome(new, base)
-                known[envelope.id] = outcome
-                if new.events and new.result is None and not new.request_hash:
-                    continue  # the event itself is the answer
-            else:
-                outcome = known[envelope.id]
-            if envelope.sender:
-                if (
-                    envelope.request_hash
-                    and outcome.request_hash
-                    and envelope.request_hash != outcome.request_hash
-                ):
-                    outcome = msgspec.structs.replace(
-                        outcome, status=Status.REJECTED, kind="different_request"
-                    )
-                told.answers.setdefault(envelope.sender, []).append(outcome)
         for new in writes.outcomes:
             if new.status is Status.REJECTED:
                 self.events.emit("rejected", new.command_id, new.reason)
         for letter in writes.dead:
             self._note_dead(letter)
+        hint = hint_of(writes.events, self._position.epoch, base)
+        return Told(hint, answers_to(envelopes, known, writes, base), hooks)
 
     def _note_dead(self, letter: DeadLetter) -> None:
         self._held.add(letter.key)
         self.events.emit("dead", letter)
 
-    def _tell(self, told: _Told) -> None:
+    def _tell(self, told: Told) -> None:
         if told.hint is not None:
             self._transport.publish(told.hint)
         for sender, outcomes in told.answers.items():
@@ -346,21 +297,6 @@ class Consumer:
                 return await call()
             except INFRASTRUCTURE as error:
                 await self._rest(backoff, error)
-
-
-def _records(events: Sequence[NewEvent], base: int) -> list[Record]:
-    return [
-        Record(base + n, e.command_id, e.key, e.name, e.version, e.at, e.more, msgspec.Raw(e.data))
-        for n, e in enumerate(events, 1)
-    ]
-
-
-def _outcome(new: NewOutcome, base: int) -> Outcome:
-    result = msgspec.Raw(new.result) if new.result is not None else None
-    offset, status = base + new.events_before, new.status
-    return Outcome(
-        new.command_id, status, offset, new.events, new.reason, new.kind, result, new.request_hash, new.at
-    )
 
 
 def _cancelling() -> bool:
