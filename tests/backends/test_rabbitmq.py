@@ -41,7 +41,7 @@ class RabbitWorld:
     def __init__(self, broker: PrivateBroker, **options: object) -> None:
         namespace = f"t{secrets.token_hex(4)}"
         self.settings = replace(
-            RabbitSettings(broker.url, namespace, partitions=2, beat_seconds=0.5, start_seconds=20.0),
+            RabbitSettings(broker.url, namespace, partitions=2, start_seconds=60.0),
             **options,  # type: ignore[arg-type]
         )
 
@@ -69,6 +69,12 @@ class TestRabbitTransport(TransportSuite):
 @pytest.fixture
 async def world(rabbitmq: PrivateBroker) -> RabbitWorld:
     return RabbitWorld(rabbitmq)
+
+
+@pytest.fixture
+async def lively(rabbitmq: PrivateBroker) -> RabbitWorld:
+    """For tests that wait for missed beats."""
+    return RabbitWorld(rabbitmq, beat_seconds=1.0)
 
 
 class Shelf:
@@ -102,20 +108,20 @@ def large(number: int, size: int = 300_000) -> Envelope:
     return envelope(number, value="x" * size)
 
 
-async def test_a_blocked_broker_is_overload(world: RabbitWorld, rabbitmq: PrivateBroker) -> None:
+async def test_a_blocked_broker_is_overload(lively: RabbitWorld, rabbitmq: PrivateBroker) -> None:
     """While the broker has an alarm: sends are refused at once as overload, with its reason; events are dropped,
     the connection stays; then all goes on."""
-    process = world.process()
+    process = lively.process()
     async with started(process):
         await rabbitmq.control("set_vm_memory_high_watermark", "absolute", "1")
         try:
             waiting = asyncio.ensure_future(process.send([envelope(1)], 0))
             await until(lambda: process.blocked is not None)
             with pytest.raises(Overloaded, match="takes no messages"):
-                await soon(process.send([envelope(2)], 0), 0.5)
+                await soon(process.send([envelope(2)], 0))
             process.publish(tip(Position("e", 1)))
             assert process.dropped == 1
-            await asyncio.sleep(2.5)  # more beats than may be missed
+            await asyncio.sleep(5.0)  # more beats than may be missed
             assert process.connected
         finally:
             await rabbitmq.control("set_vm_memory_high_watermark", "0.6")
@@ -142,23 +148,23 @@ async def test_a_deleted_queue_heals(world: RabbitWorld) -> None:
         assert process.resent >= 1
 
 
-async def test_a_deleted_exchange_heals(world: RabbitWorld) -> None:
+async def test_a_deleted_exchange_heals(lively: RabbitWorld) -> None:
     """Without the events exchange no beat comes back: everything is declared and bound again."""
-    process = world.process()
+    process = lively.process()
     heard: list[Hint] = []
     async with started(process):
         process.subscribe(heard.append)
-        link = await Link.open(world.settings, "test")
-        await (await link.loose_channel()).exchange_delete(Topology(world.settings).events.name)
+        link = await Link.open(lively.settings, "test")
+        await (await link.loose_channel()).exchange_delete(Topology(lively.settings).events.name)
         await link.close(polite=True)
-        await until(lambda: process.connections == 2)
+        await until(lambda: process.connections >= 2)
         process.publish(tip(Position("e", 5)))
         await until(lambda: bool(heard))
 
 
-async def test_a_channel_that_confirms_no_more_is_replaced(world: RabbitWorld) -> None:
+async def test_a_channel_that_confirms_no_more_is_replaced(lively: RabbitWorld) -> None:
     """Confirms that stay out, though the beat comes back, end the connection; the next one sends again."""
-    process = world.process()
+    process = lively.process()
     async with started(process):
         session = process._talk.session
         assert session is not None
@@ -324,7 +330,7 @@ async def test_a_wrong_password_is_said_at_once(world: RabbitWorld) -> None:
     url = world.settings.url.replace("guest:guest", "guest:secret")
     process = RabbitTransport(replace(world.settings, url=url))
     with pytest.raises(SettingsError, match="refuses the user or the password") as caught:
-        await soon(process.start(), 5.0)
+        await soon(process.start(), 30.0)
     assert "secret" not in str(caught.value)
 
 
@@ -332,7 +338,7 @@ async def test_an_unknown_vhost_is_said_at_once(world: RabbitWorld) -> None:
     """A vhost that does not exist is a setting to put right, not an outage."""
     process = RabbitTransport(replace(world.settings, url=world.settings.url + "nowhere"))
     with pytest.raises(SettingsError, match="nowhere"):
-        await soon(process.start(), 5.0)
+        await soon(process.start(), 30.0)
 
 
 async def test_a_partition_that_is_not_there_is_a_mistake(world: RabbitWorld) -> None:

@@ -24,7 +24,7 @@ from skerry.testing.services import require
 from skerry.testing.transports import envelope, numbers, soon, started, take
 from skerry.testing.wired_transports import WireTransportSuite, WireWorld
 
-pytestmark = [pytest.mark.service("rabbitmq"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.service("rabbitmq"), pytest.mark.timeout(300)]
 
 
 def self_signed(directory: Path) -> tuple[Path, Path]:
@@ -50,7 +50,7 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
         "-out",
         str(certificate),
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
     return key, certificate
 
 
@@ -83,9 +83,9 @@ class RabbitWire:
         self.settings = RabbitSettings(
             f"amqp://guest:guest@127.0.0.1:{proxy.port}/",
             f"t{secrets.token_hex(4)}",
-            beat_seconds=0.4,
-            connect_seconds=3.0,
-            start_seconds=4.0,
+            beat_seconds=0.8,
+            connect_seconds=10.0,
+            start_seconds=8.0,
             resend_seconds=60.0,
         )
 
@@ -140,6 +140,6 @@ async def test_tls(own_broker: PrivateBroker) -> None:
         await soon(process.send([envelope(n, value="x" * 1000) for n in range(300)], 0))
         assert numbers(await take(await process.commands(0), 300)) == list(range(300))
     with pytest.raises(SettingsError, match="not trusted"):
-        await soon(RabbitTransport(replace(settings, url=url)).start(), 5.0)
+        await soon(RabbitTransport(replace(settings, url=url)).start(), 30.0)
     with pytest.raises(SettingsError, match="cannot be read"):
-        await soon(RabbitTransport(replace(settings, url=f"{url}?cafile=/no/such/file")).start(), 5.0)
+        await soon(RabbitTransport(replace(settings, url=f"{url}?cafile=/no/such/file")).start(), 30.0)

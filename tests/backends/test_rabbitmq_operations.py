@@ -41,7 +41,7 @@ async def declare(settings: RabbitSettings, name: str, **arguments: str) -> None
 
 async def found(settings: RabbitSettings) -> list[str]:
     """The problems, as soon as there are any."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (problems := await check(settings)):  # noqa: ASYNC110 (the broker tells nobody)
             await asyncio.sleep(0.05)
     return problems

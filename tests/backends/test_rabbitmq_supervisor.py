@@ -54,18 +54,18 @@ async def test_a_lost_session_is_closed_and_replaced() -> None:
     first, second = FakeSession(), FakeSession()
     scene = Scene(first, second)
     scene.supervisor.start()
-    assert await soon(scene.supervisor.wait(5)) is first
+    assert await soon(scene.supervisor.wait(30)) is first
     first.lost.set_result("the wire broke")
     await until(lambda: first.closed == [False])
     assert scene.supervisor.session is None
     assert scene.attempts == 1
     await scene.clock.advance(1.0)
-    assert await soon(scene.supervisor.wait(5)) is second
+    assert await soon(scene.supervisor.wait(30)) is second
     await scene.supervisor.stop()
     assert second.closed == [True]
     assert scene.said == ["opened", "lost: the wire broke", "opened", "lost: stopped"]
     with pytest.raises(Disconnected):
-        await soon(scene.supervisor.wait(5))
+        await soon(scene.supervisor.wait(30))
 
 
 async def test_attempts_back_off() -> None:
@@ -103,5 +103,5 @@ async def test_a_strange_error_is_survived() -> None:
     scene.supervisor.start()
     await until(lambda: scene.attempts == 1)
     await scene.clock.advance(1.0)
-    assert await soon(scene.supervisor.wait(5)) is session
+    assert await soon(scene.supervisor.wait(30)) is session
     await scene.supervisor.stop()

@@ -165,7 +165,7 @@ async def test_accepted_means_confirmed_and_a_wait_that_ends_says_pending() -> N
     outcomes = waiting()
     one = bus(wire, outcomes)
     accepted = one.submit(Do("a"), level=Level.ACCEPTED)
-    slow = one.submit(Do("a"), wait_seconds=0.01)
+    slow = one.submit(Do("a"), wait_seconds=0.3)
     await asyncio.sleep(0)
     assert not accepted.done()
     wire.confirms[-1].set_result(None)

@@ -50,19 +50,19 @@ def record(offset: int, size: int = 0) -> Record:
     return Record(offset, f"{offset:032x}", "k", "put", 1, 1.0, False, data)
 
 
-async def soon(what: Awaitable[T], seconds: float = 10.0) -> T:
+async def soon(what: Awaitable[T], seconds: float = 60.0) -> T:
     """`what`, within a bound that only a fault can reach."""
     return await asyncio.wait_for(what, seconds)
 
 
-async def until(ready: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until `ready()`: looks each 5 ms, fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not ready():  # noqa: ASYNC110 - what is waited for is somebody else's state
             await asyncio.sleep(0.005)
 
 
-async def take(commands: Commands, count: int, ack: bool = True, seconds: float = 15.0) -> list[Delivery]:
+async def take(commands: Commands, count: int, ack: bool = True, seconds: float = 60.0) -> list[Delivery]:
     """Deliveries with at least `count` commands together (an undecodable one counts as one)."""
     taken: list[Delivery] = []
     async with asyncio.timeout(seconds):
