@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.errors import SettingsError
+from skerry.errors import DeclarationError, SettingsError
 from skerry.kernel.importing import load_target
 
 Write = Callable[[str, str], None]
@@ -75,10 +75,27 @@ def test_no_such_name(here: Write) -> None:
 
 
 def test_an_error_in_the_module_is_its_own(here: Write) -> None:
-    """A module that imports what is missing is not called missing itself: its own traceback is what helps."""
+    """A module that imports what is missing is not called missing itself: what helps is the way from its own first
+    line to the error, without the way there."""
     here("shop_e.py", "import nowhere_e\n")
-    with pytest.raises(ModuleNotFoundError, match="nowhere_e"):
-        load_target("shop_e:app")
-    here("shop_f.py", "1 / 0\n")
-    with pytest.raises(ZeroDivisionError):
-        load_target("shop_f:app")
+    here("shop_f.py", "import shop_g\n")
+    here("shop_g.py", "1 / 0\n")
+    here("shop_h.py", "def :\n")
+    for target, lines, error in (
+        ("shop_e", ["shop_e.py"], "ModuleNotFoundError: No module named 'nowhere_e'"),
+        ("shop_f", ["shop_f.py", "shop_g.py"], "ZeroDivisionError: division by zero"),
+        ("shop_h", ["shop_h.py"], "SyntaxError: invalid syntax"),
+    ):
+        with pytest.raises(SettingsError, match=f"^TARGET: '{target}' cannot be imported:\n") as raised:
+            load_target(f"{target}:app")
+        told = str(raised.value).splitlines()
+        files = [line.partition('"')[2].partition('"')[0] for line in told if line.startswith("  File ")]
+        assert [Path(file).name for file in files if not file.startswith("<frozen")] == lines
+        assert told[-1] == error
+
+
+def test_what_the_application_says_itself_is_passed_on(here: Write) -> None:
+    """A declaration that cannot work has its own line already."""
+    here("shop_i.py", "from skerry.errors import DeclarationError\nraise DeclarationError('two handlers')\n")
+    with pytest.raises(DeclarationError, match=r"^two handlers$"):
+        load_target("shop_i:app")

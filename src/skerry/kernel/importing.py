@@ -47,7 +47,12 @@ def load_target(target: str) -> Any:
 def _why_not_imported(module_name: str, error: Exception) -> str:
     """The traceback from the module's own first line on: how it came to be imported helps nobody."""
     told = traceback.TracebackException.from_exception(error)
-    ways = (__file__, importlib.__file__, "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+    ways = (
+        __file__,
+        importlib.__file__,
+        "<frozen importlib._bootstrap>",
+        "<frozen importlib._bootstrap_external>",
+    )
     own = list(itertools.dropwhile(lambda frame: frame.filename in ways, told.stack))
     told.stack = traceback.StackSummary.from_list(own)
     return f"{module_name!r} cannot be imported:\n" + "".join(told.format()).rstrip()
