@@ -1,13 +1,14 @@
-"""How what journals store in columns becomes values again, the same for every database. No I/O."""
+"""How what journals store in columns becomes values again, the same for every database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from skerry.journal.journal import DeadLetter, Outcome, Status
+from skerry.journal.journal import DeadLetter, Head, Outcome, Status, StoredProjection
+from skerry.position import Position
 
 
 def by_table(keys: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -30,3 +31,33 @@ def read_letter(row: Iterable[Any]) -> DeadLetter:
     command_id, name, version, key, body, reason, details, attempts, at, headers = row
     decoded = msgspec.json.decode(headers, type=dict[str, str])
     return DeadLetter(command_id, name, version, key, body, reason, details, attempts, at, decoded)
+
+
+class StoredReads:
+    """The reading half of a journal in an SQL database, as far as one statement gives the answer."""
+
+    async def _rows(self, name: str, /, **values: Any) -> Sequence[Sequence[Any]]:
+        """What the statement `name` finds; its parameters in the order in which it numbers them."""
+        raise NotImplementedError
+
+    async def head(self) -> Head:
+        [(epoch, pos, floor)] = await self._rows("head")
+        return Head(Position(epoch, pos), floor)
+
+    async def load_projection(self, name: str) -> StoredProjection | None:
+        found = await self._rows("load_projection", name=name)
+        if not found:
+            return None
+        version, epoch, pos, data = found[0]
+        return StoredProjection(name, version, Position(epoch, pos), data)
+
+    async def cursor(self, subscriber: str) -> Position | None:
+        found = await self._rows("cursor", subscriber=subscriber)
+        return Position(*found[0]) if found else None
+
+    async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
+        return [read_letter(row) for row in await self._rows("dead_letters", after=after, limit=limit)]
+
+    async def dead_letter(self, command_id: str) -> DeadLetter | None:
+        found = await self._rows("dead_letter", id=command_id)
+        return read_letter(found[0]) if found else None

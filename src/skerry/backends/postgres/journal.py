@@ -24,13 +24,12 @@ from skerry.backends.postgres.schema import Statements, load_tables, prepare
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
 from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
-from skerry.backends.stored import read_letter, read_outcome
+from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, Trimmed, WrongEpoch
 from skerry.journal.journal import (
     Batch,
     DeadLetter,
-    Head,
     Lease,
     Outcome,
     Record,
@@ -43,7 +42,7 @@ from skerry.position import Position
 _TRIM_ROWS = 10_000
 
 
-class PostgresJournal:
+class PostgresJournal(StoredReads):
     """See `skerry.journal.journal.JournalWriter`; an async context manager, to be opened once.
 
     `dsn`: as asyncpg takes it (`postgresql://user:password@host:port/database?sslmode=verify-full`), a direct
@@ -119,19 +118,15 @@ class PostgresJournal:
         async with self._connections.one() as connection:
             return await upkeep.erase(connection, self._statements, script)
 
-    async def _fetch(self, name: str, /, **values: Any) -> list[Any]:
+    async def _rows(self, name: str, /, **values: Any) -> list[Any]:
         statement = self._statements[name]
         async with self._connections.one() as connection:
             return list(await connection.fetch(statement.sql, *statement.arguments(values)))
 
     # --- reading
 
-    async def head(self) -> Head:
-        [(epoch, pos, floor)] = await self._fetch("head")
-        return Head(Position(epoch, pos), floor)
-
     async def read(self, after: int, limit: int) -> Sequence[Record]:
-        rows = await self._fetch("read", after=after, limit=limit, bytes=PAGE_BYTES)
+        rows = await self._rows("read", after=after, limit=limit, bytes=PAGE_BYTES)
         if after < rows[0][0]:
             raise Trimmed(after, rows[0][0])
         return [read_record(tuple(row)[1:]) for row in rows if row[1] is not None]
@@ -169,26 +164,8 @@ class PostgresJournal:
 
     async def outcome(self, command_id: str) -> Outcome | None:
         check_text("command id", (command_id,))
-        found = await self._fetch("outcomes", claims=[command_id])
+        found = await self._rows("outcomes", claims=[command_id])
         return read_outcome(found[0]) if found else None
-
-    async def load_projection(self, name: str) -> StoredProjection | None:
-        found = await self._fetch("load_projection", name=name)
-        if not found:
-            return None
-        version, epoch, pos, data = found[0]
-        return StoredProjection(name, version, Position(epoch, pos), data)
-
-    async def cursor(self, subscriber: str) -> Position | None:
-        found = await self._fetch("cursor", subscriber=subscriber)
-        return Position(*found[0]) if found else None
-
-    async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
-        return [read_letter(row) for row in await self._fetch("dead_letters", after=after, limit=limit)]
-
-    async def dead_letter(self, command_id: str) -> DeadLetter | None:
-        found = await self._fetch("dead_letter", id=command_id)
-        return read_letter(found[0]) if found else None
 
     async def verify(self) -> Sequence[str]:
         async with self._one_view() as connection:
@@ -211,32 +188,32 @@ class PostgresJournal:
     async def attempts(self, command_ids: Sequence[str]) -> Mapping[str, int]:
         check_text("command id", command_ids)
         claims = sorted(set(command_ids))  # sorted: two who count the same ids do not wait for one another
-        rows = await self._fetch("attempts", claims=claims, at=self._clock.now())
+        rows = await self._rows("attempts", claims=claims, at=self._clock.now())
         return {row[0]: row[1] for row in rows}
 
     async def survived(self, command_ids: Sequence[str]) -> None:
         check_text("command id", command_ids)
-        await self._fetch("survived", claims=sorted(command_ids))
+        await self._rows("survived", claims=sorted(command_ids))
 
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         check_text("lease", (name, owner))
-        found = await self._fetch("acquire", name=name, owner=owner, seconds=float(seconds))
+        found = await self._rows("acquire", name=name, owner=owner, seconds=float(seconds))
         return Lease(name, owner, found[0][0]) if found else None
 
     async def release(self, lease: Lease) -> None:
-        await self._fetch("release", lease=lease.name, owner=lease.owner, fence=lease.fence)
+        await self._rows("release", lease=lease.name, owner=lease.owner, fence=lease.fence)
 
     async def advance(self, subscriber: str, position: Position) -> None:
         check_text("subscriber", (subscriber, position.epoch))
-        await self._fetch("advance", subscriber=subscriber, epoch=position.epoch, pos=position.offset)
+        await self._rows("advance", subscriber=subscriber, epoch=position.epoch, pos=position.offset)
 
     async def forget(self, subscriber: str) -> None:
-        await self._fetch("forget", subscriber=subscriber)
+        await self._rows("forget", subscriber=subscriber)
 
     async def save_projection(self, stored: StoredProjection) -> None:
         check_text("projection", (stored.name, stored.position.epoch))
         epoch, pos = stored.position.epoch, stored.position.offset
-        await self._fetch(
+        await self._rows(
             "save_projection",
             name=stored.name,
             version=stored.version,
@@ -247,28 +224,28 @@ class PostgresJournal:
 
     async def bury(self, letter: DeadLetter) -> None:
         check_letter(letter)
-        await self._fetch("bury", **letter_values([letter], self._clock.now()))
+        await self._rows("bury", **letter_values([letter], self._clock.now()))
 
     async def exhume(self, command_id: str) -> bool:
-        [(count,)] = await self._fetch("exhume", id=command_id)
+        [(count,)] = await self._rows("exhume", id=command_id)
         return bool(count)
 
     async def trim(self, before: Position) -> int:
         """The floor is raised first, so that readers know; what lies below is deleted in small steps."""
-        found = await self._fetch("raise_floor", wanted=before.offset, epoch=before.epoch)
+        found = await self._rows("raise_floor", wanted=before.offset, epoch=before.epoch)
         if not found:
             raise WrongEpoch(before.epoch, (await self.head()).position.epoch)
         floor = int(found[0][0])
         horizon = self._clock.now() - OUTCOME_SECONDS
-        while (await self._fetch("trim_events", floor=floor, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
+        while (await self._rows("trim_events", floor=floor, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
-        while (await self._fetch("trim_outcomes", horizon=horizon, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
+        while (await self._rows("trim_outcomes", horizon=horizon, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
-        await self._fetch("trim_attempts", horizon=horizon)
+        await self._rows("trim_attempts", horizon=horizon)
         await self.bodies.trim()
         return floor
 
     async def new_epoch(self) -> Position:
         epoch = new_epoch_name()
-        [(pos,)] = await self._fetch("new_epoch", epoch=epoch)
+        [(pos,)] = await self._rows("new_epoch", epoch=epoch)
         return Position(epoch, pos)

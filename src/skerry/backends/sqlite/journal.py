@@ -20,7 +20,7 @@ import apsw
 from skerry.backends.sqlite import upkeep
 from skerry.backends.sqlite.batch import Place, Room, SqliteBatch, opened
 from skerry.backends.sqlite.checks import problems
-from skerry.backends.sqlite.connection import Job, Worker
+from skerry.backends.sqlite.connection import Job, Worker, transaction
 from skerry.backends.sqlite.files import (
     check_library,
     copy_to,
@@ -35,13 +35,12 @@ from skerry.backends.sqlite.schema import Statements, prepare
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.backends.sqlite.snapshot import SqliteSnapshot
 from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
-from skerry.backends.stored import read_letter, read_outcome
+from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, JournalError, Overloaded, SettingsError, Trimmed, WrongEpoch
 from skerry.journal.journal import (
     Batch,
     DeadLetter,
-    Head,
     Lease,
     Outcome,
     Record,
@@ -56,7 +55,7 @@ Rows = list[Sequence[Any]]
 T = TypeVar("T")
 
 
-class SqliteJournal:
+class SqliteJournal(StoredReads):
     """See `skerry.journal.journal.JournalWriter`; an async context manager, to be opened once.
 
     `path`: the file, made with its directory when missing. `namespace` prefixes its tables, so that several
@@ -180,9 +179,8 @@ class SqliteJournal:
 
         return await self._reader.run(job, self._settings.statement_seconds)
 
-    async def head(self) -> Head:
-        [(epoch, pos, floor)] = await self._query(self._statements["head"])
-        return Head(Position(epoch, pos), floor)
+    async def _rows(self, name: str, /, **values: Any) -> Rows:
+        return await self._query(self._statements[name], *values.values())
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         [(floor, joined)] = await self._query(self._statements["read"], after, limit, PAGE_BYTES)
@@ -218,25 +216,6 @@ class SqliteJournal:
     async def outcome(self, command_id: str) -> Outcome | None:
         found = await self._query(self._statements["outcome"], command_id)
         return read_outcome(found[0]) if found else None
-
-    async def load_projection(self, name: str) -> StoredProjection | None:
-        found = await self._query(self._statements["load_projection"], name)
-        if not found:
-            return None
-        version, epoch, pos, data = found[0]
-        return StoredProjection(name, version, Position(epoch, pos), data)
-
-    async def cursor(self, subscriber: str) -> Position | None:
-        found = await self._query(self._statements["cursor"], subscriber)
-        return Position(*found[0]) if found else None
-
-    async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
-        found = await self._query(self._statements["dead_letters"], after, limit)
-        return [read_letter(row) for row in found]
-
-    async def dead_letter(self, command_id: str) -> DeadLetter | None:
-        found = await self._query(self._statements["dead_letter"], command_id)
-        return read_letter(found[0]) if found else None
 
     async def verify(self) -> Sequence[str]:
         def job(connection: apsw.Connection) -> list[str]:
@@ -299,17 +278,8 @@ class SqliteJournal:
         def job(connection: apsw.Connection) -> list[Rows]:
             if len(texts) == 1:
                 return [list(connection.execute(*texts[0]).fetchall())]
-            connection.execute("begin immediate")
-            try:
-                rows: list[Rows] = [
-                    list(connection.execute(text, bindings).fetchall()) for text, bindings in texts
-                ]
-                connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                raise
-            return rows
+            with transaction(connection):
+                return [list(connection.execute(text, bindings).fetchall()) for text, bindings in texts]
 
         return await self._alone(job, self._settings.statement_seconds)
 

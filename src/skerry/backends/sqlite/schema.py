@@ -11,6 +11,7 @@ from functools import cache
 
 import apsw
 
+from skerry.backends.sqlite.connection import transaction
 from skerry.backends.statements import Migration, migrations, named_statements
 from skerry.backends.storable import checked_namespace, checked_table, new_epoch_name
 from skerry.errors import Disconnected, JournalError, SettingsError
@@ -95,8 +96,7 @@ class Statements:
 def prepare(connection: apsw.Connection, statements: Statements, tables: Sequence[str]) -> None:
     """Bring the namespace to the newest version and create what tables are missing, all or nothing."""
     namespace = statements.namespace
-    connection.execute("begin immediate")
-    try:
+    with transaction(connection):
         connection.execute(statements["create_meta"])
         found = connection.execute(statements["version"]).fetchall()
         version = int(str(found[0][0])) if found else 0
@@ -113,11 +113,6 @@ def prepare(connection: apsw.Connection, statements: Statements, tables: Sequenc
         for table in dict.fromkeys(tables):
             if table not in there:
                 _create(connection, statements, checked_table(table))
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
     statements.load_tables(connection)
     statements.make_flush(connection)
 

@@ -6,11 +6,12 @@ Plain functions of a connection, called in its thread. Not here: the journal's o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 
 import apsw
 
+from skerry.backends.sqlite.connection import transaction
 from skerry.backends.sqlite.schema import Statements, steps
 from skerry.backends.sqlite.sql import run
 from skerry.backends.statements import made_by, undone
@@ -40,7 +41,7 @@ def missing(
 
 def migrate(connection: apsw.Connection, statements: Statements, own_steps: Sequence[str]) -> int:
     """Run the application's new steps in one transaction; returns how many."""
-    with _transaction(connection):
+    with transaction(connection):
         done = _number(connection, statements["own_version"])
         undone(done, len(own_steps), "the application's own tables")
         for number, step in enumerate(own_steps[done:], done + 1):
@@ -55,7 +56,7 @@ def erase(connection: apsw.Connection, statements: Statements, script: str, path
     namespace = statements.namespace
     erased: list[str] = []
     connection.execute(f"drop view if exists temp.{namespace}__flush")
-    with _transaction(connection):
+    with transaction(connection):
         there = f"{namespace}__meta" in _names(connection, statements)
         if script and there and _number(connection, statements["own_version"]):
             _run(connection, script, "erase.sql of the application's own tables")
@@ -77,18 +78,6 @@ def erase(connection: apsw.Connection, statements: Statements, script: str, path
         with suppress(FileNotFoundError):
             os.unlink(os.path.realpath(path) + end)
     return [*erased, f"file {path}"]
-
-
-@contextmanager
-def _transaction(connection: apsw.Connection) -> Iterator[None]:
-    connection.execute("begin immediate")
-    try:
-        yield
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
 
 
 def _names(connection: apsw.Connection, statements: Statements) -> set[str]:
