@@ -10,7 +10,7 @@ import pytest
 
 from skerry.backends.rabbitmq.doctor import doctor
 from skerry.backends.rabbitmq.link import Link
-from skerry.backends.rabbitmq.operations import check, create, drop
+from skerry.backends.rabbitmq.operations import check, create, drop, tidy
 from skerry.backends.rabbitmq.settings import MIB, RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology, explain_mismatch
 from skerry.backends.rabbitmq.transport import RabbitTransport
@@ -92,7 +92,7 @@ async def test_a_queue_made_otherwise_is_explained(settings: RabbitSettings) -> 
     assert len(mismatch) == 1
     assert f"queue '{name}' in vhost '/'" in mismatch[0]
     assert f"x-dead-letter-exchange = none, Skerry needs '{settings.namespace}.dead'" in mismatch[0]
-    with pytest.raises(SettingsError, match="skerry infra drop"):
+    with pytest.raises(SettingsError, match="skerry infra drop --broker-only"):
         await RabbitTransport(settings).start()
     with pytest.raises(SettingsError, match="was made with"):
         await create(settings)
@@ -119,6 +119,41 @@ async def test_a_partition_too_many_is_seen(settings: RabbitSettings) -> None:
     [problem] = await check(fewer)
     assert problem.startswith(f"queue {settings.namespace}.commands.v1.p1 exists, but partitions = 1")
     assert len(await drop(fewer)) == 6
+
+
+async def test_the_number_of_partitions_changes_without_losing_a_command(
+    settings: RabbitSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a new generation of queues: what waits in the old ones is named by `check` and by every consumer that starts,
+    `tidy` leaves it, and deletes the old queues once they were emptied."""
+    process = RabbitTransport(settings)
+    async with started(process):
+        await process.send([envelope(1)], 1)
+    more = replace(settings, partitions=3, generation=2)
+    await create(more)
+    assert [problem.partition(":")[2] for problem in await check(more)] == [
+        " it is empty and unused, `skerry infra tidy` deletes it",
+        " it holds 1 messages that nobody works on; run a consumer with the former partitions and generation until it "
+        "is empty",
+    ]
+    assert [line.split()[:3] for line in await tidy(more)] == [
+        ["left", "queue", f"{settings.namespace}.commands.v1.p1"]
+    ]
+    newer = RabbitTransport(more)
+    async with started(newer):
+        await newer.send([envelope(2)], 2)
+        await (await newer.commands(2)).close()
+    assert f"{settings.namespace}.commands.v1.p1 exists, but generation = 2: it holds 1" in caplog.text
+
+    former = RabbitTransport(settings)
+    async with started(former):
+        commands = await former.commands(1)
+        await take(commands, 1)
+        assert "consumers of other settings" in "".join(await tidy(more))
+        await commands.close()
+    assert await tidy(more) == [f"dropped queue {settings.namespace}.commands.v1.p{n}" for n in (1, 0)]
+    assert await check(more) == await tidy(more) == []
+    assert any("v2.p2 (1 messages)" in line for line in await drop(more, force=True))
 
 
 async def test_what_the_broker_sets_aside_is_seen_and_given(

@@ -121,7 +121,7 @@ def test_strange_words_are_passed_over() -> None:
 def sharing(clock: VirtualClock, **others: int) -> Sharing:
     made = Sharing("me", 5.0, clock)
     for owner, count in others.items():
-        made.heard(Told(owner, count))
+        made.heard(Told(owner, 1, count))
     return made
 
 
@@ -137,11 +137,11 @@ def test_who_is_silent_or_goodbye_does_not_count() -> None:
     """Else partitions would be left to the dead."""
     clock = VirtualClock()
     one = sharing(clock, a=0, b=2)
-    one.heard(Told("a", -1))
+    one.heard(Told("a", 1, -1))
     assert one.others == {"b": 2}
     clock.jump(11)
     assert one.others == {}
-    one.heard(Told("me", 9))
+    one.heard(Told("me", 1, 9))
     assert one.others == {}
 
 
@@ -161,7 +161,7 @@ def test_giving_up_in_vain_becomes_rarer() -> None:
     one = sharing(clock)
     gave = []
     for second in range(300):
-        one.heard(Told("a", 0))
+        one.heard(Told("a", 1, 0))
         if one.gives_up(2):
             gave.append(second)
         clock.jump(1)

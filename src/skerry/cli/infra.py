@@ -1,4 +1,4 @@
-"""`skerry infra create|check|drop`: tables, queues and files of an application, before and after its life."""
+"""`skerry infra create|check|tidy|drop`: tables, queues and files of an application, before and after its life."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skerry.errors import SettingsError, SkerryError
 from skerry.roles import infra as work
 from skerry.roles.parts import plan
 
-_SETTINGS = ("namespace", "journal", "transport", "partitions", "data")
+_SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
 
 
 @click.group()
@@ -51,18 +51,35 @@ def check(target: str | None, **given: Any) -> None:
 
 @infra.command()
 @click.argument("target", required=False)
+@with_settings(*_SETTINGS)
+def tidy(target: str | None, **given: Any) -> None:
+    """Delete queues of former partitions and generations that are empty and unused, and name those that are not. Exit
+    code 0 when none is left, 1 when one is."""
+    found = _done(work.tidy(_belongings(target, given)))
+    for what in found:
+        click.echo(what)
+    if not found:
+        click.echo("nothing was left behind")
+    if any(what.startswith("left ") for what in found):
+        sys.exit(1)
+
+
+@infra.command()
+@click.argument("target", required=False)
 @click.option("--yes", "-y", is_flag=True, help="do not ask")
 @click.option("--force", is_flag=True, help="also while commands wait, or processes are at work")
+@click.option("--broker-only", is_flag=True, help="queues and exchanges; the database stays as it is")
 @with_settings(*_SETTINGS)
-def drop(target: str | None, yes: bool, force: bool, **given: Any) -> None:
+def drop(target: str | None, yes: bool, force: bool, broker_only: bool, **given: Any) -> None:
     """Delete everything of the namespace for good.
 
     Events, rows, queues, this machine's copies of memory; tables of the application's own, where its migrations have an
     erase.sql. Refused while commands wait or processes are at work. Exit code 1 when it was not done."""
     own = _belongings(target, given)
     if not yes:
-        click.confirm(f"Everything of {own.namespace!r} in {work.place(own)} is deleted. Go on?", abort=True)
-    dropped = _done(work.drop(own, force=force))
+        where = work.place(own, broker_only=broker_only)
+        click.confirm(f"Everything of {own.namespace!r} in {where} is deleted. Go on?", abort=True)
+    dropped = _done(work.drop(own, force=force, broker_only=broker_only))
     for what in dropped:
         click.echo(f"dropped {what}" if not what.startswith("(") else what)
     if not dropped:

@@ -50,6 +50,9 @@ class Settings:
     )
     data: str = _option(".skerry", "directory for sockets, warm-start files and the embedded journal")
     partitions: int = _option(1, "partitions of the command queue", least=1, most=1024)
+    generation: int = _option(
+        1, "of the command queues: one more whenever partitions changes (RabbitMQ)", least=1, most=1_000_000
+    )
     wait: float = _option(5.0, "seconds that a write waits for its effect, at most", least=0.0, most=30.0)
     lease: float = _option(
         5.0, "seconds after which another consumer takes over from one that is silent", least=0.5, most=60.0

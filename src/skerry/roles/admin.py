@@ -101,7 +101,9 @@ async def _servers(settings: Settings, plan: Plan, namespace: str) -> AsyncItera
     from skerry.backends.rabbitmq.settings import RabbitSettings
     from skerry.backends.rabbitmq.transport import RabbitTransport
 
-    rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions, start_seconds=5.0)
+    rabbit = RabbitSettings(
+        plan.transport_url, namespace, settings.partitions, settings.generation, start_seconds=5.0
+    )
     async with PostgresJournal(plan.journal_url, namespace) as journal:
         transport = RabbitTransport(rabbit, journal.bodies, name=f"admin.{os.urandom(4).hex()}")
         try:

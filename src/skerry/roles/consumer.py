@@ -134,7 +134,7 @@ class ConsumerRole:
                 while not self._stopping:  # resumed before the last batch had ended: go on
                     await self._consume(partition, None)
             return
-        name, seconds, clock = f"partition:{partition}", self.kernel.settings.lease, self.kernel.clock
+        name, seconds, clock = self._lease_name(partition), self.kernel.settings.lease, self.kernel.clock
         backoff = Backoff(0.1, seconds / 3)
         while not self._stopping:
             try:
@@ -149,6 +149,11 @@ class ConsumerRole:
             except (Unavailable, OSError, TimeoutError) as error:
                 logger.warning("%s: %s", name, error)
                 await clock.sleep(backoff.next())
+
+    def _lease_name(self, partition: int) -> str:
+        """Queues of another generation are other queues: whoever empties them does not wait for these."""
+        generation = self.kernel.settings.generation
+        return f"partition:{partition}" if generation == 1 else f"partition:{generation}.{partition}"
 
     async def _acquire(self, partition: int, name: str) -> Lease | None:
         """The partition's lease, if it is to be had and nobody else should have it."""
@@ -274,7 +279,7 @@ class ConsumerRole:
 
     def _tell(self, *freed: int) -> None:
         held = -1 if self._stopping else self._held
-        told = Told(self.owner, held, list(freed))
+        told = Told(self.owner, self.kernel.settings.generation, held, list(freed))
         self.kernel.transport.announce(Announcement(SHARING, encode(told)))
 
     def _heard(self, announcement: Announcement) -> None:
@@ -283,6 +288,8 @@ class ConsumerRole:
         try:
             told = decode(announcement.payload)
         except msgspec.MsgspecError:  # of another version: the leases are enough
+            return
+        if told.generation != self.kernel.settings.generation:
             return
         self.sharing.heard(told)
         for partition in told.freed if told.owner != self.owner else ():

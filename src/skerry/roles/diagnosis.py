@@ -148,6 +148,8 @@ async def _rabbit(plan: Plan, settings: Settings, namespace: str) -> AsyncIterat
     except ModuleNotFoundError as error:
         yield Finding("error", f"{error.name} is not installed", "pip install 'skerry[rabbitmq]'")
         return
-    rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions, start_seconds=5.0)
+    rabbit = RabbitSettings(
+        plan.transport_url, namespace, settings.partitions, settings.generation, start_seconds=5.0
+    )
     for found in await doctor(rabbit):
         yield Finding(found.level, found.what, found.fix)

@@ -1,4 +1,4 @@
-"""What an application keeps on its servers, for operators: `skerry infra create`, `check`, `drop`.
+"""What an application keeps on its servers, for operators: `skerry infra create`, `check`, `tidy`, `drop`.
 
 Starting an application makes what is missing too; this is for those who roll out with other rights than they run with,
 who want to know before they start, and who clean up. Not here: whether what is there works well (diagnosis.py).
@@ -88,11 +88,23 @@ async def check(own: Belongings) -> list[str]:
     return problems
 
 
-async def drop(own: Belongings, *, force: bool = False) -> list[str]:
-    """Delete everything of the namespace, for good; what was there, in words. Raises JournalError or TransportError,
-    before anything is deleted, when a process is at work or commands wait; `force` does it all the same (but a file
-    that a process has open is never deleted)."""
+async def tidy(own: Belongings) -> list[str]:
+    """Delete queues of former partitions and generations that are empty; what became of each, in words. Raises
+    SettingsError, Disconnected."""
+    if own.plan.transport != "amqp":
+        return []
+    with _installed():
+        from skerry.backends.rabbitmq.operations import tidy
+    return await tidy(_rabbit(own))
+
+
+async def drop(own: Belongings, *, force: bool = False, broker_only: bool = False) -> list[str]:
+    """Delete everything of the namespace, for good, or `broker_only` its queues and exchanges; what was there, in
+    words. Raises JournalError or TransportError, before anything is deleted, when a process is at work or commands
+    wait; `force` does it all the same (but a file that a process has open is never deleted)."""
     dropped: list[str] = []
+    if broker_only and own.plan.transport != "amqp":
+        raise SettingsError("transport", "there is no broker: only amqp:// has something of its own to drop")
     path = sqlite_path(own.plan.journal_url) if own.plan.journal == "sqlite" else None
     if path is None or path.exists():
         async with _journal(own) as journal:
@@ -103,15 +115,17 @@ async def drop(own: Belongings, *, force: bool = False) -> list[str]:
                 with _installed():
                     from skerry.backends.rabbitmq.operations import drop
                 dropped += await drop(_rabbit(own), force)
+            if broker_only:
+                return dropped
             dropped += await journal.erase(own.migrations.erase(journal.dialect) if own.migrations else "")
     return dropped + _copies(own)
 
 
-def place(own: Belongings) -> str:
+def place(own: Belongings, *, broker_only: bool = False) -> str:
     """Where it is, without passwords."""
     if own.plan.journal == "sqlite":
         return str(sqlite_path(own.plan.journal_url))
-    urls = [own.plan.journal_url, own.plan.transport_url]
+    urls = [own.plan.transport_url] if broker_only else [own.plan.journal_url, own.plan.transport_url]
     return " and ".join(f"{url.partition('://')[0]}://{url.rpartition('@')[2]}" for url in urls)
 
 
@@ -165,4 +179,6 @@ def _installed() -> Iterator[None]:
 def _rabbit(own: Belongings) -> RabbitSettings:
     from skerry.backends.rabbitmq.settings import RabbitSettings
 
-    return RabbitSettings(own.plan.transport_url, own.namespace, own.settings.partitions)
+    return RabbitSettings(
+        own.plan.transport_url, own.namespace, own.settings.partitions, own.settings.generation
+    )

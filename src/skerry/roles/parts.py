@@ -213,7 +213,7 @@ async def _servers(
         raise SettingsError(
             "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
         ) from error
-    rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions)
+    rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions, settings.generation)
     journal = await stack.enter_async_context(PostgresJournal(plan.journal_url, namespace, required=wait))
     if decides:
         await journal.prepare(plan.tables)

@@ -26,6 +26,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     """What a consumer says of itself. `held`: partitions it works on; -1: it goes. `freed`: given back just now."""
 
     owner: str
+    generation: int
     held: int
     freed: list[int] = []
 

@@ -21,6 +21,7 @@ from skerry.backends.rabbitmq.bodies import BodyStore, fetched, is_stored, store
 from skerry.backends.rabbitmq.channel import Incoming, LinkChannel
 from skerry.backends.rabbitmq.link import Link, calling, end
 from skerry.backends.rabbitmq.settings import RabbitSettings
+from skerry.backends.rabbitmq.strays import strays
 from skerry.backends.rabbitmq.topology import Topology, depth
 from skerry.bus.deadletter import SET_ASIDE
 from skerry.bus.transport import Delivery
@@ -47,6 +48,9 @@ class WorkSession:
         try:
             with calling("declaring"):
                 await topology.declare(await link.channel(), settings.connect_seconds)
+                for stray in await strays(link, settings):
+                    if not stray.is_idle:
+                        log.warning("%s", stray)
             return cls(link, settings, topology, clock)
         except BaseException:
             await link.close()

@@ -59,8 +59,13 @@ async def doctor(settings: RabbitSettings) -> list[Finding]:
 def _problem(problem: str) -> Finding:
     if "set aside" in problem:
         return Finding("warning", problem, "start a consumer; look for policies that match our queues")
-    fix = "skerry infra create" if "missing" in problem else "see the text"
-    return Finding("warning" if "exists, but" in problem else "error", problem, fix)
+    if "is missing" in problem:
+        return Finding("error", problem, "skerry infra create")
+    if "exists, but" in problem:
+        is_lost = "nobody works on" in problem
+        fix = "start a consumer as said, then skerry infra tidy" if is_lost else "skerry infra tidy"
+        return Finding("error" if is_lost else "warning", problem, fix)
+    return Finding("error", problem, "empty it, then skerry infra drop --broker-only and skerry infra create")
 
 
 def _look_at_settings(settings: RabbitSettings) -> list[Finding]:

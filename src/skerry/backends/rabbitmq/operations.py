@@ -14,6 +14,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from skerry.backends.rabbitmq.link import Link, calling
 from skerry.backends.rabbitmq.settings import RabbitSettings
+from skerry.backends.rabbitmq.strays import strays
 from skerry.backends.rabbitmq.topology import (
     Exchange,
     Queue,
@@ -24,8 +25,6 @@ from skerry.backends.rabbitmq.topology import (
     explain_mismatch,
 )
 from skerry.errors import TransportError
-
-MAX_PARTITIONS = 1024
 
 
 @asynccontextmanager
@@ -75,32 +74,38 @@ async def check(settings: RabbitSettings) -> list[str]:
                 f"queue {topology.dead_queue.name} holds {aside[0]} messages that the broker set aside: a consumer "
                 f"moves them to the journal's dead letters (`skerry dead list`), and none has yet"
             )
-        for number in range(settings.partitions, MAX_PARTITIONS):
-            queue = topology.partition(number)
-            found = await _depth(link, queue.name, settings)
-            if found is None:
-                break
-            problems.append(
-                f"queue {queue.name} exists, but partitions = {settings.partitions}: another process uses more, or "
-                f"used to; it holds {found[0]} messages and has {found[1]} consumers"
-            )
+        problems += [str(stray) for stray in await strays(link, settings)]
     return problems
 
 
+async def tidy(settings: RabbitSettings) -> list[str]:
+    """Delete the queues of other generations, and beyond the partitions, that are empty and unused; a line for each
+    that was deleted or is still needed. Raises SettingsError or Disconnected."""
+    done: list[str] = []
+    needed: set[int] = set()
+    async with connected(settings) as link:
+        found = await strays(link, settings)
+        channel = await link.loose_channel()
+        for stray in reversed(found):  # they are found by counting up: a lower one goes after the higher ones
+            if not stray.is_idle:
+                needed.add(stray.generation)
+                done.append(f"left {stray}")
+            elif stray.generation not in needed:
+                await channel.queue_delete(stray.name, timeout=settings.connect_seconds)
+                done.append(f"dropped queue {stray.name}")
+    return done
+
+
 async def drop(settings: RabbitSettings, force: bool = False) -> list[str]:
-    """Delete the namespace's queues (of this generation) and exchanges; returns a line for each. Refuses with
+    """Delete the namespace's queues (of all generations) and exchanges; returns a line for each. Refuses with
     TransportError, before anything is deleted, while commands wait in a queue or processes are connected (which would
     make it all again), unless `force`."""
     topology = Topology(settings)
     dropped: list[str] = []
     async with connected(settings) as link:
         queues = {queue.name: await _depth(link, queue.name, settings) for queue in topology.queues}
-        for number in range(settings.partitions, MAX_PARTITIONS):
-            name = topology.partition(number).name
-            found = await _depth(link, name, settings)
-            if found is None:
-                break
-            queues[name] = found
+        for stray in reversed(await strays(link, settings)):
+            queues[stray.name] = stray.messages, stray.consumers
         waiting = {name: found[0] for name, found in queues.items() if found and found[0]}
         if waiting and not force:
             held = ", ".join(f"{name} holds {count} messages" for name, count in waiting.items())

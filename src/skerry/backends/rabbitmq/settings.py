@@ -22,7 +22,7 @@ class RabbitSettings:
     """All processes of one application use the same `namespace`, `partitions` and `generation`.
 
     url: `amqp://user:password@host:port/vhost`, or `amqps://`; a query may hold what aiormq takes (cafile, ...).
-    partitions: command queues; keys are hashed to them. generation: raise it when `partitions` changes.
+    partitions: command queues; keys are hashed to them. generation: raised by one whenever `partitions` changes.
     window, window_bytes: unconfirmed messages, and their bytes, before `send` raises Overloaded.
     resend_seconds: how long an unconfirmed message is sent again over reconnects before Disconnected.
     prefetch: command messages given to a consumer and not yet acknowledged: what it works on and what waits beside

@@ -155,8 +155,8 @@ def explain_mismatch(text: str) -> str:
     what = f"{found['kind']} '{found['object']}' in vhost '{found['vhost']}'"
     return (
         f"{what} was made with {found['name']} = {current}, Skerry needs {wanted}. The broker cannot change it: "
-        f"stop the senders, let the consumers empty it, delete it (`skerry infra drop`) and create it again "
-        f"(`skerry infra create`); or choose another namespace"
+        f"stop the senders, let the consumers empty it, stop them, delete what is on the broker (`skerry infra drop "
+        f"--broker-only`) and create it again (`skerry infra create`); or choose another namespace"
     )
 
 
