@@ -53,17 +53,23 @@ class EnumMember:
 
 
 @dataclass(eq=False, slots=True)
-class EnumDef:
-    """An enum; values default to one more than the one before."""
+class Defined:
+    """What a module defines. The module's name is empty outside of modules."""
 
     module: str
     name: str
     place: Place
-    doc: str = ""
-    members: list[EnumMember] = field(default_factory=list)
 
     def __str__(self) -> str:
         return qualified(self.module, self.name)
+
+
+@dataclass(eq=False, slots=True)
+class EnumDef(Defined):
+    """An enum; values default to one more than the one before."""
+
+    doc: str = ""
+    members: list[EnumMember] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +94,18 @@ class FieldDef:
 
 
 @dataclass(eq=False, slots=True)
-class StructDef:
+class StructDef(Defined):
     """A struct; fields in the order of the file. `key` are the names of `key[...]`, if any."""
 
-    module: str
-    name: str
-    place: Place
     doc: str = ""
     fields: list[FieldDef] = field(default_factory=list)
     key: tuple[str, ...] | None = None
 
-    def __str__(self) -> str:
-        return qualified(self.module, self.name)
-
 
 @dataclass(eq=False, slots=True)
-class ConstDef:
+class ConstDef(Defined):
     """A constant; `value` is plain or an EnumValue."""
 
-    module: str
-    name: str
-    place: Place
     type: TypeNode
     value: Any
     doc: str = ""
@@ -137,17 +134,11 @@ class FunctionDef:
 
 
 @dataclass(eq=False, slots=True)
-class InterfaceDef:
+class InterfaceDef(Defined):
     """An interface."""
 
-    module: str
-    name: str
-    place: Place
     doc: str = ""
     functions: list[FunctionDef] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return qualified(self.module, self.name)
 
 
 TypeNode: TypeAlias = Basic | VectorOf | MapOf | EnumDef | StructDef
