@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from skerry.errors import LifecycleError, SettingsError
 from skerry.http.application import Application
@@ -361,6 +361,27 @@ async def test_websockets_pass_through(start: Start) -> None:
     with pytest.raises(InvalidStatus) as caught:
         await connect(f"ws://127.0.0.1:{running.port}/nowhere", proxy=None)
     assert caught.value.response.status_code == 404
+
+
+async def test_websockets_have_limits_unless_told_otherwise(start: Start) -> None:
+    """A server to which nobody gave websocket settings refuses a message above 1 MiB, as a started process does."""
+    app = Application()
+
+    @app.websocket("/size")
+    async def size(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in websocket.iter_text():
+            await websocket.send_text(str(len(text)))
+
+    running = await start(app)
+    async with connect(f"ws://127.0.0.1:{running.port}/size", proxy=None, compression=None) as client:
+        await client.send("x" * 1_048_576)
+        assert await client.recv() == "1048576"
+        await client.send("x" * 1_048_577)
+        with pytest.raises(ConnectionClosedError) as caught:
+            await client.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1009
 
 
 async def test_numbers(start: Start) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.utils import ClientDisconnected
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 
 if TYPE_CHECKING:
@@ -24,13 +25,17 @@ ABNORMAL = 1006
 class Conversation:
     """What a view and its client say to each other. `response` is sent when the view accepts."""
 
-    __slots__ = ("_connection", "_denial", "_inbox", "_response", "_scope", "_waiter", "_writable")
+    __slots__ = (
+        "_connection", "_denial", "_inbox", "_is_text", "_parts", "_response", "_scope", "_waiter", "_writable",
+    )  # fmt: skip
 
     def __init__(self, connection: WebSocketConnection, scope: dict[str, Any], response: Response) -> None:
         self._connection, self._scope = connection, scope
         self._response: Response | None = response
         self._denial: tuple[int, list[tuple[str, str]], list[bytes]] | None = None
         self._inbox: deque[dict[str, Any]] = deque(({"type": "websocket.connect"},))
+        self._is_text = True  # the message whose frames come
+        self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -38,6 +43,22 @@ class Conversation:
     def unread(self) -> bool:
         """Whether the view has not taken everything yet, or is about to answer what it took."""
         return bool(self._inbox) or (self._waiter is not None and self._waiter.done())
+
+    def frame(self, frame: Frame) -> bool:
+        """A data frame: part of a message, or all of it. Whether a message is complete now; the view has it then."""
+        if frame.opcode is not Opcode.CONT:
+            self._is_text, self._parts = frame.opcode is Opcode.TEXT, []
+        if not frame.fin:
+            if frame.data:
+                self._parts.append(bytes(frame.data))
+            return False
+        data = b"".join((*self._parts, frame.data))
+        self._parts = []
+        if self._is_text:
+            self.put({"type": "websocket.receive", "text": data.decode("utf-8")})
+        else:
+            self.put({"type": "websocket.receive", "bytes": data})
+        return True
 
     def put(self, message: dict[str, Any]) -> None:
         """A message for the view."""

@@ -18,6 +18,7 @@ from skerry.http.application import Application
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
 from skerry.server.state import State, WebSocketFactory
+from skerry.server.websocket import WebSockets
 from skerry.telemetry import Metric, Sample
 
 logger = logging.getLogger("skerry.server")
@@ -27,7 +28,8 @@ class HttpServer:
     """Serves one application. Emits on `emitter`: `started`, `connection`, `held`, `resumed`, `draining`, `drained`,
     `stopped` (no arguments), `slow_view` (view name, seconds).
 
-    Start it in the loop that shall serve; `start` compiles an application that is not yet compiled.
+    Start it in the loop that shall serve; `start` compiles an application that is not yet compiled. `websocket` makes
+    the protocol of an upgraded connection: `WebSockets()`, with its settings, unless given.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class HttpServer:
         self.settings = settings or ServerSettings()
         self.emitter = emitter or EventEmitter()
         self.status = "new"
-        self._websocket = websocket
+        self._websocket = websocket or WebSockets()
         self._tls = self.settings.tls()
         # A handshake is the first part of a request.
         self._handshake_seconds = None if self._tls is None else self.settings.head_seconds

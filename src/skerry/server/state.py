@@ -9,8 +9,6 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from skerry.http.application import Application
@@ -40,14 +38,14 @@ class State(ServerState):
         application: Application,
         settings: ServerSettings,
         *,
-        websocket: WebSocketFactory | None = None,
+        websocket: WebSocketFactory,
         on_slow: SlowView | None = None,
         on_closed: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self.application, self.settings = application, settings
         self.loop = asyncio.get_running_loop()
-        self.websocket = websocket or plain_websocket
+        self.websocket = websocket
         self.app_state: dict[str, Any] = {}
         self.max_body_bytes = application.settings.max_body_bytes
         self.draining = False
@@ -90,18 +88,3 @@ class State(ServerState):
     def note_closed(self) -> None:
         if self._on_closed is not None:
             self._on_closed()
-
-
-def plain_websocket(upgrade: Upgrade, state: State) -> asyncio.Protocol:
-    """uvicorn's websocket protocol: an ASGI websocket, without compression, 16 MiB a message at most."""
-    config = Config(
-        state.application,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        proxy_headers=False,
-        interface="asgi3",
-        access_log=False,
-    )
-    return WebSocketsSansIOProtocol(config, state, state.app_state)

@@ -11,13 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from websockets.datastructures import Headers
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
@@ -27,6 +23,7 @@ from skerry.http.listener import WEBSOCKET, Listener
 from skerry.http.wheel import Wheel
 from skerry.server.conversation import ABNORMAL, Conversation
 from skerry.server.frames import Frames
+from skerry.server.handshake import VERSION, denial, scope_of, speaks_our_version
 from skerry.server.state import State
 from skerry.server.turns import Upgrade
 
@@ -96,9 +93,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_close_timer",
         "_conversation",
         "_core",
-        "_kind",
         "_listener",
-        "_parts",
         "_reading",
         "_server",
         "_slot",
@@ -119,8 +114,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._core = Frames(server.settings.max_message_bytes, server.extensions)
         self._listener: Listener | None = None
         self._conversation: Conversation | None = None
-        self._parts: list[bytes] | None = None
-        self._kind = Opcode.TEXT
         self._close_timer: asyncio.TimerHandle | None = None
         self._slot: int | None = None
         self._reading = self._answered = True
@@ -237,13 +230,7 @@ class WebSocketConnection(asyncio.Protocol):
     def deny(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer the handshake with something else than a websocket."""
         self.closing = True
-        fields = Headers(headers)
-        fields.setdefault("Date", formatdate(usegmt=True))
-        fields.setdefault("Connection", "close")
-        fields.setdefault("Content-Length", str(len(body)))
-        if body:
-            fields.setdefault("Content-Type", "text/plain; charset=utf-8")
-        self._core.send_response(Response(status, _phrase(status), fields, body))
+        self._core.send_response(denial(status, headers, body))
         self._flush()
         self.transport.close()
 
@@ -295,8 +282,10 @@ class WebSocketConnection(asyncio.Protocol):
     # --- what came in
 
     def _shake(self, request: Request) -> None:
-        if request.headers.get_all("Sec-WebSocket-Version") != ["13"]:  # section 4.4
-            self.deny(426, [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")], b"")
+        upgrade = self._upgrade
+        assert upgrade is not None
+        if not speaks_our_version(request):
+            self.deny(426, [("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket")], b"")
             return
         response = self._core.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
@@ -305,33 +294,12 @@ class WebSocketConnection(asyncio.Protocol):
             self._flush()
             self.transport.close()
             return
-        self._conversation = Conversation(self, self._scope_of(request), response)
+        scope = scope_of(upgrade, request, upgrade.request.peer, self._state.app_state)
+        scope["extensions"] = {"websocket.http.response": {}, "skerry.direct": {"connection": self}}
+        self._conversation = Conversation(self, scope, response)
         task = self._state.loop.create_task(self._conversation.run(), name="websocket")
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
-
-    def _scope_of(self, request: Request) -> dict[str, Any]:
-        assert self._upgrade is not None
-        raw_path, _, query = self._upgrade.request.target.partition(b"?")
-        subprotocols: list[str] = []
-        for line in request.headers.get_all("Sec-WebSocket-Protocol"):
-            subprotocols += [token.strip() for token in line.split(",")]
-        return {
-            "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": self._upgrade.version,
-            "scheme": "wss" if is_ssl(self.transport) else "ws",
-            "server": get_local_addr(self.transport),
-            "client": get_remote_addr(self.transport),
-            "root_path": "",
-            "path": unquote(raw_path.decode("ascii")),
-            "raw_path": raw_path,
-            "query_string": query,
-            "headers": list(self._upgrade.request.headers.raw),
-            "subprotocols": subprotocols,
-            "state": self._state.app_state.copy(),
-            "extensions": {"websocket.http.response": {}, "skerry.direct": {"connection": self}},
-        }
 
     def _frame(self, frame: Frame) -> None:
         opcode = frame.opcode
@@ -342,31 +310,13 @@ class WebSocketConnection(asyncio.Protocol):
             self._flush()
             self.closing = True
             self.transport.close()
-        elif opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            self._kind, self._parts = opcode, None
-            self._data(frame)
-        elif opcode is Opcode.CONT:
-            self._data(frame)
-        # Pings were answered by the core, a pong is a sign of life.
-
-    def _data(self, frame: Frame) -> None:
-        """Part of a message, or all of it."""
-        if self._conversation is None or self.closing:
-            return  # a listener is told, not asked
-        if self._parts is not None or not frame.fin:
-            self._parts = [] if self._parts is None else self._parts
-            if frame.data:
-                self._parts.append(bytes(frame.data))
-        if frame.fin:
-            data = bytes(frame.data) if self._parts is None else b"".join(self._parts)
-            self._parts = None
-            if self._kind is Opcode.TEXT:
-                self._conversation.put({"type": "websocket.receive", "text": data.decode("utf-8")})
-            else:
-                self._conversation.put({"type": "websocket.receive", "bytes": data})
-            if self._reading:
+        elif opcode is Opcode.TEXT or opcode is Opcode.BINARY or opcode is Opcode.CONT:
+            conversation = self._conversation
+            # A listener is told, not asked.
+            if conversation is not None and not self.closing and conversation.frame(frame) and self._reading:
                 self._reading = False
                 self.transport.pause_reading()
+        # Pings were answered by the core, a pong is a sign of life.
 
     def fail(self) -> None:
         """The core has said why in a close frame. Let that be read: half-close, and discard what still comes."""
@@ -399,10 +349,3 @@ class WebSocketConnection(asyncio.Protocol):
     def _expire(self, seconds: float) -> None:
         if self._close_timer is None and not self.gone:
             self._close_timer = self._state.loop.call_later(seconds, self.transport.abort)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
