@@ -12,6 +12,16 @@ from skerry.loop.sockets import address_text
 DATA = "var/demo"
 
 
+def place(url: str) -> str:
+    """Where a journal is, without a password."""
+    kind, _, rest = url.partition("://")
+    return (
+        rest.removeprefix("/")
+        if kind == "sqlite"
+        else f"{kind}://{rest.rpartition('@')[2].partition('?')[0]}"
+    )
+
+
 def main() -> None:
     os.environ.setdefault("SKERRY_DATA", DATA)
     os.environ.setdefault("SKERRY_JOURNAL", f"sqlite:///{DATA}/livekv.db")
@@ -27,7 +37,7 @@ def main() -> None:
         f"    read     curl {url}/values/hello\n"
         f"    listen   curl -N -H 'Accept: text/event-stream' {url}/events\n"
         f"    look     {sys.executable} -m skerry ps\n\n"
-        f"Ctrl-C ends all of it; the values stay in {os.environ['SKERRY_JOURNAL'].removeprefix('sqlite:///')}.\n",
+        f"Ctrl-C ends all of it; the values stay in {place(os.environ['SKERRY_JOURNAL'])}.\n",
         flush=True,
     )
     os.execv(sys.executable, [sys.executable, "-m", "skerry", "up", "livekv:app", *sys.argv[1:]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import subprocess
@@ -17,7 +18,8 @@ from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology
 from skerry.backends.rabbitmq.transport import RabbitTransport
 from skerry.bus.transport import Transport
-from skerry.errors import SettingsError
+from skerry.errors import Disconnected, SettingsError
+from skerry.kernel.logs import configure_logs
 from skerry.testing.broker import PrivateBroker, free_ports
 from skerry.testing.proxy import FaultProxy
 from skerry.testing.services import require
@@ -143,3 +145,20 @@ async def test_tls(own_broker: PrivateBroker) -> None:
         await soon(RabbitTransport(replace(settings, url=url)).start(), 30.0)
     with pytest.raises(SettingsError, match="cannot be read"):
         await soon(RabbitTransport(replace(settings, url=f"{url}?cafile=/no/such/file")).start(), 30.0)
+
+
+async def test_the_library_says_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that is away is told by an error, once: no line at each attempt, no traceback, also where the logs of a
+    `skerry` command are set up."""
+    root, aiormq = logging.getLogger(), logging.getLogger("aiormq")
+    former = root.handlers[:], root.level
+    aiormq.setLevel(logging.NOTSET)
+    try:
+        configure_logs("json", "info")
+        root.addHandler(caplog.handler)
+        [port] = free_ports(1)
+        with pytest.raises(Disconnected, match="cannot be reached"):
+            await Link.open(RabbitSettings(f"amqp://guest:guest@127.0.0.1:{port}/"), "test")
+    finally:
+        root.handlers[:], root.level = former
+    assert caplog.messages == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from livekv import app
 from skerry import App
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
-from skerry.errors import DeclarationError, SettingsError
+from skerry.errors import DeclarationError, Disconnected, SettingsError
+from skerry.journal.journal import Head
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_reading
 from skerry.kernel.settings import Settings
@@ -78,6 +79,50 @@ async def test_it_answers_from_memory_once_it_is_there() -> None:
         journal.gate.set()
         await starting
         assert (await asking).status == 200
+        await here.role.stop()
+
+
+async def test_why_memory_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A journal that nobody has prepared, and one that goes away later: a line each, and one when it is back."""
+    caplog.set_level("INFO", "skerry.server")
+    async with world() as here:
+        journal = here.kernel.reader
+        assert isinstance(journal, Journal)
+        head, tried = journal.head, 0
+
+        async def away() -> Head:
+            nonlocal tried
+            tried += 1
+            raise Disconnected("the database is away")
+
+        @asynccontextmanager
+        async def unprepared(tables: Any) -> AsyncIterator[Any]:
+            nonlocal tried
+            tried += 1
+            raise Disconnected("prepare it")
+            yield
+
+        async def until(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(30):
+                while not condition():  # noqa: ASYNC110 - nobody tells of a log line
+                    await asyncio.sleep(0.01)
+
+        journal.snapshot = unprepared  # type: ignore[method-assign]
+        starting = asyncio.create_task(here.role.start())
+        await until(lambda: tried > 2)
+        assert caplog.messages == ["memory cannot be loaded yet, trying on: prepare it"]
+        del journal.snapshot
+        await starting
+        journal.head, tried = away, 0  # type: ignore[method-assign]
+        await until(lambda: tried > 2)
+        journal.head = head  # type: ignore[method-assign]
+        await until(lambda: len(caplog.messages) > 3)
+        assert [message.partition(",")[0] for message in caplog.messages] == [
+            "memory cannot be loaded yet",
+            "memory follows the journal again",
+            "memory cannot be compared with the journal",
+            "memory follows the journal again",
+        ]
         await here.role.stop()
 
 

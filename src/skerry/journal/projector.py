@@ -260,16 +260,20 @@ class Projector:
                 if stale:
                     await self._load()
                     stale = False
+                was_live = self.phase is Phase.LIVE
                 if not await self._catch_up():
                     stale = True
                     continue
+                if was_live and backoff.attempts:
+                    self.events.emit("caught_up", self.position)
                 backoff.reset()
                 pause = self._settings.poll_seconds * (0.75 + 0.5 * jitter.random())
             except Trimmed:
                 stale = True
                 continue
-            except (Unavailable, TimeoutError, OSError):
+            except (Unavailable, TimeoutError, OSError) as error:
                 pause = backoff.next()
+                self.events.emit("retrying", error, pause)
             except SkerryError as error:
                 if not self._epoch:
                     raise  # the start fails

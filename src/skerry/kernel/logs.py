@@ -98,5 +98,5 @@ def configure_logs(
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(True)
-    for noisy in ("asyncio", "aiormq", "aio_pika", "uvicorn"):
+    for noisy in ("asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

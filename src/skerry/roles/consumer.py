@@ -61,6 +61,7 @@ class ConsumerRole:
         self._giving_up: set[int] = set()
         self._freed: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
         self._database_at = float("-inf")
+        self._troubles: dict[str, str] = {}
         self._unhear: Callable[[], None] = lambda: None
         self._decider: Decider | None = None
         self._stopping = False
@@ -68,7 +69,8 @@ class ConsumerRole:
         self.events.on(
             "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
         )
-        self.events.on("retrying", _log_retry)
+        self.events.on("retrying", lambda error, pause: self._say("commands", str(error)))
+        self.events.on("batch", lambda count, seconds: self._troubles.pop("commands", None))
         self.events.on("failure", lambda error: self.supervisor.report("after commit", error))
         self.events.on_error = lambda error, event: self.supervisor.report("consumer.events", error)
 
@@ -143,11 +145,12 @@ class ConsumerRole:
                     await self._until_freed(partition, seconds / 4)
                     continue
                 backoff.reset()
+                self._troubles.pop(name, None)
                 with self._working(partition):
                     await self._with_lease(partition, lease)
                 self._tell(partition)
             except (Unavailable, OSError, TimeoutError) as error:
-                logger.warning("%s: %s", name, error)
+                self._say(name, str(error) or type(error).__name__)
                 await clock.sleep(backoff.next())
 
     def _lease_name(self, partition: int) -> str:
@@ -178,6 +181,12 @@ class ConsumerRole:
                 await freed.wait()
         except TimeoutError:
             pass
+
+    def _say(self, what: str, trouble: str) -> None:
+        """A warning; the same trouble is said once."""
+        if self._troubles.get(what) != trouble:
+            self._troubles[what] = trouble
+            logger.warning("%s: %s; trying on", what, trouble)
 
     @contextmanager
     def _working(self, partition: int) -> Iterator[None]:
@@ -326,10 +335,6 @@ async def _end(tasks: set[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         _, tasks = await asyncio.wait(tasks, timeout=1.0)
-
-
-def _log_retry(error: Exception, pause: float) -> None:
-    logger.warning("again in %.1f s: %s", pause, error)
 
 
 def _log_reaction(name: str, record: Record, error: Exception, pause: float) -> None:

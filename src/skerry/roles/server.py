@@ -18,6 +18,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import Surroundings, declare_routes
 from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
+from skerry.position import Position
 from skerry.server.server import HttpServer
 from skerry.server.settings import ServerSettings
 from skerry.server.websocket import WebSockets
@@ -49,6 +50,9 @@ class ServerRole:
         self._handover: HandoverReceiver | None = None
         self.hub: Hub | None = None
         self.around = Surroundings()
+        self._trouble = ""
+        kernel.projector.events.on("retrying", self._note_away)
+        kernel.projector.events.on("caught_up", self._note_back)
         self.http = self._server()
 
     def _server(self) -> HttpServer:
@@ -89,6 +93,19 @@ class ServerRole:
                 self._path, kernel.name, self.http.attach, lambda: self.http.connections, self.group
             )
             self._handover.start()
+
+    def _note_away(self, error: Exception, pause: float) -> None:
+        said, self._trouble = self._trouble, str(error) or type(error).__name__
+        if self._trouble != said:  # the same trouble is said once
+            doing = (
+                "loaded yet" if self.kernel.projector.phase is Phase.LOADING else "compared with the journal"
+            )
+            logger.warning("memory cannot be %s, trying on: %s", doing, self._trouble)
+
+    def _note_back(self, position: Position) -> None:
+        if self._trouble:
+            self._trouble = ""
+            logger.info("memory follows the journal again, at %s", position)
 
     def _application(self) -> Application:
         """What this role says over HTTP, beside health and the stream of events."""

@@ -17,7 +17,7 @@ _AWAY = {
     "25006": "it is read-only (a standby?)",
     "25P03": "a transaction was idle for too long",
     "3D000": "there is no such database",
-    "42P01": "the journal is not there yet: prepare it",
+    "42P01": "the journal is not there yet: prepare it (start a consumer, or skerry infra create)",
     "55P03": "a lock was not to be had in time",
     "57014": "a statement took too long",
 }

@@ -125,7 +125,8 @@ async def load_tables(connection: asyncpg.Connection, statements: Statements) ->
     try:
         found = await connection.fetch(statements["tables"].sql)
     except asyncpg.UndefinedTableError as error:
-        raise Disconnected(f"the journal {statements.namespace!r} is not there yet: prepare it") from error
+        what = f"the journal {statements.namespace!r} is not there yet"
+        raise Disconnected(f"{what}: prepare it (start a consumer, or skerry infra create)") from error
     statements.tables = frozenset(row[0] for row in found)
 
 

@@ -294,7 +294,8 @@ def _translated(error: Exception, settings: RabbitSettings) -> SettingsError | D
 
 
 def _quieten() -> None:
-    """aiormq logs every lost connection with a traceback; the supervisor says it in one line."""
+    """aiormq logs every lost connection with a traceback, and every attempt to connect; the supervisor says it once, in
+    one line. A level that somebody has set is kept."""
     logger = logging.getLogger("aiormq")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
