@@ -23,9 +23,10 @@ import pytest
 from skerry.backends.local.owner import hub_path
 from skerry.backends.local.peer import LocalPeer
 from skerry.backends.local.reader import RemoteJournal
+from skerry.testing.program import HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parent))
-from upworld import Client, Up, up  # type: ignore[import-not-found]
+from upworld import Up, up  # type: ignore[import-not-found]
 
 SECONDS = float(os.environ.get("SKERRY_KILL_SECONDS", "8"))
 SEED = int(os.environ.get("SKERRY_KILL_SEED", "20261120"))
@@ -50,7 +51,7 @@ class History:
 
 async def write(world: Up, number: int, history: History, stop: asyncio.Event) -> None:
     """One client: each write has an idempotency key and is repeated until it is answered."""
-    client, n = Client(world.port), 0
+    client, n = HttpConnection(world.port), 0
     while not stop.is_set():
         n += 1
         key, value = f"w{number}-{n}", f"{number}:{n}"
@@ -163,7 +164,7 @@ async def kill(world: Up, seconds: float) -> list[tuple[float, str]]:
     return kills
 
 
-async def everything(client: Client, position: str) -> dict[str, str]:
+async def everything(client: HttpConnection, position: str) -> dict[str, str]:
     """All values as the server of this connection shows them, once it has come to `position`."""
     found: dict[str, str] = {}
     after = ""
@@ -208,7 +209,7 @@ async def test_nothing_answered_is_lost(tmp_path: Path) -> None:
         assert set(effects.values()) == {1}
         assert history.answered.keys() <= effects.keys() <= history.asked.keys()
         stored = {key: history.asked[key] for key in effects}
-        clients = [Client(world.port) for _ in range(6)]  # all at once: two on each server
+        clients = [HttpConnection(world.port) for _ in range(6)]  # all at once: two on each server
         for client in clients:
             assert await everything(client, str(head.position)) == stored
         try:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from skerry.process.tree import rendered
+from skerry.testing.program import HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parent))
-from upworld import Client, free_port, messages, up  # type: ignore[import-not-found]
+from upworld import free_port, messages, up  # type: ignore[import-not-found]
 
 SOAK = os.environ.get("SKERRY_SOAK") == "1"
 """Whether the seconds of the contract are asked for: not on any machine, however busy."""
@@ -32,7 +33,7 @@ def alive(pid: int) -> bool:
 async def test_writes_are_seen_on_every_server(tmp_path: Path) -> None:
     """Three servers share the connections, each shows what was written through another."""
     async with up(tmp_path) as world:
-        clients = [Client(world.port) for _ in range(6)]
+        clients = [HttpConnection(world.port) for _ in range(6)]
         for number, client in enumerate(clients):
             answer = await client.ask("PUT", f"/values/k{number}", b"v%d" % number)
             assert answer.status == 200
@@ -59,9 +60,9 @@ async def test_ctrl_c_to_everybody_drains_once_and_leaves_nothing(tmp_path: Path
     """SIGINT to the runner and every child at once, as a terminal sends it: a clean end within five seconds, exit
     code 0, no process, no socket file, and a request under way is answered."""
     async with up(tmp_path) as world:
-        client = Client(world.port)
+        client = HttpConnection(world.port)
         assert (await client.ask("PUT", "/values/a", b"1")).status == 200
-        pids = [world.process.pid, *(p.pid for p in world.processes())]
+        pids = [world.pid, *(p.pid for p in world.processes())]
         for pid in pids:
             os.kill(pid, signal.SIGINT)
         began = time.monotonic()
@@ -78,10 +79,10 @@ async def test_ctrl_c_to_everybody_drains_once_and_leaves_nothing(tmp_path: Path
 async def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path: Path) -> None:
     """Who cannot wait for a drain: servers that are stopped do not hold up the end, and no socket file stays."""
     async with up(tmp_path) as world:
-        pids = [world.process.pid, *(p.pid for p in world.processes())]
+        pids = [world.pid, *(p.pid for p in world.processes())]
         for server in world.processes("server"):
             os.kill(server.pid, signal.SIGSTOP)
-        world.process.send_signal(signal.SIGINT)
+        world.send_signal(signal.SIGINT)
         await world.until(lambda: world.said('"ending"'))
         assert await world.stop() == 130
         assert world.said("ending at once")
@@ -96,12 +97,12 @@ async def test_every_child_may_be_killed(tmp_path: Path) -> None:
         def restarts() -> dict[str, int]:
             return {p.name: p.restarts for p in world.processes()}
 
-        assert (await Client(world.port).ask("PUT", "/values/kept", b"yes")).status == 200
+        assert (await HttpConnection(world.port).ask("PUT", "/values/kept", b"yes")).status == 200
         for name, bound in (("server-1", 1.0), ("server-2", 1.0), ("balancer", 2.0), ("consumer-1", 2.0)):
             [victim] = [p for p in world.processes() if p.name == name]
             os.kill(victim.pid, signal.SIGKILL)
             began = time.monotonic()
-            client = Client(world.port)
+            client = HttpConnection(world.port)
             async with asyncio.timeout(90):
                 while True:
                     try:
@@ -132,7 +133,7 @@ async def test_rolling_restart_without_a_failed_request(tmp_path: Path) -> None:
         bad: list[object] = []
 
         async def load(number: int) -> None:
-            client = Client(world.port)
+            client = HttpConnection(world.port)
             while not stop.is_set():
                 method = "PUT" if number % 4 == 0 else "GET"
                 body = b"x" if method == "PUT" else b""
@@ -146,14 +147,14 @@ async def test_rolling_restart_without_a_failed_request(tmp_path: Path) -> None:
                 counts["ok"] += 1
             client.close()
 
-        async def idle() -> Client:
-            client = Client(world.port)
+        async def idle() -> HttpConnection:
+            client = HttpConnection(world.port)
             assert (await client.ask("GET", "/values/nothing")).status == 404
             return client
 
         quiet = [await idle() for _ in range(6)]
         tasks = [asyncio.create_task(load(number)) for number in range(12)]
-        world.process.send_signal(signal.SIGHUP)
+        world.send_signal(signal.SIGHUP)
         await world.until(lambda: world.said("every process was replaced"), 400)
         stop.set()
         await asyncio.gather(*tasks)
@@ -173,17 +174,17 @@ async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -
     port = free_port()
     server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", port)
     async with up(tmp_path, wait=False, port=port) as world:
-        assert await asyncio.wait_for(world.process.wait(), 60) == 2
+        assert await world.ended() == 2
     assert world.lines == [
         f"skerry: bind: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
     ]
     server.close()
     async with up(tmp_path, target="nowhere:app", wait=False) as world:
-        assert await asyncio.wait_for(world.process.wait(), 60) == 2
+        assert await world.ended() == 2
     [line] = world.lines
     assert line.startswith("skerry: TARGET: there is no module 'nowhere' here")
     async with up(tmp_path, target="livekv:nope", wait=False) as world:
-        assert await asyncio.wait_for(world.process.wait(), 60) == 2
+        assert await world.ended() == 2
     assert messages(world) == ["up: TARGET: module 'livekv' has no 'nope'"], "once, not by every child"
 
 
@@ -200,7 +201,7 @@ async def test_an_application_that_cannot_be_imported_is_said_once(tmp_path: Pat
         "up: KeyError: 'colour'",
     ]
     async with up(tmp_path, target="broken:app", wait=False) as world:
-        assert await asyncio.wait_for(world.process.wait(), 60) == 2
+        assert await world.ended() == 2
     assert messages(world) == said
     async with up(tmp_path, "--reload", "--servers", "1", target="broken:app", wait=False) as world:
         await world.until(lambda: world.said("KeyError"))
@@ -226,7 +227,7 @@ async def test_reload_keeps_the_last_good_version(tmp_path: Path) -> None:
     async with up(tmp_path, "--reload", "--servers", "1", target="shop:app") as world:
 
         async def version() -> bytes:
-            client = Client(world.port)
+            client = HttpConnection(world.port)
             try:
                 return bytes((await client.ask("GET", "/version")).body)
             finally:

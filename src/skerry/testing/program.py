@@ -5,7 +5,7 @@
         answer = await HttpConnection(program.port).ask("PUT", "/values/a", b"1")
         assert await program.stop() == 0
 
-Not here: applications without a process (app.py), children of `skerry up` and what they are made of (its tests).
+Not here: applications without a process (app.py).
 """
 
 from __future__ import annotations
@@ -127,14 +127,14 @@ class Program:
         """As the kernel or a power cut would: no goodbye."""
         await self.stop(signal.SIGKILL)
 
-    async def stop(self, number: int = signal.SIGINT, seconds: float = 30.0) -> int:
+    async def stop(self, number: int = signal.SIGINT, seconds: float = 60.0) -> int:
         """Signal it, wait for its end; the exit code. Raises TimeoutError when it does not end."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
         return await self.ended(seconds)
 
-    async def ended(self, seconds: float = 30.0) -> int:
+    async def ended(self, seconds: float = 60.0) -> int:
         """The exit code, when it ends by itself. Raises TimeoutError."""
         assert self._process is not None
         assert self._reading is not None
@@ -181,10 +181,12 @@ class HttpAnswer:
 
 
 class HttpConnection:
-    """One keep-alive connection to 127.0.0.1: quick, one request at a time, opened at the first."""
+    """One keep-alive connection to 127.0.0.1: quick, one request at a time, opened at the first and again when it
+    was closed between two. `connections`: how often it was opened."""
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.connections = 0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> HttpAnswer:
@@ -192,6 +194,7 @@ class HttpConnection:
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                self.connections += 1
             reader, writer = self._streams
             fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
             head = (
