@@ -41,7 +41,7 @@ class LocalWorld:
         if number == 1 and self._direct_first:
             return DirectTransport(self._hub, "direct", window or 10_000)
         return LocalPeer(
-            self._path, f"peer-{number}", PeerSettings(window=window or 10_000, start_seconds=2.0)
+            self._path, f"peer-{number}", PeerSettings(window=window or 10_000, start_seconds=30.0)
         )
 
     async def inject(self, partition: int, data: bytes) -> None:
@@ -79,14 +79,14 @@ class TestOwnerAndPeers(TransportSuite):
 
 
 def peer(path: Path, name: str = "server-1", **settings: Any) -> LocalPeer:
-    return LocalPeer(hub_path(path), name, PeerSettings(start_seconds=5.0, **settings))
+    return LocalPeer(hub_path(path), name, PeerSettings(start_seconds=30.0, **settings))
 
 
 async def test_unconfirmed_sends_go_out_again_in_order(tmp_path: Path) -> None:
     """A consumer that dies before its commit gets the same commands again when it is back, in order, marked as
     redelivered; the senders notice nothing but the wait."""
     file = tmp_path / "kv.db"
-    server = peer(file)
+    server = peer(file, grace_seconds=30.0, resend_seconds=60.0)
     owner = LocalOwner(file, "consumer-1")
     await owner.start()
     async with started(server):
@@ -196,7 +196,8 @@ async def test_a_peer_that_leaves_is_announced(tmp_path: Path) -> None:
 async def test_a_slow_peer_loses_hints_and_hears_the_newest_position(tmp_path: Path) -> None:
     """Who does not read loses hints beyond a bound, others lose nothing; when it reads again it hears the tip."""
     async with hub_at(tmp_path / "hub") as hub:
-        quick, slow = (LocalPeer(tmp_path / "hub", name) for name in ("quick", "slow"))
+        patient = PeerSettings(start_seconds=30.0, ping_seconds=60.0)
+        quick, slow = (LocalPeer(tmp_path / "hub", name, patient) for name in ("quick", "slow"))
         heard: dict[str, list[Hint]] = {"quick": [], "slow": []}
         async with started(quick, slow):
             quick.subscribe(heard["quick"].append)

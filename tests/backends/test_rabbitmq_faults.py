@@ -109,7 +109,7 @@ class RabbitWire:
     async def crash(self) -> None:
         # RabbitMQ 3.10 writes down within half a second which quorum queues there are: one that is younger when
         # its broker is killed hangs for ever. This is not what these tests are about.
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(4.0)
         await self._broker.kill()
 
     async def restart(self) -> None:
