@@ -92,7 +92,7 @@ class Client:
         settings: ServerSettings = QUIET,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
-        seconds: float = 5.0,
+        seconds: float = 30.0,
         websocket: WebSocketFactory | None = None,
     ) -> None:
         self.server = HttpServer(application, settings, websocket=websocket)
