@@ -258,3 +258,35 @@ async def test_drop_refuses_while_processes_are_connected(settings: RabbitSettin
             await drop(settings)
         assert await check(settings) == []
     assert len(await drop(settings)) == 6
+
+
+async def test_rights_that_are_missing_are_named(settings: RabbitSettings, rabbitmq: PrivateBroker) -> None:
+    """A start ends at once, and says what is refused; with the rights that the page names everything works."""
+    user, namespace = f"u{settings.namespace}", settings.namespace
+    await rabbitmq.control("add_user", user, "x")
+    try:
+        limited = replace(
+            settings, url=settings.url.replace("guest:guest", f"{user}:x"), max_message_bytes=1 * MIB
+        )
+        await rabbitmq.control("set_permissions", user, "^other", "^other", "^other")
+        process = RabbitTransport(limited)
+        try:
+            with pytest.raises(SettingsError, match=r"ACCESS_REFUSED .* set_permissions"):
+                await process.start()
+        finally:
+            await process.stop()
+        with pytest.raises(SettingsError, match=r"ACCESS_REFUSED .* set_permissions"):
+            await create(limited)
+        [finding] = [f for f in await doctor(limited) if f.level == "error"]
+        assert finding.fix == "give this user its rights"
+        own = rf"^({namespace}\.|amq\.gen-)"
+        await rabbitmq.control("set_permissions", user, own, rf"^({namespace}\.|amq\.(gen-|default$))", own)
+        await create(limited)
+        process = RabbitTransport(limited)
+        async with started(process):
+            await process.send([envelope(1)], 1)
+            await take(await process.commands(1), 1)
+        assert [f.what for f in await doctor(limited) if f.level != "ok"] == []
+        await drop(limited)
+    finally:
+        await rabbitmq.control("delete_user", user)

@@ -126,6 +126,8 @@ async def _postgres(plan: Plan, namespace: str) -> AsyncIterator[Finding]:
         return
     try:
         async with PostgresJournal(plan.journal_url, namespace) as journal:
+            for found in await journal.examine():
+                yield Finding(found.level, found.what, found.fix)
             try:
                 head = await journal.head()
                 yield Finding(
@@ -136,9 +138,15 @@ async def _postgres(plan: Plan, namespace: str) -> AsyncIterator[Finding]:
                     "warning", f"nothing of {namespace!r} is in this database yet", "skerry infra create"
                 )
     except SettingsError as error:
-        yield Finding("error", error.problem, f"set {error.setting} right")
+        yield Finding("error", error.problem, "set SKERRY_JOURNAL right")
     except SkerryError as error:
-        yield Finding("error", f"PostgreSQL: {error}", "start the database, or set SKERRY_JOURNAL right")
+        refused = "permission denied" in str(error)
+        fix = (
+            "let its owner grant what is missing"
+            if refused
+            else "start the database, or set SKERRY_JOURNAL right"
+        )
+        yield Finding("error", str(error), fix)
 
 
 async def _rabbit(plan: Plan, settings: Settings, namespace: str) -> AsyncIterator[Finding]:

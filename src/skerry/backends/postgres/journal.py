@@ -19,6 +19,7 @@ from skerry.backends.postgres.batch import Place, Room, opened
 from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.connections import Connections
+from skerry.backends.postgres.doctor import Finding, check_rights, doctor
 from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare
 from skerry.backends.postgres.settings import PostgresSettings
@@ -26,7 +27,7 @@ from skerry.backends.postgres.snapshot import PostgresSnapshot
 from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
-from skerry.errors import Disconnected, Trimmed, WrongEpoch
+from skerry.errors import Disconnected, SettingsError, Trimmed, WrongEpoch
 from skerry.journal.journal import (
     Batch,
     DeadLetter,
@@ -95,8 +96,17 @@ class PostgresJournal(StoredReads):
         return self._connections.is_away
 
     async def prepare(self, tables: Sequence[str]) -> None:
+        """Raises SettingsError too when this user may not write to what is there."""
         async with self._connections.one() as connection:
             await prepare(connection, self._statements, tables)
+            refused = await check_rights(connection, self._statements)
+        if refused:
+            raise SettingsError("SKERRY_JOURNAL", refused)
+
+    async def examine(self) -> list[Finding]:
+        """What `skerry doctor` says of the server and of this user's rights."""
+        async with self._connections.one() as connection:
+            return await doctor(connection, self._statements)
 
     # --- tables of the application's own, and operators (skerry.journal.migration, skerry.roles.infra)
 

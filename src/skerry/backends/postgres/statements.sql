@@ -36,6 +36,20 @@ select name from {ns}__table order by name
 -- name: table_exists
 select to_regclass($name::text) is not null
 
+-- name: server
+select current_setting('server_version') as version, current_setting('server_version_num')::integer as number,
+    current_user::text as who, pg_is_in_recovery() as standby,
+    current_setting('default_transaction_read_only')::boolean as read_only, current_setting('fsync')::boolean as fsync,
+    current_setting('full_page_writes')::boolean as full_page_writes,
+    current_setting('max_connections')::integer as connections
+
+-- name: rights
+select name from unnest($names::text[]) with ordinality as wanted (name, number)
+where to_regclass(name) is not null
+    and not (has_table_privilege(name, 'select') and has_table_privilege(name, 'insert')
+        and has_table_privilege(name, 'update') and has_table_privilege(name, 'delete'))
+order by number
+
 -- name: create_table
 create table {ns}_{table} (key text collate "C" primary key, data text collate "C" not null, pos bigint not null)
 with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0)

@@ -48,12 +48,16 @@ async def doctor(settings: RabbitSettings) -> list[Finding]:
                 findings += await _look_at_size(link, settings)
         findings += [_problem(problem) for problem in await check(settings)]
     except SettingsError as error:
-        findings.append(Finding("error", error.problem, f"set {error.setting} right"))
+        findings.append(Finding("error", error.problem, _fix(error.problem)))
     except (Disconnected, TimeoutError) as error:
         findings.append(
             Finding("error", f"RabbitMQ: {error}", "start the broker, or set SKERRY_TRANSPORT right")
         )
     return findings
+
+
+def _fix(problem: str) -> str:
+    return "give this user its rights" if "ACCESS_REFUSED" in problem else "set SKERRY_TRANSPORT right"
 
 
 def _problem(problem: str) -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from skerry.backends.rabbitmq.link import Link, calling
 from skerry.backends.rabbitmq.settings import RabbitSettings
@@ -23,8 +23,9 @@ from skerry.backends.rabbitmq.topology import (
     declare_queue,
     depth,
     explain_mismatch,
+    explain_refusal,
 )
-from skerry.errors import TransportError
+from skerry.errors import SettingsError, TransportError
 
 
 @asynccontextmanager
@@ -33,7 +34,10 @@ async def connected(settings: RabbitSettings) -> AsyncIterator[Link]:
     link = await Link.open(settings, "operations")
     try:
         with calling("asking the broker"):
-            yield link
+            try:
+                yield link
+            except ChannelAccessRefused as error:
+                raise SettingsError("transport", explain_refusal(str(error))) from error
     finally:
         await link.close(polite=True)
 

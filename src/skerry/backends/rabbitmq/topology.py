@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.errors import SettingsError
@@ -115,6 +115,8 @@ class Topology:
                 await declare_queue(channel, queue, seconds)
         except ChannelPreconditionFailed as error:
             raise SettingsError("transport", explain_mismatch(str(error))) from error
+        except ChannelAccessRefused as error:
+            raise SettingsError("transport", explain_refusal(str(error))) from error
 
     async def open_process_queue(self, channel: AbstractChannel, name: str, seconds: float) -> str:
         """Declare and bind the queue of the process `name`; returns the queue's name, chosen by the broker (a
@@ -158,6 +160,11 @@ def explain_mismatch(text: str) -> str:
         f"stop the senders, let the consumers empty it, stop them, delete what is on the broker (`skerry infra drop "
         f"--broker-only`) and create it again (`skerry infra create`); or choose another namespace"
     )
+
+
+def explain_refusal(text: str) -> str:
+    """The broker's ACCESS_REFUSED as advice."""
+    return f"{text}: a process configures, writes and reads what is its namespace's (rabbitmqctl set_permissions)"
 
 
 def _value(text: str) -> str:

@@ -1,0 +1,82 @@
+"""Looks for what is wrong with a PostgreSQL server or a user's rights, before it shows in operation; changes nothing.
+
+Not here: what of the namespace is missing (upkeep.py), whether its content is right (checks.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import asyncpg
+
+from skerry.backends.postgres.schema import Statements, steps
+from skerry.backends.statements import made_by
+
+OLDEST = 130000
+"""The first version, as `server_version_num` says it, that everything here was tried on or is known to work with."""
+_CONNECTIONS = 50
+"""Below so many a few processes of eight connections each meet the server's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found. `fix` is what to do, empty when there is nothing."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    fix: str = ""
+
+
+async def doctor(connection: asyncpg.Connection, statements: Statements) -> list[Finding]:
+    """Everything found, good news too. Raises what asyncpg raises when it cannot be asked at all."""
+    told = await connection.fetchrow(statements["server"].sql)
+    findings = [Finding("ok", f"PostgreSQL {told['version']} as user {told['who']}")]
+    if told["number"] < OLDEST:
+        findings = [Finding("error", f"PostgreSQL {told['version']}", "use PostgreSQL 13 or newer")]
+    if told["standby"] or told["read_only"]:
+        why = "a standby" if told["standby"] else "default_transaction_read_only is on"
+        findings.append(
+            Finding("error", f"PostgreSQL takes no writes here: {why}", "let SKERRY_JOURNAL name the primary")
+        )
+    if not told["fsync"] or not told["full_page_writes"]:
+        fix = "fsync = on and full_page_writes = on in postgresql.conf"
+        findings.append(
+            Finding("error", "PostgreSQL does not sync: answered writes do not survive a crash", fix)
+        )
+    if told["connections"] < _CONNECTIONS:
+        what = f"max_connections = {told['connections']}: a process may use 8"
+        findings.append(Finding("warning", what, "raise it to 8 x processes and your own, or run fewer"))
+    refused = await missing_rights(connection, statements)
+    if refused:
+        findings.append(Finding("error", _lacking(told["who"], refused), _grant(told["who"], statements)))
+    return findings
+
+
+async def missing_rights(connection: asyncpg.Connection, statements: Statements) -> list[str]:
+    """Tables of the namespace, as far as they are there, that this user may not read and write."""
+    namespace = statements.namespace
+    own = [f"{namespace}{name}" for kind, name in made_by(steps()) if kind == "table"]
+    refused = await connection.fetch(statements["rights"].sql, [f"{namespace}__meta", *own])
+    if not refused and await connection.fetchval(statements["table_exists"].sql, f"{namespace}__table"):
+        rows = [f"{namespace}_{row[0]}" for row in await connection.fetch(statements["tables"].sql)]
+        refused = await connection.fetch(statements["rights"].sql, rows)
+    return [row[0] for row in refused]
+
+
+def _lacking(user: str, tables: list[str]) -> str:
+    others = f" and {len(tables) - 1} more" if len(tables) > 1 else ""
+    return f"user {user} may not read and write table {tables[0]}{others}"
+
+
+def _grant(user: str, statements: Statements) -> str:
+    return f"grant select, insert, update, delete on the tables of {statements.namespace!r} to {user}"
+
+
+async def check_rights(connection: asyncpg.Connection, statements: Statements) -> str | None:
+    """Why a consumer cannot work as this user, and what to do; None when it can."""
+    refused = await missing_rights(connection, statements)
+    if not refused:
+        return None
+    who = str(await connection.fetchval("select current_user"))
+    return f"{_lacking(who, refused)}: {_grant(who, statements)}"

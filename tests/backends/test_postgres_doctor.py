@@ -1,0 +1,93 @@
+"""`skerry doctor` and the rights of a user, on PostgreSQL: what would show in operation is said before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from skerry.backends.postgres.journal import PostgresJournal
+from skerry.errors import SettingsError
+from skerry.testing.journal_samples import THINGS
+from skerry.testing.services import PrivatePostgres, private_postgres, require
+
+pytestmark = pytest.mark.service("postgresql")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivatePostgres]:
+    require("postgresql")
+    with private_postgres(durable=True) as server:
+        yield server
+
+
+def as_reader(server: PrivatePostgres, dsn: str) -> str:
+    """The same database, as a user who may read the tables that are there, and nothing else."""
+    database = dsn.rpartition("/")[2].partition("?")[0]
+    server.query("drop role if exists reader")
+    server.query("create role reader login password 'x'")
+    server.query("grant select on all tables in schema public to reader", database)
+    return f"postgresql://reader:x@{dsn.rpartition('@')[2]}"
+
+
+async def wrong(dsn: str) -> list[tuple[str, str]]:
+    async with PostgresJournal(dsn, "shop") as journal:
+        return [(found.level, found.what) for found in await journal.examine() if found.level != "ok"]
+
+
+async def test_a_sound_server_is_said_to_be_so(server: PrivatePostgres) -> None:
+    """Version and user; nothing wrong, before the tables are there and after."""
+    dsn = server.database()
+    async with PostgresJournal(dsn, "shop") as journal:
+        assert await wrong(dsn) == []
+        await journal.prepare([THINGS])
+        [good] = await journal.examine()
+        assert good.what.startswith("PostgreSQL ")
+        assert " as user " in good.what
+
+
+async def test_missing_rights_are_found_and_end_a_consumers_start(server: PrivatePostgres) -> None:
+    """Reading goes well, and every lease and commit would be refused: once a second, for ever."""
+    dsn = server.database()
+    async with PostgresJournal(dsn, "shop") as journal:
+        await journal.prepare([THINGS])
+    reader = as_reader(server, dsn)
+    try:
+        [(level, what)] = await wrong(reader)
+        assert (level, what.startswith("user reader may not read and write table shop__")) == ("error", True)
+        async with PostgresJournal(reader, "shop") as journal:
+            assert (await journal.head()).position.offset == 0
+            with pytest.raises(
+                SettingsError, match=r"grant select, insert, update, delete on the tables of 'shop'"
+            ):
+                await journal.prepare([THINGS])
+        database = dsn.rpartition("/")[2].partition("?")[0]
+        server.query("grant all on all tables in schema public to reader", database)
+        server.query(f"revoke update on shop_{THINGS} from reader", database)
+        assert await wrong(reader) == [("error", f"user reader may not read and write table shop_{THINGS}")]
+    finally:
+        server.query("drop owned by reader", dsn.rpartition("/")[2].partition("?")[0])
+        server.query("drop role reader")
+
+
+async def test_a_server_that_takes_no_writes(server: PrivatePostgres) -> None:
+    """A standby after a failover, or a user that may only read: its fix is another URL."""
+    dsn = server.database()
+    server.query(
+        "alter database "
+        + dsn.rpartition("/")[2].partition("?")[0]
+        + " set default_transaction_read_only = on"
+    )
+    assert await wrong(dsn) == [
+        ("error", "PostgreSQL takes no writes here: default_transaction_read_only is on"),
+    ]
+
+
+async def test_a_server_that_loses_answered_writes() -> None:
+    """fsync off, and few connections."""
+    require("postgresql")
+    with private_postgres(options={"max_connections": 20}) as fast:
+        assert [what.partition(":")[0] for _, what in await wrong(fast.dsn)] == [
+            "PostgreSQL does not sync",
+            "max_connections = 20",
+        ]
