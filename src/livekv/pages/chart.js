@@ -1,4 +1,6 @@
-// Events per second over the last minute, as two SVG paths.
+// Events per second over the last minute, as two SVG paths, drawn once a second.
+
+import { write } from "/static/pace.js";
 
 const SECONDS = 60;
 const WIDTH = 120;
@@ -22,7 +24,7 @@ export class Chart {
   tick() {
     this.counts.shift();
     this.counts.push(this.now);
-    this.number.textContent = this.now.toLocaleString("en");
+    write(this.number, this.now.toLocaleString("en"));
     this.now = 0;
     if (!document.hidden) this.draw();
   }

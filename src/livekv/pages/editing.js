@@ -1,6 +1,7 @@
 // Changing values: add, edit in place, delete with undo. Every change names the version it was made from (If-Match), so
 // that nobody's work is overwritten unseen.
 
+import { parsePosition } from "/_skerry/skerry.js";
 import { pathOf } from "/static/table.js";
 
 async function call(method, key, { body, ifMatch, ifNoneMatch } = {}) {
@@ -25,11 +26,17 @@ async function call(method, key, { body, ifMatch, ifNoneMatch } = {}) {
   return { status: answer.status, ok: answer.ok, detail, position: answer.headers.get("Skerry-Position") };
 }
 
+/** Whether the event of a write at `position` has come already: the entry is of then, or newer. */
+function isHeard(position, entry) {
+  const wanted = parsePosition(position), found = parsePosition(entry?.position);
+  return wanted !== null && found !== null && wanted.epoch === found.epoch && found.offset >= wanted.offset;
+}
+
 export class Editing {
   constructor(table, page) {
     this.table = table;
     this.page = page;
-    this.open = null; // { key, row, area, base, problem }
+    this.open = null; // { key, row, area, choices, problem, base }
   }
 
   // --- in place
@@ -55,14 +62,20 @@ export class Editing {
     problem.className = "problem";
     problem.setAttribute("role", "alert");
     problem.hidden = true;
+    const choices = document.createElement("p");
+    choices.className = "choices";
+    choices.append(this.page.button("Save", () => this.save()), this.page.button("Cancel", () => this.cancel()));
+    choices.firstChild.className = "primary";
+    const editor = document.createElement("div");
+    editor.append(area, choices, problem);
     row.classList.add("editing");
-    row.cells[1].replaceChildren(area, problem);
-    this.open = { key, row, area, problem, base: entry.position };
-    area.addEventListener("keydown", (event) => {
+    row.cells[1].replaceChildren(editor);
+    this.open = { key, row, area, choices, problem, base: entry.position };
+    editor.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
         event.stopPropagation();
         this.cancel();
-      } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      } else if (event.key === "Enter" && event.target === area && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
         this.save();
       }
@@ -78,7 +91,7 @@ export class Editing {
     const entry = this.table.get(key);
     if (entry) this.table.fill(row, entry);
     else this.table.shape = true;
-    this.table.soon();
+    this.table.pace.now();
     row.focus();
   }
 
@@ -93,9 +106,9 @@ export class Editing {
     if (answer.status === 412) return this.conflict(editing);
     if (!answer.ok) return this.tell(editing, answer.detail);
     if (this.open === editing) this.cancel();
-    this.table.rows.get(key)?.classList.add("saving"); // until our own event is back
-    if (answer.status === 200) this.page.applied(key, value, answer.position);
-    else this.page.toast("Accepted; it shows up as soon as it is done.");
+    if (answer.status !== 200) return this.page.toast("Accepted; it shows up as soon as it is done.");
+    if (!isHeard(answer.position, this.table.get(key))) this.table.rows.get(key)?.classList.add("saving"); // until it is
+    this.page.applied();
   }
 
   /** Somebody else changed it: show what there is now, and let the person decide. */
@@ -121,8 +134,9 @@ export class Editing {
   tell(editing, text, choices = []) {
     const { problem, area } = editing;
     problem.replaceChildren(text);
-    for (const [name, act] of choices) problem.append(this.page.button(name, act));
+    for (const [name, act] of choices) problem.append(" ", this.page.button(name, act));
     problem.hidden = false;
+    editing.choices.hidden = choices.length > 0;
     area.focus();
   }
 

@@ -4,11 +4,16 @@ import { connect } from "/_skerry/skerry.js";
 import { Chart } from "/static/chart.js";
 import { Editing } from "/static/editing.js";
 import { Log } from "/static/log.js";
+import { Pace, write } from "/static/pace.js";
 import { Table } from "/static/table.js";
 
 const $ = (id) => document.getElementById(id);
 const body = document.body;
 const number = (n) => n.toLocaleString("en");
+const pace = new Pace(() => {
+  table.flush();
+  log.flush();
+});
 
 // --- table and editing
 
@@ -17,13 +22,13 @@ const table = new Table($("rows"), {
   remove: (key) => editing.remove(key),
   changedWhileEditing: (key) => editing.changedWhileEditing(key),
   settled(shown, matching, total) {
-    $("count").textContent = table.filter ? `${number(matching)} of ${number(total)}` : number(total);
+    write($("count"), table.filter ? `${number(matching)} of ${number(total)}` : number(total));
     $("empty").hidden = total > 0;
     $("more").hidden = shown >= matching && (matching > 0 || total === 0);
-    $("more").firstElementChild.textContent = matching ? `${number(shown)} of ${number(matching)} shown. ` : "Nothing matches the filter.";
+    write($("more").firstElementChild, matching ? `${number(shown)} of ${number(matching)} shown. ` : "Nothing matches the filter.");
     $("show-more").hidden = shown >= matching;
   },
-});
+}, pace);
 
 const page = {
   button(name, act) {
@@ -39,19 +44,26 @@ const page = {
     button.hidden = undo === null;
     button.onclick = () => { toast.hidden = true; undo(); };
     toast.hidden = false;
-    clearTimeout(page.fading);
-    page.fading = setTimeout(() => { toast.hidden = true; }, undo ? 8000 : 4000);
+    page.fade(undo ? 20_000 : 4_000);
   },
-  /** A write was answered: its event is on its way or here already; do not wait for it to look right. */
+  /** Hide the toast after a while, but not from under a pointer or the focus. */
+  fade(milliseconds) {
+    clearTimeout(page.fading);
+    page.fading = setTimeout(() => {
+      if ($("toast").matches(":hover, :focus-within")) page.fade(milliseconds);
+      else $("toast").hidden = true;
+    }, milliseconds);
+  },
+  /** A write was answered: if its event is here already, show it at once. */
   applied() {
-    table.soon();
+    pace.now();
   },
 };
 const editing = new Editing(table, page);
 
 // --- events
 
-const log = new Log($("events"), { empty: $("no-events"), pause: $("pause") });
+const log = new Log($("events"), { empty: $("no-events"), pause: $("pause") }, pace);
 const chart = new Chart($("chart"), $("rate"));
 let mine = null;
 let unsaid = { put: 0, deleted: 0, last: "" };
@@ -125,15 +137,14 @@ function sayBanner() {
   const text = banner.dataset.phase === "denied"
     ? "You may not listen here: log in, then reload."
     : "The connection is cut: what you see may be old. Trying again by itself; nothing will be missed.";
-  const node = banner.querySelector(".text");
-  if (node.textContent !== text) node.textContent = text; // said once, not with every countdown
+  write(banner.querySelector(".text"), text); // said once, not with every countdown
   const left = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
-  $("retry").textContent = left > 0 ? `Retry now (${left} s)` : "Retry now";
+  write($("retry"), left > 0 ? `Retry now (${left} s)` : "Retry now");
 }
 
 setInterval(() => {
   sayBanner();
-  $("where").textContent = `position ${stream.position ?? "–"}`;
+  write($("where"), `position ${stream.position ?? "–"}`);
   const { put, deleted, last } = unsaid;
   if (put + deleted === 0) return;
   const parts = [put && `${put} put`, deleted && `${deleted} deleted`].filter(Boolean);
@@ -165,7 +176,7 @@ const form = {
   problem(text, choice, act) {
     const node = form.node.querySelector(".problem");
     node.replaceChildren(text);
-    if (choice) node.append(page.button(choice, act));
+    if (choice) node.append(" ", page.button(choice, act));
     node.hidden = false;
   },
   done(key) {
@@ -247,6 +258,6 @@ $("theme").addEventListener("click", () => {
 // What needs a script appears with it.
 $("no-events").textContent = "Changes and connections appear here as they happen.";
 for (const node of document.querySelectorAll(".pulse, #theme, #filter, #add, #pause, .check, .keys")) node.hidden = false;
-table.soon();
+pace.now();
 window.addEventListener("pagehide", () => stream.close());
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

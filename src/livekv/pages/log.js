@@ -1,6 +1,7 @@
-// The list of events: newest first, bounded, changed once per animation frame; can be held while one reads.
+// The list of events: newest first, bounded, changed when the pace says so; can be held while one reads.
 
-import { mayFlash } from "/static/table.js";
+import { flash } from "/static/flash.js";
+import { write } from "/static/pace.js";
 
 const MOST_ROWS = 200;
 const MOST_PENDING = 200;
@@ -16,48 +17,42 @@ const ANNOUNCEMENTS = {
 };
 
 export class Log {
-  constructor(list, { empty, pause }) {
+  /** `pace` is told when there is something to render, and calls `flush`. */
+  constructor(list, { empty, pause }, pace) {
     this.list = list;
     this.empty = empty;
     this.pause = pause;
+    this.pace = pace;
     this.pending = [];
     this.missed = 0;
     this.paused = false;
-    this.frame = 0;
     pause.addEventListener("click", () => this.toggle());
   }
 
   add(event) {
     this.pending.push(event);
     if (this.pending.length > MOST_PENDING) this.pending.splice(0, this.pending.length - MOST_PENDING);
-    if (this.paused) {
-      this.missed++;
-      this.label();
-    } else this.soon();
+    if (this.paused) this.missed++;
+    this.pace.soon();
   }
 
   toggle() {
     this.paused = !this.paused;
     this.pause.setAttribute("aria-pressed", String(this.paused));
     this.missed = 0;
-    this.label();
-    if (!this.paused) this.soon();
-  }
-
-  label() {
-    this.pause.textContent = this.paused ? (this.missed ? `Resume · ${this.missed} new` : "Resume") : "Pause";
-  }
-
-  soon() {
-    this.frame ||= requestAnimationFrame(() => this.flush());
+    this.pace.now();
   }
 
   flush() {
-    this.frame = 0;
+    write(this.pause, this.paused ? (this.missed ? `Resume · ${this.missed} new` : "Resume") : "Pause");
     if (this.paused || !this.pending.length) return;
     this.empty.hidden = true;
     const fresh = document.createDocumentFragment();
-    for (const event of this.pending) fresh.prepend(item(event));
+    for (const event of this.pending) {
+      const line = item(event);
+      flash(line);
+      fresh.prepend(line);
+    }
     this.pending = [];
     this.list.prepend(fresh);
     while (this.list.childElementCount > MOST_ROWS) this.list.lastElementChild.remove();
@@ -66,7 +61,6 @@ export class Log {
 
 function item(event) {
   const line = document.createElement("li");
-  if (mayFlash()) line.className = "fresh";
   const at = new Date(event.at ? event.at * 1000 : Date.now());
   const time = document.createElement("time");
   time.dateTime = at.toISOString();

@@ -1,5 +1,7 @@
-// The table of values: all of them in a Map, a bounded part of them as rows, changed once per animation frame.
+// The table of values: all of them in a Map, a bounded part of them as rows, changed when the pace says so.
 // Keys are data: they are never put into ids, selectors or markup.
+
+import { flash } from "/static/flash.js";
 
 const STEP = 300;
 const MOST_KEPT = 100_000;
@@ -18,10 +20,12 @@ const byCodePoint = (a, b) => {
 };
 
 export class Table {
-  /** `actions`: edit(key), remove(key), called for buttons and keys. `settled(shown, matching, total)` after a flush. */
-  constructor(body, actions) {
+  /** `actions`: edit(key), remove(key), called for buttons and keys; `settled(shown, matching, total)` after a flush.
+   *  `pace` is told when there is something to render, and calls `flush`. */
+  constructor(body, actions, pace) {
     this.body = body;
     this.actions = actions;
+    this.pace = pace;
     this.entries = new Map(); // key -> { value, size, position }
     this.rows = new Map(); // key -> tr
     this.keyOf = new WeakMap(); // tr -> key
@@ -29,8 +33,7 @@ export class Table {
     this.limit = STEP;
     this.filter = "";
     this.changed = new Set();
-    this.shape = true;
-    this.frame = 0;
+    this.shape = true; // which rows there are may differ
     this.current = null;
     this.adopt();
     body.addEventListener("keydown", (event) => this.pressed(event));
@@ -45,7 +48,7 @@ export class Table {
   adopt() {
     for (const row of [...this.body.rows]) {
       const { key, position, size } = row.dataset;
-      const value = size === undefined ? row.cells[1].textContent : null;
+      const value = size === undefined ? row.querySelector(".clip")?.textContent ?? "" : null;
       this.entries.set(key, { value, size: size === undefined ? null : Number(size), position });
       this.order.push(key);
       this.rows.set(key, row);
@@ -64,23 +67,22 @@ export class Table {
   }
 
   set(key, entry) {
-    if (!this.entries.has(key)) {
-      if (this.entries.size >= MOST_KEPT) return;
-      this.changed.add(key);
-      this.order.splice(this.place(key), 0, key);
-      this.shape = true;
-    }
+    const known = this.entries.has(key);
+    if (!known && this.entries.size >= MOST_KEPT) return;
+    const matched = known && this.matches(key);
+    if (!known) this.order.splice(this.place(key), 0, key);
     this.entries.set(key, entry);
-    if (this.rows.has(key)) this.changed.add(key);
-    if (this.filter) this.shape = true; // its value may match now, or no longer
-    this.soon();
+    if (!known || matched !== this.matches(key)) this.shape = true;
+    else if (!this.rows.has(key)) return; // nothing of it is on the page
+    this.changed.add(key);
+    this.pace.soon();
   }
 
   delete(key) {
     if (!this.entries.delete(key)) return;
     this.order.splice(this.place(key), 1);
     this.shape = true;
-    this.soon();
+    this.pace.soon();
   }
 
   /** Replace everything. */
@@ -91,24 +93,24 @@ export class Table {
       if (this.entries.size >= MOST_KEPT) break;
       this.entries.set(key, entry);
       const old = before.get(key);
-      if (!old || old.value !== entry.value || old.size !== entry.size) this.changed.add(key);
+      if (old && (old.value !== entry.value || old.size !== entry.size)) this.changed.add(key);
     }
     this.order = [...this.entries.keys()].sort(byCodePoint);
     this.shape = true;
-    this.soon();
+    this.pace.soon();
   }
 
   search(text) {
     this.filter = text.toLowerCase();
     this.limit = STEP;
     this.shape = true;
-    this.soon();
+    this.pace.now();
   }
 
   showMore() {
     this.limit += STEP;
     this.shape = true;
-    this.soon();
+    this.pace.now();
   }
 
   place(key) {
@@ -121,12 +123,8 @@ export class Table {
     return low;
   }
 
-  soon() {
-    this.frame ||= requestAnimationFrame(() => this.flush());
-  }
-
   flush() {
-    this.frame = 0;
+    if (!this.shape && this.changed.size === 0) return;
     if (this.shape) this.arrange();
     for (const key of this.changed) {
       const row = this.rows.get(key), entry = this.entries.get(key);
@@ -156,7 +154,6 @@ export class Table {
     }
     this.matching = matching;
     const wanted = new Set(shown);
-    const first = this.rows.size === 0;
     for (const [key, row] of this.rows) {
       if (wanted.has(key) || row.classList.contains("editing")) continue;
       if (row.contains(document.activeElement)) this.leave(row);
@@ -165,16 +162,12 @@ export class Table {
     }
     let here = this.body.firstElementChild;
     for (const key of shown) {
-      let row = this.rows.get(key);
+      const row = this.rows.get(key);
       if (row !== undefined && row === here) {
         here = here.nextElementSibling;
         continue;
       }
-      if (row === undefined) {
-        row = this.build(key);
-        if (!first && this.changed.has(key)) flash(row);
-      }
-      this.body.insertBefore(row, here);
+      this.body.insertBefore(row ?? this.build(key), here);
     }
     if (this.current === null || !this.rows.has(this.current)) this.point(shown[0] ?? null);
   }
@@ -261,7 +254,7 @@ export class Table {
 
   pressed(event) {
     const row = event.target.closest("tr");
-    if (!row || event.target.closest("textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!row || row.classList.contains("editing") || event.ctrlKey || event.metaKey || event.altKey) return;
     const key = this.keyOf.get(row);
     const onButton = event.target.closest("button, a") !== null;
     let next = null;
@@ -289,15 +282,3 @@ export class Table {
 }
 
 export const pathOf = (key) => `/values/${encodeURIComponent(key)}`;
-
-// A flash says "look here". Many at once say nothing and cost a repaint each: beyond a few a second there is none.
-const FLASHES_PER_SECOND = 10;
-let flashes = 0;
-setInterval(() => { flashes = 0; }, 1000);
-
-export const mayFlash = () => ++flashes <= FLASHES_PER_SECOND;
-
-function flash(row) {
-  row.classList.remove("flash");
-  if (mayFlash()) requestAnimationFrame(() => row.classList.add("flash"));
-}
