@@ -24,6 +24,7 @@ NAMES = (
     "memory",
     "writes",
     "fanout",
+    "page",
     "balancer",
     "emitter",
     "journals",
