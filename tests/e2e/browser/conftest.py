@@ -14,11 +14,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from skerry.testing.broker import free_ports
+from skerry.testing.program import surroundings
 
 CHROMIUM = "/usr/bin/chromium"
+PATIENCE_MS = 30_000
+"""For what comes at once on a quiet machine: a deadline says that something is broken, never that it was slow."""
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
@@ -32,16 +35,16 @@ class Store:
         self.directory = directory
         (self.port,) = free_ports(1)
         self._process: asyncio.subprocess.Process | None = None
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_MS / 1000)
 
     async def start(self) -> None:
         with (self.directory / "livekv.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "skerry", "run", "livekv:app", "--bind", f"127.0.0.1:{self.port}",
                 "--journal", "memory:", "--data", str(self.directory), "--drain", "0.3",
-                cwd=self.directory, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                cwd=self.directory, stdout=log, stderr=log, env=surroundings(self.directory),
             )  # fmt: skip
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_MS / 1000):
             while True:
                 try:
                     answer = await self.http.get("/values?limit=1")
@@ -54,7 +57,7 @@ class Store:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self._process.wait(), 8)
+                await asyncio.wait_for(self._process.wait(), 20)
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
@@ -95,12 +98,20 @@ class Windows:
         self.expected: tuple[str, ...] = ()
 
     async def open(
-        self, *, port: int | None = None, live: bool = True, script: str = "", **options: Any
+        self,
+        *,
+        port: int | None = None,
+        live: bool = True,
+        script: str = "",
+        clock: bool = False,
+        **options: Any,
     ) -> Page:
-        """A page in a window of its own, when it says that it is live."""
+        """A page in a window of its own, when it says that it is live. With `clock` its time can be moved."""
         context = await self._browser.new_context(**{"viewport": {"width": 1180, "height": 720}, **options})
         self._contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
+        if clock:
+            await context.clock.install()
         page = await context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on(
@@ -122,6 +133,7 @@ class Windows:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
