@@ -129,10 +129,10 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 @pytest.fixture(scope="session")
 def until() -> Until:
-    """Wait for something that sockets bring about, five seconds at most."""
+    """Wait for something that sockets bring about, a minute at most."""
 
     async def wait(truth: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not truth():  # noqa: ASYNC110  the other side of a socket sets no event
                 await asyncio.sleep(0.001)
 

@@ -22,7 +22,7 @@ async def test_calls_block_and_return_values(serve: Any, probe: Any) -> None:
     _, _, address = await serve()
 
     def use() -> None:
-        with BlockingCommunicator(timeout_seconds=2.0) as c:
+        with BlockingCommunicator(timeout_seconds=60.0) as c:
             proxy = c.proxy(probe, address)
             assert proxy.echo("a") == "a"
             assert proxy.divide(7, b=2) == (3, 1)
@@ -30,7 +30,7 @@ async def test_calls_block_and_return_values(serve: Any, probe: Any) -> None:
             with pytest.raises(RemoteError, match="five"):
                 proxy.refuse(5, "five")
             with pytest.raises(CallTimeout):
-                proxy.tars_configure(timeout_seconds=0.02).gate("g")
+                proxy.tars_configure(timeout_seconds=0.2).gate("g")
             assert proxy.tars_reply_of("about").context == {"answered": "by probe"}
             with pytest.raises(AttributeError, match="no function 'ecko'"):
                 proxy.ecko("a")
@@ -60,11 +60,11 @@ async def test_the_deadline_of_the_served_call_counts(serve: Any, probe: Any) ->
     _, _, address = await serve()
 
     def use() -> Any:
-        serving.set(Call(RequestPacket(timeout_ms=1500), ("h", 1), _now()))
+        serving.set(Call(RequestPacket(timeout_ms=30_000), ("h", 1), _now()))
         with BlockingCommunicator(timeout_seconds=60.0) as c:
             return c.proxy(probe, address).about()
 
-    assert float((await asyncio.to_thread(use))["remaining"]) <= 1.5
+    assert float((await asyncio.to_thread(use))["remaining"]) <= 30.0
 
 
 def _now() -> float:

@@ -133,20 +133,20 @@ async def test_codes_become_exceptions(serve: Any, probe: Any) -> None:
         assert issubclass(RemoteError, TarsError)
 
 
-async def test_time_out(serve: Any, probe: Any) -> None:
+async def test_time_out(serve: Any, probe: Any, until: Any) -> None:
     """CallTimeout after the time-out; the connection goes on, the late reply is dropped and counted."""
     server, servant, address = await serve()
     async with Communicator() as c:
         proxy = c.proxy(probe, address)
         with pytest.raises(CallTimeout) as late:
-            await configure(proxy, timeout_seconds=0.03).gate("g")
+            await configure(proxy, timeout_seconds=0.5).gate("g")
         assert late.value.code == -7
         servant.gates["g"].set()
         assert await proxy.echo("on") == "on"
         assert server.states()[0].counters.connections == 1
         channel = client_of(proxy).routes.links[0].ready()
         assert channel is not None
-        assert channel.pending.unknown_replies == 1
+        await until(lambda: channel.pending.unknown_replies == 1)
 
 
 async def test_cancellation_leaves_nothing_behind(serve: Any, probe: Any) -> None:
@@ -196,32 +196,32 @@ async def test_context_and_status_travel_both_ways(serve: Any, probe: Any) -> No
 async def test_the_server_knows_how_long_the_caller_waits(serve: Any, probe: Any) -> None:
     """iTimeout carries the time-out: the handler sees what remains."""
     _, _, address = await serve()
-    async with Communicator(timeout_seconds=7.0) as c:
+    async with Communicator(timeout_seconds=120.0) as c:
         seen = await c.proxy(probe, address).about()
-    assert 6.5 <= float(seen["remaining"]) <= 7.0
+    assert 60.0 <= float(seen["remaining"]) <= 120.0
 
 
 async def test_a_call_within_a_call_gets_no_more_time(serve: Any, probe: Any) -> None:
     """Calls made while serving one: the deadline of the outer call shortens them, cookies and dyeing go along."""
     _, _, address = await serve()
-    async with Communicator(timeout_seconds=60.0) as c:
+    async with Communicator(timeout_seconds=600.0) as c:
         proxy = c.proxy(probe, address)
         outer = RequestPacket(
-            timeout_ms=1500,
+            timeout_ms=120_000,
             message_type=int(MessageType.DYED),
             status={"user": "7", STATUS_DYED_KEY: "d", "STATUS_OTHER": "no"},
         )
         token = serving.set(Call(outer, ("h", 1), asyncio.get_running_loop().time()))
         try:
             call = current()
-            call.deadline = None if call.deadline is None else _monotonic() + 1.5
+            call.deadline = None if call.deadline is None else _monotonic() + 120.0
             seen = await proxy.about()
             call.deadline = _monotonic() - 1
             with pytest.raises(CallTimeout, match="no time left"):
                 await proxy.echo("too late")
         finally:
             serving.reset(token)
-        assert 1.0 <= float(seen["remaining"]) <= 1.5
+        assert 60.0 <= float(seen["remaining"]) <= 120.0
         assert {key: value for key, value in seen.items() if key.startswith("status.")} == {
             "status.user": "7",
             f"status.{STATUS_DYED_KEY}": "d",
@@ -358,20 +358,22 @@ async def _try(call: Awaitable[str]) -> str:
         return type(error).__name__
 
 
-async def test_time_outs_are_repeated_only_when_idempotent(serve: Any, probe: Any) -> None:
+async def test_time_outs_are_repeated_only_when_idempotent(serve: Any, probe: Any, until: Any) -> None:
     """A time-out may have run: it is repeated with `idempotent` and a share of the time, not otherwise."""
     _, servant, address = await serve()
-    async with Communicator(timeout_seconds=0.5) as c:
-        proxy = c.proxy(probe, address, retry=Retry(attempts=2, attempt_seconds=0.02))
+    async with Communicator(timeout_seconds=60.0) as c:
+        proxy = c.proxy(probe, address, retry=Retry(attempts=2, attempt_seconds=0.4))
+        await proxy.nothing()
+        servant.calls.clear()
         with pytest.raises(CallTimeout):
-            await proxy.gate("a")
-        assert servant.calls == ["a"]
+            await configure(proxy, timeout_seconds=0.5).gate("a")
+        await until(lambda: servant.calls == ["a"])
         again = configure(
-            proxy, retry=Retry(attempts=2, idempotent=True, attempt_seconds=0.02), timeout_seconds=0.2
+            proxy, retry=Retry(attempts=2, idempotent=True, attempt_seconds=0.4), timeout_seconds=2.0
         )
         with pytest.raises(CallTimeout):
             await again.gate("b")
-        assert servant.calls == ["a", "b", "b", "b"]
+        await until(lambda: servant.calls == ["a", "b", "b", "b"])
 
 
 async def test_a_sick_endpoint_is_left_alone(serve: Any, probe: Any) -> None:
@@ -487,7 +489,7 @@ async def test_a_dead_connection_is_noticed_by_pings(probe: Any, until: Any) -> 
     async with server, Communicator(settings=ClientSettings(keep_alive_seconds=0.03)) as c:
         proxy = c.proxy(probe, address)
         await proxy.nothing()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await hears.wait()
             await until(lambda: client_of(proxy).routes.links[0].ready() is None)
 

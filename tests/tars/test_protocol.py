@@ -97,7 +97,7 @@ async def test_garbage_closes_its_connection_only(serve: Any, garbage: bytes, wi
     server, _, _ = await serve()
     bad, good = await wire.to(server), await wire.to(server)
     bad.writer.write(garbage)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await bad.reply() is None
         good.send(wire.ping())
         assert (await good.replies(1))[0].code == 0
@@ -111,7 +111,7 @@ async def test_a_client_that_does_not_read_is_not_read(serve: Any, wire: Any) ->
     raw.writer.transport.pause_reading()
     raw.send(*(wire.ask(number, "blob", 100_000) for number in range(1, 1001)))
     before = -1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (now := server.states()[0].counters.requests) != before:
             before = now
             await asyncio.sleep(0.05)

@@ -18,6 +18,7 @@ import pytest
 import skerry.tars
 from skerry.tars.call_errors import ServantError
 from skerry.tars.server import Server
+from skerry.testing.broker import free_ports
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -53,10 +54,8 @@ def peers() -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that no outgoing connection is given before it is bound."""
+    return free_ports(1)[0]
 
 
 def started(command: list[str], env: dict[str, str], port: int, cwd: Path = HERE) -> subprocess.Popen[bytes]:
@@ -64,7 +63,7 @@ def started(command: list[str], env: dict[str, str], port: int, cwd: Path = HERE
     process = subprocess.Popen(
         command, env=env, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    for _ in range(200):
+    for _ in range(1500):
         with socket.socket() as probe:
             probe.settimeout(0.2)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -86,7 +85,7 @@ def js_server(peers: dict[str, str]) -> Iterator[str]:
     process = started([*NODE, str(HERE / "js" / "echo_server.js"), endpoint, name], peers, port)
     yield f"{name}@{endpoint}"
     process.terminate()
-    process.wait(5)
+    process.wait(60)
 
 
 class EchoServant(idl.Interop.Echo):  # type: ignore[misc]
@@ -153,7 +152,7 @@ def js_client(peers: dict[str, str]) -> Ask:
             stderr=subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(120):
                 out, err = await process.communicate()
         finally:
             if process.returncode is None:
@@ -193,4 +192,4 @@ def js_demo_server(
         skerry.tars.load(demo / "NodeTars.tars").tars,
     )
     process.terminate()
-    process.wait(5)
+    process.wait(60)

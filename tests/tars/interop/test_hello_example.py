@@ -27,10 +27,10 @@ def server() -> Iterator[str]:
         assert address.startswith("Demo.HelloServer.HelloObj@tcp -h 127.0.0.1 -p ")
         yield address.partition("@")[2]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -42,7 +42,7 @@ def test_the_python_client(server: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=120,
     )
     assert done.stdout.splitlines() == SAYS
 
@@ -57,6 +57,6 @@ def test_the_javascript_client(server: str, peers: dict[str, str]) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=120,
     )
     assert done.stdout.splitlines() == SAYS, done.stderr

@@ -18,7 +18,11 @@ for (const [fn, enc, dec] of [
     return this._worker.tars_invoke(fn, os.getBinBuffer(), opts).then(d => dec(new T.TarsInputStream(d.response.sBuffer)),
       d => { throw (d.error || d.response.error); });
 };
-const proxy = (object = name) => rpc.Communicator.New().stringToProxy(Proxy, object + '@' + endpoint);
+const proxy = (object = name) => {
+  const made = rpc.Communicator.New().stringToProxy(Proxy, object + '@' + endpoint);
+  made._worker.timeout = 100000;  // a busy machine may need it
+  return made;
+};
 const failure = promise => promise.then(v => ({ value: v === undefined ? null : v }), e => ({ code: e.code, message: String(e.message || '') }));
 
 const scenarios = {
@@ -43,7 +47,6 @@ const scenarios = {
   },
   async pipeline() {
     const prx = proxy(), calls = [];
-    prx._worker.timeout = 30000;
     for (let i = 0; i < number; i++) calls.push(prx.sleep(i % 3));
     const got = await Promise.all(calls);
     return got.every((v, i) => v === i % 3) ? got.length : got;
