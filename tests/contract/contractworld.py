@@ -24,14 +24,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from skerry.testing.broker import free_ports
+
+SOAK = os.environ.get("SKERRY_SOAK") == "1"
+"""Whether the seconds of the contract are asked for: not on any machine, however busy."""
 T = TypeVar("T")
 READY = re.compile(r"(?:ready|listening) on https?://\S+?:(\d+)")
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """One that no outgoing connection is given before it is bound."""
+    return free_ports(1)[0]
 
 
 def surroundings(directory: Path, **more: str) -> dict[str, str]:
@@ -65,9 +68,9 @@ class Running:
     def ask(self, method: str, target: str, body: bytes | None = None, **fields: str) -> Answer:
         """One request on a connection of its own; `_` in field names is `-`."""
         if self.context is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
         else:
-            connection = http.client.HTTPSConnection("localhost", self.port, timeout=20, context=self.context)
+            connection = http.client.HTTPSConnection("localhost", self.port, timeout=90, context=self.context)
         try:
             headers = {name.replace("_", "-"): value for name, value in fields.items()}
             connection.request(method, target, body, headers)
@@ -77,7 +80,7 @@ class Running:
         finally:
             connection.close()
 
-    def raw(self, data: bytes, seconds: float = 5.0) -> bytes:
+    def raw(self, data: bytes, seconds: float = 60.0) -> bytes:
         """Send bytes, and read until the server closes. TimeoutError when it does not."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as sock:
             with contextlib.suppress(OSError):  # refused while we are still sending
@@ -97,7 +100,7 @@ class Running:
         """Signal it: exit code, and the seconds until its end."""
         began = time.monotonic()
         self.process.send_signal(number)
-        return self.process.wait(15), time.monotonic() - began
+        return self.process.wait(60), time.monotonic() - began
 
     def text(self) -> str:
         return "\n".join(self.lines[-40:])
@@ -129,18 +132,18 @@ def skerry(directory: Path, *arguments: str, listens: bool = True, **environ: st
     reader.start()
     try:
         if listens:
-            assert ready.wait(30), running.text()
+            assert ready.wait(120), running.text()
             assert running.port, running.text()
         yield running
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(8)
+                process.wait(30)
         if process.poll() is None:
             process.kill()
             process.wait()
-        reader.join(5)
+        reader.join(30)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -166,7 +169,7 @@ def at_once(number: int, work: Callable[[int], T]) -> list[T]:
     return [results[index] for index in range(number)]
 
 
-def until(condition: Callable[[], T], seconds: float = 10.0) -> T:
+def until(condition: Callable[[], T], seconds: float = 90.0) -> T:
     """What the condition gives, once that is true; AssertionError when it does not become so. Other processes act."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -26,7 +26,7 @@ class Listener:
         self.frames: list[Frame] = []
 
     def next(self) -> Frame:
-        frame: Frame = json.loads(self.connection.recv(5))
+        frame: Frame = json.loads(self.connection.recv(60))
         self.frames.append(frame)
         return frame
 
@@ -155,7 +155,7 @@ def test_server_sent_events_carry_the_position_as_id(together: Running) -> None:
     """`Accept: text/event-stream`, `Last-Event-ID`; lines within a value stay within one `data:`."""
     since = together.ask("PUT", "/values/se1", b"1").headers["skerry-position"]
     put = together.ask("PUT", "/values/se2", b"a\nb\r\nc").headers["skerry-position"]
-    connection = http.client.HTTPConnection("127.0.0.1", together.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", together.port, timeout=60)
     connection.request("GET", "/events", headers={"Accept": "text/event-stream", "Last-Event-ID": since})
     response = connection.getresponse()
     assert response.getheader("content-type") == "text/event-stream; charset=utf-8"

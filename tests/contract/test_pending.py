@@ -40,14 +40,16 @@ def test_accepted_is_not_applied_and_every_server_says_so(tmp_path: Path, server
     with ExitStack() as stack:
         bind = ("--bind", "127.0.0.1:0")
         with skerry(tmp_path / "first", "up", "livekv:app", "--servers", "1", *bind, **servers) as once:
-            assert once.ask("PUT", "/values/a", b"1").status == 200  # and tables and queues are there
+            assert (
+                once.ask("PUT", "/values/a", b"1", Prefer="wait=30").status == 200
+            )  # and tables and queues are there
             once.stop()
         up = stack.enter_context(
             skerry(tmp_path / "up", "up", "livekv:app", "--consumers", "0", *bind, **servers)
         )
 
         at_once_accepted = up.ask("PUT", "/values/b", b"2", Prefer="respond-async")
-        ran_out = up.ask("PUT", "/values/c", b"3", Prefer="wait=1", Idempotency_Key="key-c")
+        ran_out = up.ask("PUT", "/values/c", b"3", Prefer="wait=5", Idempotency_Key="key-c")
         deleted = up.ask("DELETE", "/values/a", Prefer="respond-async")
 
         for answer, body in (
@@ -69,10 +71,13 @@ def test_accepted_is_not_applied_and_every_server_says_so(tmp_path: Path, server
 
         with skerry(tmp_path / "consumer", "consumer", "livekv:app", listens=False, **servers):
             for server in (up, late):
-                until(lambda server=server: state(server, location) == "applied", 15)
-            again = up.ask("PUT", "/values/c", b"3", Idempotency_Key="key-c")
+                until(lambda server=server: state(server, location) == "applied")
+            again = up.ask("PUT", "/values/c", b"3", Idempotency_Key="key-c", Prefer="wait=30")
             assert (again.status, again.body) == (200, b'{"key":"c","value":"3","message":"OK"}')
             position = up.ask("GET", location).json()["position"]
             assert again.headers["skerry-position"] == position
-            assert late.ask("GET", "/values/c", Skerry_Position=position).json()["value"] == "3"
-            until(lambda: state(up, deleted.headers["location"]) == "applied", 15)
+            assert (
+                late.ask("GET", "/values/c", Skerry_Position=position, Prefer="wait=30").json()["value"]
+                == "3"
+            )
+            until(lambda: state(up, deleted.headers["location"]) == "applied")

@@ -30,7 +30,7 @@ def test_one_line_from_up_however_many_processes(
         given = {}
     done = subprocess.run(
         [sys.executable, "-m", "skerry", "up", "livekv:app", *(["--bind", "127.0.0.1:0"] if setting != "bind" else [])],
-        cwd=tmp_path, env=surroundings(tmp_path, **given), capture_output=True, text=True, timeout=20, check=False,
+        cwd=tmp_path, env=surroundings(tmp_path, **given), capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     [line] = (done.stdout + done.stderr).splitlines()

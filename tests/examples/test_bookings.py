@@ -90,7 +90,7 @@ async def test_every_booking_is_confirmed(bookings: ModuleType, tmp_path: Path) 
         await world.client.put("/rooms/blue", json={"seats": 10})
         for guest in ("ada", "bob", "eve"):
             await book(world, guest, 1)
-        await asyncio.wait_for(reacted.wait(), 5)
+        await asyncio.wait_for(reacted.wait(), 60)
     assert "Dear ada, 1 seats in blue at s are yours." in letters.read_text()
 
 

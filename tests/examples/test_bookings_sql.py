@@ -59,7 +59,9 @@ def bookings(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @asynccontextmanager
 async def started(bookings: ModuleType, opening: Opening) -> AsyncIterator[World]:
     """Four partitions: four transactions at once, where the database allows it."""
-    settings = Settings(journal="memory:", transport="memory:", warm_start=False, partitions=PARTITIONS)
+    settings = Settings(
+        journal="memory:", transport="memory:", warm_start=False, partitions=PARTITIONS, wait=30.0
+    )
     async with running(bookings.app, settings=settings, journal=opening()) as world:
         yield world
 

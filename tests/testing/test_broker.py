@@ -9,8 +9,9 @@ import pytest
 
 from skerry.testing.broker import BrokerFailed, PrivateBroker, free_ports
 from skerry.testing.services import require
+from skerry.testing.transport_samples import until
 
-pytestmark = [pytest.mark.service("rabbitmq"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.service("rabbitmq"), pytest.mark.timeout(600)]
 
 
 async def listens(port: int) -> bool:
@@ -36,7 +37,7 @@ async def test_start_kill_restart_stop(tmp_path: Path) -> None:
         await broker.start()
         assert await listens(broker.port)
     assert not await listens(broker.port)
-    assert str(tmp_path) not in processes()
+    await until(lambda: str(tmp_path) not in processes(), 60)
 
 
 async def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ async def test_streams() -> None:
             assert await anext(stream) == b"one"
             more.set()
             assert await anext(stream) == b"two"
-        await asyncio.wait_for(ended.wait(), 1)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_cookies_and_tokens_go_along() -> None:

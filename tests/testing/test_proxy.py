@@ -31,7 +31,7 @@ async def proxy() -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-async def ask(streams: Streams, data: bytes, seconds: float = 5.0) -> bytes:
+async def ask(streams: Streams, data: bytes, seconds: float = 60.0) -> bytes:
     reader, writer = streams
     writer.write(data)
     return await asyncio.wait_for(reader.read(100), seconds)
@@ -42,7 +42,7 @@ async def test_carries(proxy: FaultProxy) -> None:
     streams = await asyncio.open_connection("127.0.0.1", proxy.port)
     assert await ask(streams, b"one") == b"one"
     streams[1].close()
-    await until(lambda: proxy.open == 0)
+    await until(lambda: proxy.open == 0, 60)
 
 
 async def test_cut(proxy: FaultProxy) -> None:
@@ -51,7 +51,7 @@ async def test_cut(proxy: FaultProxy) -> None:
     await ask(streams, b"one")
     proxy.cut()
     try:
-        assert await asyncio.wait_for(streams[0].read(), 5) == b""
+        assert await asyncio.wait_for(streams[0].read(), 60) == b""
     except ConnectionError:
         pass  # a reset: as good
     streams[1].close()
@@ -83,7 +83,7 @@ async def test_hold(proxy: FaultProxy) -> None:
     with pytest.raises(TimeoutError):
         await ask(streams, b"two", 0.1)
     proxy.mend()
-    assert await asyncio.wait_for(streams[0].read(100), 5) == b"two"
+    assert await asyncio.wait_for(streams[0].read(100), 60) == b"two"
     streams[1].close()
 
 
