@@ -28,8 +28,8 @@ def _fields(event: ValuePut) -> Mapping[str, Any]:
 
 
 def snapshot(values: Values, prefix: str) -> Iterator[Mapping[str, Any]]:
-    """The current values, as if each had just been put. Taken now, rendered as they are sent."""
-    taken = values.items(prefix)
+    """The current values, as if each had just been put. They are those of now, rendered as they are sent."""
+    view = values.items(prefix)
     return (
-        {"event": PUT, **_fields(ValuePut(key, entry.value)), "offset": entry.offset} for key, entry in taken
+        {"event": PUT, **_fields(ValuePut(key, entry.value)), "offset": entry.offset} for key, entry in view
     )

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import msgspec
 
 from livekv.messages import DeleteValue, PutValue
-from livekv.values import Entry, Values
+from livekv.values import Values
+from livekv.view import Entry
 from skerry import HttpReads, HttpWrites, Problem, Receipt, Request, Response
 from skerry.http.conditional import Preconditions
 from skerry.http.reply import JSON
