@@ -2,7 +2,7 @@
 
 All events of a loop turn become one write per listener. A slow listener is held back alone (`listener`), a new one
 is told what it missed or the current values first (`Channel.open`) and then goes live without a gap. What channels
-share is the `hub`'s; how the history is read is `recovery`'s.
+share is the `hub`'s; how the history is read is `recovery`'s, how the values are told is `snapshots`'s.
 
 Everything here runs in the loop's thread; nothing is awaited between reading a position and acting on it.
 """
@@ -10,8 +10,8 @@ Everything here runs in the loop's thread; nothing is awaited between reading a 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from typing import NamedTuple, Protocol
 
@@ -19,59 +19,15 @@ from msgspec.json import encode
 
 from skerry.clock import Clock
 from skerry.http.feed import Feed, FeedEvent
+from skerry.http.limits import RESTART, TRY_LATER, HubSettings, HubStats
 from skerry.http.listener import Change, Listener, Wire
 from skerry.http.recovery import Recovery
+from skerry.http.snapshots import NoSnapshot, Reader, Snapshot, Snapshots
 from skerry.http.wheel import Wheel
 from skerry.position import Position
 
-RESTART = 1012  # RFC 6455 registry: "Service Restart", the client may reconnect after a random pause
-TRY_LATER = 1013  # "Try Again Later": too slow here; reconnect and catch up
-SILENT = 1011  # no answer to a ping
-
-Snapshot = Callable[[str], tuple[Position, Iterable[bytes]]]
-"""The current values whose key starts with a prefix: (position, JSON objects). Called in the loop's thread; the
-iterable is read in slices over several loop turns and has to bear that memory moves on meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubSettings:
-    """Limits of one process. `slice_bytes`: most that one listener is sent in a loop turn of catching up, and of one
-    write. `held_bytes`: most that is held for a slow one. `replay_events`: a longer history is told as a snapshot.
-    `wait_seconds`: how long a listener that is ahead of this process waits for it. `backlog_reads`: journal reads at a
-    time. `announcements_per_second`: connection events told one by one; above it they are summed up once a second."""
-
-    ping_seconds: int = 25
-    pong_seconds: int = 8
-    slice_bytes: int = 64 * 1024
-    held_bytes: int = 1 << 20
-    max_listeners: int = 20_000
-    opens_per_second: int = 1000
-    replay_events: int = 10_000
-    wait_seconds: float = 2.0
-    backlog_seconds: float = 10.0
-    backlog_reads: int = 4
-    announcements_per_second: int = 100
-
-
-@dataclass(slots=True)
-class HubStats:
-    """Counters since start, for `/metrics`; `listeners` is the present number."""
-
-    listeners: int = 0
-    opened: int = 0
-    refused: int = 0
-    recovered: int = 0
-    not_recovered: int = 0
-    snapshots: int = 0
-    events: int = 0
-    deliveries: int = 0
-    writes: int = 0
-    paused: int = 0
-    held: int = 0
-    closed_slow: int = 0
-    closed_silent: int = 0
-    closed_restart: int = 0
-    lag_seconds: float = 0.0
+LEAST = 4096
+"""What a slice counts for at least, in bytes: a call costs something too."""
 
 
 class Item(NamedTuple):
@@ -109,9 +65,12 @@ class Channel:
 
     def __init__(self, hub: Shared, name: str, feed: Feed, snapshot: Snapshot | None) -> None:
         self.hub, self.name, self.feed = hub, name, feed
-        self._snapshot = snapshot
+        self._snapshots = None if snapshot is None else Snapshots(snapshot, feed, hub.settings, hub.clock)
         self._live: dict[tuple[Wire, str], set[Listener]] = {}
         self._behind: set[Listener] = set()
+        self._readers: dict[Listener, Reader] = {}
+        self._waiting: deque[Listener] = deque()  # for their next slice
+        self._turning = False
         self._batch: list[Item] = []
         self._scheduled = False
         self._ephemeral = count()
@@ -148,12 +107,19 @@ class Channel:
 
     def check(self) -> None:
         """Memory that was loaded anew (a restored database, a trimmed journal) leaves listeners with a history that
-        broke off: send them away to come again. Called with each batch that does not follow, and once a second."""
+        broke off: send them away to come again. Called wherever that would matter, and once a second."""
         here, told = self.feed.position(), self._told
         if here != told:
             if here.epoch != told.epoch or self.feed.since(told) is None:
                 self.close_all("memory was loaded anew")
             self._told = here
+
+    def tick(self) -> None:
+        """A second has passed."""
+        self.check()
+        if self._snapshots is not None:
+            self._snapshots.expire()
+            self._send_away(self._snapshots)
 
     def close_all(self, reason: str) -> None:
         """Close every listener with 1012; they come again and catch up or load a snapshot."""
@@ -166,6 +132,8 @@ class Channel:
         if first.offset != self._told.offset + 1 or first.epoch != self._told.epoch:
             self.check()
         self._told = events[-1].position
+        if self._snapshots is not None:
+            self._snapshots.keep(events)
         self._batch.extend(
             Item(e.payload, e.position, e.key, e.position.offset if e.key is None else e.key) for e in events
         )
@@ -256,7 +224,7 @@ class Channel:
         self.flush()  # what is on its way to others is part of this one's past
         hub, stats = self.hub, self.hub.stats
         head = start = self.feed.position()
-        values: Iterable[bytes] | None = None
+        reader: Reader | None = None
         if history is not None and since is not None:
             start = since
             stats.recovered += 1
@@ -265,10 +233,17 @@ class Channel:
             listener.source = self._frames(listener, history)
         else:
             stats.not_recovered += since is not None
-            if snapshot and self._snapshot is not None:
-                start, values = self._snapshot(listener.prefix)
+            if snapshot and self._snapshots is not None:
+                try:
+                    reader = self._snapshots.reader(listener)
+                except NoSnapshot as error:
+                    hub.close(listener, TRY_LATER, str(error))
+                    return
+                start = reader.taken.position
                 stats.snapshots += 1
-                listener.source = snapshot_frames(listener.wire, start, values, hub.settings.slice_bytes)
+                listener.replaying = True
+                listener.cursor = start.offset
+                listener.source = self._readers[listener] = reader
         if not listener.id:
             listener.id = hub.new_id()
         listener.notify = self._notify
@@ -281,15 +256,19 @@ class Channel:
             "type": "hello",
             "position": str(start),
             "recovered": history is not None,
-            "snapshot": values is not None,
+            "snapshot": reader is not None,
             "connection": listener.id,
             "process": hub.name,
             "head": str(head),
         }
         # A cursor is given along only when what precedes it is already known to the listener.
-        greeting = listener.wire.frame(encode(hello), start if values is None else None)
-        listener.source = chain((greeting,), listener.source or ())
-        self._pump(listener)
+        greeting = listener.wire.frame(encode(hello), start if reader is None else None)
+        if reader is None:
+            listener.source = chain((greeting,), listener.source or ())
+            self._pump(listener)
+        else:  # apart from the first slice, which stays the same object for everybody
+            listener.write(greeting)
+            self._later(listener)
         hub.tell_connection("opened", self.name, listener)
 
     def _frames(self, listener: Listener, events: Iterable[FeedEvent]) -> Iterator[bytes]:
@@ -298,21 +277,55 @@ class Channel:
             if not prefix or (event.key is not None and event.key.startswith(prefix)):
                 yield frame(event.payload, event.position)
 
-    def _pump(self, listener: Listener) -> None:
-        """Send what a listener is behind with, a slice per loop turn, until its transport pauses or it goes live."""
+    def _later(self, listener: Listener) -> None:
+        """Give the listener a slice in the next turn, or when it is its turn."""
+        if not listener.pumping:
+            listener.pumping = True
+            self._waiting.append(listener)
+        self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        if self._waiting and not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """A slice each for those who wait for one, as many as a turn of the loop can bear."""
+        self._turning = False
+        sent = 0
+        for _ in range(len(self._waiting)):
+            sent += max(LEAST, self._pump(self._waiting.popleft()))
+            if sent >= self.hub.settings.turn_bytes:
+                break
+        if self._snapshots is not None:
+            self._send_away(self._snapshots)
+        self._turn_soon()
+
+    def _send_away(self, snapshots: Snapshots) -> None:
+        for listener in snapshots.laggards():
+            self.hub.close(listener, TRY_LATER, "too slow: reconnect to catch up")
+
+    def _pump(self, listener: Listener) -> int:
+        """Send a listener a slice of what it is behind with, until its transport pauses or it goes live. Returns the
+        slice's size in bytes."""
         listener.pumping = False
         if listener.paused or listener.closed:
-            return
-        data = self._next_slice(listener)
+            return 0
+        try:
+            data = self._next_slice(listener)
+        except NoSnapshot as error:
+            self.hub.close(listener, TRY_LATER, str(error))
+            return 0
+        if listener.closed:
+            return 0
         if data:
             listener.write(data)
-            if not listener.pumping:  # a paused or closed one is found out at the next turn
-                listener.pumping = True
-                asyncio.get_running_loop().call_soon(self._pump, listener)
-        elif not listener.closed:
+            self._later(listener)  # a paused or closed one is found out then
+        else:
             self._behind.discard(listener)
             listener.live = True
             self._live.setdefault((listener.wire, listener.prefix), set()).add(listener)
+        return len(data)
 
     def _next_slice(self, listener: Listener) -> bytes:
         limit = self.hub.settings.slice_bytes
@@ -331,9 +344,15 @@ class Channel:
         return listener.take(limit)
 
     def _replay_further(self, listener: Listener) -> None:
-        """The history that was read is told; go on with what happened meanwhile, until there is nothing more."""
+        """What was read is told; go on with what happened meanwhile, until there is nothing more."""
         self.flush()
-        further = self.feed.since(Position(self.feed.position().epoch, listener.cursor))
+        self.check()
+        if listener.closed:
+            return
+        reader, here = self._readers.get(listener), self.feed.position()
+        further = self.feed.since(Position(here.epoch, listener.cursor))
+        if further is None and reader is not None:
+            further = reader.since(listener.cursor)
         if further is None:
             self.hub.close(listener, TRY_LATER, "too slow: reconnect to catch up")
             return
@@ -341,9 +360,11 @@ class Channel:
         if events:
             listener.cursor = events[-1].position.offset
             listener.source = self._frames(listener, events)
+            return
+        listener.replaying = False
+        if reader is not None:
+            self._done_reading(listener)
         else:
-            listener.replaying = False
-            here = self.feed.position()
             caught_up = encode({"type": "caught_up", "position": str(here)})
             listener.source = iter((listener.wire.frame(caught_up, here),))
 
@@ -354,16 +375,21 @@ class Channel:
                 self._leave_group(listener)
                 self._behind.add(listener)
             case Change.RESUMED:
-                if not listener.pumping:
-                    self._pump(listener)
+                self._later(listener)
             case Change.GONE if listener.attached:
                 listener.attached = False
                 self._leave_group(listener)
                 self._behind.discard(listener)
                 listener.source = listener.held = None
+                self._done_reading(listener)
                 self.hub.wheel.remove(listener, listener.slot)
                 self.hub.stats.listeners -= 1
                 self.hub.tell_connection("closed", self.name, listener)
+
+    def _done_reading(self, listener: Listener) -> None:
+        reader = self._readers.pop(listener, None)
+        if reader is not None:
+            reader.close()
 
     def _leave_group(self, listener: Listener) -> None:
         name = (listener.wire, listener.prefix)
@@ -390,22 +416,3 @@ def segments(pairs: list[tuple[Item, bytes]], limit_bytes: int) -> list[list[tup
         runs[-1].append(pair)
         size += len(pair[1])
     return runs
-
-
-def snapshot_frames(
-    wire: Wire, position: Position, values: Iterable[bytes], limit_bytes: int
-) -> Iterator[bytes]:
-    """The current values as frames of about `limit_bytes`: `snapshot` ones, then `snapshot_end` with the position."""
-    parts: list[bytes] = []
-    size = number = 0
-    for value in values:
-        parts.append(value)
-        number += 1
-        size += len(value) + 1
-        if size >= limit_bytes:
-            yield wire.frame(b'{"type":"snapshot","values":[' + b",".join(parts) + b"]}", None)
-            parts, size = [], 0
-    if parts:
-        yield wire.frame(b'{"type":"snapshot","values":[' + b",".join(parts) + b"]}", None)
-    end = {"type": "snapshot_end", "position": str(position), "count": number}
-    yield wire.frame(encode(end), position)

@@ -16,9 +16,11 @@ from msgspec.json import encode
 
 from skerry.clock import Clock, SystemClock
 from skerry.errors import DeclarationError
-from skerry.http.channel import RESTART, SILENT, TRY_LATER, Channel, HubSettings, HubStats, Snapshot
+from skerry.http.channel import Channel
 from skerry.http.feed import Announcer, Feed, LocalAnnouncer
+from skerry.http.limits import RESTART, SILENT, TRY_LATER, HubSettings, HubStats
 from skerry.http.listener import Listener
+from skerry.http.snapshots import Snapshot
 from skerry.http.wheel import Wheel
 
 __all__ = ["RESTART", "SILENT", "TRY_LATER", "Channel", "Hub", "HubSettings", "HubStats", "Snapshot"]
@@ -155,7 +157,7 @@ class Hub:
                 listener.answered = not listener.wire.answers
                 listener.write(listener.wire.ping)
         for channel in self.channels.values():
-            channel.check()
+            channel.tick()
         self._announcements = self.settings.announcements_per_second
         if any(self._unsaid.values()):
             self.announcer.announce(encode({"type": "connections", "process": self.name, **self._unsaid}))

@@ -11,11 +11,11 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from skerry.bus.transport import Announcement, Transport
-from skerry.http.channel import Snapshot
 from skerry.http.events import Events
 from skerry.http.health import exposition, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.reply import Response
+from skerry.http.snapshots import Snapshot
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.commands_view import CommandsView
 from skerry.kernel.kernel import Kernel
