@@ -194,6 +194,20 @@ CONTRAST = """() => {
 }"""
 
 
+async def test_on_a_telephone_key_and_value_have_the_width(store: Store, windows: Windows) -> None:
+    """They stand below each other, nothing is wider than the screen, and it is still a table to a screen reader."""
+    await store.put("a/key/of/some/length", "and a value of more than a few words, as they are")
+    page = await windows.open(viewport={"width": 390, "height": 800})
+    key = page.get_by_role("rowheader", name="a/key/of/some/length", exact=True)
+    value = page.get_by_role("cell", name="and a value of more than a few words")
+    above, below = await key.bounding_box(), await value.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert above["y"] + above["height"] <= below["y"] + 1
+    assert below["width"] > 300
+    assert await page.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+
 async def test_many_keys_and_many_events_stay_smooth(store: Store, windows: Windows) -> None:
     """10,000 keys and events as fast as they can be written: the page renders ten times a second at most, answers
     meanwhile, its lists stay bounded, and it shows in the end what is stored."""
