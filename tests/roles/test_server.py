@@ -109,7 +109,7 @@ async def test_why_memory_is_not_there_is_said_once(caplog: pytest.LogCaptureFix
 
         journal.snapshot = unprepared  # type: ignore[method-assign]
         starting = asyncio.create_task(here.role.start())
-        await until(lambda: tried > 2)
+        await until(lambda: tried > 5)
         assert caplog.messages == ["memory cannot be loaded yet, trying on: prepare it"]
         del journal.snapshot
         await starting

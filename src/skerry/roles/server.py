@@ -30,6 +30,9 @@ COPY_SECONDS = 1.0
 """How long a server with a copy of its memory tries to bring it up to date before it serves it as it is."""
 
 
+PATIENT_SECONDS = 0.4
+"""The pause between two attempts to load memory from which on it is said why: at a first start a consumer is making the
+journal meanwhile."""
 WAITING_SECONDS = 1.0
 """How long a read may still wait for its position when the process ends."""
 
@@ -95,11 +98,12 @@ class ServerRole:
             self._handover.start()
 
     def _note_away(self, error: Exception, pause: float) -> None:
+        loading = self.kernel.projector.phase is Phase.LOADING
+        if loading and pause < PATIENT_SECONDS:
+            return
         said, self._trouble = self._trouble, str(error) or type(error).__name__
         if self._trouble != said:  # the same trouble is said once
-            doing = (
-                "loaded yet" if self.kernel.projector.phase is Phase.LOADING else "compared with the journal"
-            )
+            doing = "loaded yet" if loading else "compared with the journal"
             logger.warning("memory cannot be %s, trying on: %s", doing, self._trouble)
 
     def _note_back(self, position: Position) -> None:
