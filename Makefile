@@ -32,8 +32,8 @@ types: $(STAMP) ## mypy, strict
 
 check: lint types test ## lint, types, tests
 
-soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600)
-	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_durability.py tests/e2e/test_kill.py -s
+soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600), and the seconds of the contract
+	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/e2e tests/contract tests/cli/test_run.py --ignore=tests/e2e/browser -s
 
 bench: $(STAMP) ## measure against peers in one run; table and JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r constraints/bench.txt 2>/dev/null \

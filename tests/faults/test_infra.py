@@ -11,7 +11,7 @@ from faultworld import FaultWorld, Servers  # type: ignore[import-not-found]
 
 from skerry.testing.program import Finished, HttpConnection, call
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_partitions_change_and_a_broker_is_emptied_without_the_database(
@@ -30,7 +30,7 @@ async def test_partitions_change_and_a_broker_is_emptied_without_the_database(
 
         await world.start(consumers=0, servers=1, listeners=0)
         client = HttpConnection(world.ports[0])
-        answer = await client.ask("PUT", "/values/a", b"1", Prefer="respond-async")
+        answer = await client.ask("PUT", "/values/a", b"1", Prefer="respond-async, wait=30")
         client.close()
         assert answer.status == 202
         await world.web[0].stop()
@@ -46,7 +46,8 @@ async def test_partitions_change_and_a_broker_is_emptied_without_the_database(
         former = await world.consumer()
         client = HttpConnection(world.ports[1])
         position = (await _until_applied(client, answer.headers["location"]))["position"]
-        assert (await client.ask("GET", "/values/a", Skerry_Position=position)).status == 200
+        seen = await client.ask("GET", "/values/a", Skerry_Position=position, Prefer="wait=30")
+        assert seen.status == 200
         await former.stop()
         assert (await infra("tidy", partitions=2, generation=2)).out == (
             f"dropped queue {world.namespace}.commands.v1.p0\n"
@@ -69,7 +70,7 @@ async def test_partitions_change_and_a_broker_is_emptied_without_the_database(
 
 
 async def _until_applied(client: HttpConnection, location: str) -> dict[str, str]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             told: dict[str, str] = json.loads((await client.ask("GET", location)).body)
             if told["status"] == "applied":

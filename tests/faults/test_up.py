@@ -22,10 +22,10 @@ from upworld import Client, Up, up  # type: ignore[import-not-found]
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="kills as on Linux"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 WRITERS = 6
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds for what takes a few."""
 
 
