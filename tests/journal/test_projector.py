@@ -303,6 +303,43 @@ def test_a_tip_or_a_gap_is_repaired_at_once() -> None:
     run_virtual(run())
 
 
+def test_what_is_expected_while_the_journal_is_asked_is_asked_for_next() -> None:
+    """An offset that somebody says exists is not left to the next poll because an older answer is on its way."""
+
+    async def run() -> None:
+        async with world() as w:
+            loop = asyncio.get_running_loop()
+            moments: list[float] = []
+
+            class Slow:
+                """The journal, but somebody writes and expects it while the answer about the end is on its way."""
+
+                armed = False
+
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(w.journal, name)
+
+                async def head(self) -> Head:
+                    head: Head = await w.journal.head()
+                    if self.armed:
+                        self.armed = False
+                        await w.write(("a", 1))  # its hint is lost
+                        moments.append(loop.time())
+                        projector.expect(1).add_done_callback(lambda done: moments.append(loop.time()))
+                    return head
+
+            reader = Slow()
+            projector = w.projector(Numbers(), reader=reader)
+            await projector.start()
+            reader.armed = True
+            await asyncio.sleep(5.0)
+            asked, answered = moments
+            assert answered - asked < 0.1
+            await projector.stop()
+
+    run_virtual(run())
+
+
 def test_swapped_hints_are_put_in_order_without_the_journal() -> None:
     """Hints of two consumers may cross: the later one waits for the earlier."""
 

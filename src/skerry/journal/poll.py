@@ -21,17 +21,16 @@ class Poll:
         return self._repair_at is not None
 
     def repair(self, after_seconds: float = 0.0) -> None:
-        """Let the pause end after so long: something that exists is missing here."""
+        """Let the pause end after so long, or not begin: something is missing here that the journal may have."""
         self._repair_at = self._clock.monotonic() + after_seconds
         self._wake.set()
 
-    def look(self) -> None:
-        """Let the pause end now, unless there is a repair whose time has not come."""
-        self._wake.set()
+    def settle(self) -> None:
+        """What was asked for until now is being seen to, or has to wait like everything else."""
+        self._repair_at = None
 
     async def pause(self, seconds: float) -> None:
-        """Wait until the next look. What was asked for before is done with: the last look has seen it."""
-        self._repair_at = None
+        """Wait until the next look."""
         until = self._clock.monotonic() + seconds
         while True:
             self._wake.clear()
@@ -44,6 +43,4 @@ class Poll:
                 async with asyncio.timeout(left):
                     await self._wake.wait()
             except TimeoutError:
-                return
-            if self._repair_at is None:
                 return

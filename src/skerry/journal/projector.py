@@ -206,7 +206,7 @@ class Projector:
             if hint.epoch == self._epoch:
                 self._tip = max(self._tip, hint.last)
             elif self.phase is Phase.LIVE:
-                self._poll.look()  # perhaps a restored database; the journal knows
+                self._poll.repair()  # perhaps a restored database; the journal knows
             self._early.keep(hint)
             return
         if hint.last > self._tip:
@@ -256,6 +256,7 @@ class Projector:
         jitter = random.Random()
         stale = self.phase is Phase.LOADING
         while True:
+            self._poll.settle()
             try:
                 if stale:
                     await self._load()
@@ -274,12 +275,14 @@ class Projector:
             except (Unavailable, TimeoutError, OSError) as error:
                 pause = backoff.next()
                 self.events.emit("retrying", error, pause)
+                self._poll.settle()
             except SkerryError as error:
                 if not self._epoch:
                     raise  # the start fails
                 # Memory stays what it is, and is loaded anew; it must never stop without a word.
                 self.events.emit("failure", "memory", None, error)
                 stale, pause = True, backoff.next()
+                self._poll.settle()
             await self._poll.pause(pause)
 
     async def _load(self) -> None:
