@@ -30,12 +30,12 @@ class Client:
     def __init__(self, stage: Stage, prefix: str, room: int) -> None:
         self.stage, self.prefix, self.room = stage, prefix, room
         self.writes: list[bytes] = []
+        self.late: list[bytes] = []  # written after the close
         self.closed: tuple[int, str] | None = None
         self.listener = Listener(self, LINES, prefix)
 
     def write(self, data: bytes) -> None:
-        assert self.closed is None, "written after close"
-        self.writes.append(data)
+        (self.writes if self.closed is None else self.late).append(data)
         self.room -= len(data)
         if self.room <= 0 and not self.listener.paused:
             self.listener.pause()
@@ -167,6 +167,11 @@ async def test_a_small_snapshot_is_that_of_now() -> None:
         await stage.settle()
         assert [client.snapshot() for client in clients] == [(turn + 1, stage.under(""))] * 2
         assert stage.taken == turn + 1
+    await stage.open(room=1)  # still being told
+    stage.put("k000", "newest")
+    last = await stage.open()
+    await stage.settle()
+    assert last.snapshot() == (4, stage.under(""))
 
 
 async def test_an_old_snapshot_is_not_given_to_newcomers() -> None:
@@ -269,11 +274,13 @@ async def test_a_snapshot_that_nobody_reads_any_more_is_given_up() -> None:
     stage = Stage(keys=300)
     clients = [await stage.open(room=1) for _ in range(3)]
     await asyncio.sleep(0)
-    for client in clients:
+    for client in clients[:2]:
         client.listener.gone()
-    assert stage.produced < 300
     stage.clock.jump(60)
     stage.hub.tick()
+    assert stage.produced < 300
+    assert (stage.held_bytes > 0, stage.ended) == (True, 0)
+    clients[2].listener.gone()
     assert (stage.held_bytes, stage.ended) == (0, 1)
 
 
@@ -338,7 +345,7 @@ async def test_memory_loaded_anew_ends_it() -> None:
     client.drained()
     await stage.settle()
     assert client.closed is not None
-    assert client.snapshot() is None
+    assert (client.snapshot(), client.late) == (None, [])
 
 
 KEYS = st.sampled_from(["k000", "k001", "k010", "k011", "n0", "n1"])
@@ -390,6 +397,7 @@ async def test_snapshot_then_live_has_no_gap(
         stage.put("n2", "last")
         await stage.settle()
         for client in clients:
+            assert client.late == []
             if client.closed is not None:  # stalled for two turns of the wheel
                 continue
             taken = client.snapshot()
