@@ -19,29 +19,35 @@ SETTINGS = ServerSettings(
 
 
 def verdict(
-    phase: int, elapsed: float, *, draining: bool = False, answering: bool = False, **facts: int
+    phase: int,
+    elapsed: float,
+    size: int = 0,
+    requests: int = 1,
+    *,
+    draining: bool = False,
+    answering: bool = False,
 ) -> Any:
     """What becomes of a client: a status, an end, or None."""
-    intake: Any = SimpleNamespace(**{"phase": phase, "size": 0, "requests": 1, **facts})
+    intake: Any = SimpleNamespace(phase=phase, size=size, requests=requests)
     found = overdue(intake, SETTINGS, elapsed, draining=draining, answering=answering)
     return found.status if isinstance(found, Problem) else found
 
 
 @pytest.mark.parametrize(
-    ("phase", "facts", "limit", "end"),
+    ("phase", "size", "requests", "limit", "end"),
     [
-        (HEAD, {}, 10, 408),
-        (IDLE, {}, 60, End.CLOSE),
-        (IDLE, {"requests": 0}, 10, End.CLOSE),
-        (BODY, {}, 20, 408),
-        (BODY, {"size": 5000}, 25, 408),
-        (LINGERING, {}, 2, End.CUT),
+        (HEAD, 0, 1, 10, 408),
+        (IDLE, 0, 1, 60, End.CLOSE),
+        (IDLE, 0, 0, 10, End.CLOSE),
+        (BODY, 0, 1, 20, 408),
+        (BODY, 5000, 1, 25, 408),
+        (LINGERING, 0, 1, 2, End.CUT),
     ],
 )
-def test_every_phase_has_its_limit(phase: int, facts: dict[str, int], limit: float, end: object) -> None:
+def test_every_phase_has_its_limit(phase: int, size: int, requests: int, limit: float, end: object) -> None:
     """A client gets its time and no more; a body gets the more of it the more has arrived."""
-    assert verdict(phase, limit - 0.1, **facts) is None
-    assert verdict(phase, limit, **facts) == end
+    assert verdict(phase, limit - 0.1, size, requests) is None
+    assert verdict(phase, limit, size, requests) == end
 
 
 @pytest.mark.parametrize(("phase", "end"), [(HEAD, 503), (BODY, 503), (LINGERING, End.CUT)])

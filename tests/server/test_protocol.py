@@ -74,6 +74,23 @@ async def test_the_same_head_again_is_read_without_the_parser(start: Start) -> N
     writer.close()
 
 
+@pytest.mark.parametrize("byte", [b"\0", b"\t", b" ", b"\x7f", b"\x80", b"\xff", b"#"])
+async def test_a_repeated_head_lets_no_odd_byte_through(start: Start, byte: bytes) -> None:
+    """What may not stand in a target is refused behind a repeated header block as it is behind a new one."""
+    running = await start()
+    odd = b"GET /values/my%bkey HTTP/1.1\r\nHost: x\r\n\r\n" % byte
+    statuses = []
+    for known in (False, True):
+        reader, writer = await running.connect()
+        if known:
+            writer.write(b"GET /values/mykey HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await read_answer(reader))[0] == 200
+        writer.write(odd)
+        statuses.append((await read_answer(reader))[0])
+        writer.close()
+    assert statuses == [400, 400]
+
+
 async def test_every_side_reads_a_repeated_head(start: Start) -> None:
     """Static lane routes, queries, misses and ASGI routes answer a repeated block as they answer a parsed one."""
     app = Application()

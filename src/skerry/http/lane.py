@@ -28,7 +28,8 @@ Answer = Response | asyncio.Future[Any]
 class Lane:
     """The memory routes of one application.
 
-    `direct` is the shortcut for `PREFIX/{parameter}`: with a plain last segment the route is known by one look-up.
+    `direct` is the shortcut for `GET PREFIX/{parameter}`: with a plain last segment, what stands before it is looked
+    up once, method included.
     `failure` turns an exception into an answer (and logs it). `decides_misses`: 404, 405 and OPTIONS are answered
     here too, because no middleware wants to see them.
     """
@@ -37,7 +38,7 @@ class Lane:
         self, table: RouteTable, failure: Failure, tokens: Tokens | None, *, decides_misses: bool
     ) -> None:
         self.table = table
-        self.direct = table.direct()
+        self.direct = {b"GET " + prefix: route for prefix, route in table.direct().items()}
         self.decides_misses = decides_misses
         self._failure = failure
         self._tokens = tokens

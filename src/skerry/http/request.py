@@ -90,32 +90,21 @@ class Query:
         return any(key == name for key, _ in self._pairs)
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """What the client asked.
 
     `method` in upper case; `target` the raw request target (path and query, bytes as sent); `body` bytes, complete;
     `identity` who asks, None without tokens; `scope` the ASGI scope on the ASGI side, None on the lane.
     """
 
-    __slots__ = ("_read", "body", "headers", "identity", "method", "peer", "scope", "target")
-
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        headers: Headers,
-        body: bytes = b"",
-        peer: Peer = UNKNOWN,
-        scope: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.peer = peer
-        self.scope = scope
-        self.identity: Identity | None = None
-        self._read: dict[str, Any] | None = None
+    method: str
+    target: bytes
+    headers: Headers
+    body: bytes = b""
+    peer: Peer = UNKNOWN
+    scope: Mapping[str, Any] | None = None
+    identity: Identity | None = None
+    _read: dict[str, Any] | None = None
 
     @property
     def raw_path(self) -> bytes:

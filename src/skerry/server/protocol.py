@@ -12,7 +12,6 @@ import asyncio
 import os
 import socket
 from time import monotonic
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
@@ -31,11 +30,11 @@ from skerry.server.settings import ServerSettings
 from skerry.server.state import State
 from skerry.server.turns import KEEP
 
-# Percent escapes, empty segments and the like take the long way.
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+# Leaves a plain segment as it is and changes any other: escapes, queries and the like take the longer way.
+PLAIN = bytes(byte if byte in UNRESERVED else byte ^ 0xFF for byte in range(256))
 TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)  # what a request target may hold
 DOTS = (b".", b"..")
-NOTHING = b"\0"  # no request starts with it
 
 
 class Connection(asyncio.Protocol):
@@ -45,7 +44,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_direct", "_longest", "_opening", "_opening_route", "_peer", "_slow", "_stalled", "_tail", "asgi_side",
+        "_direct", "_longest", "_peer", "_slow", "_stalled", "_tail", "asgi_side",
         "closing", "flow", "intake", "lane", "lane_side", "order", "reading", "settings", "state", "transport",
     )  # fmt: skip
 
@@ -58,8 +57,6 @@ class Connection(asyncio.Protocol):
         self._direct = self.lane.direct
         self._slow = self.settings.slow_view_seconds
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
-        self._opening = NOTHING
-        self._opening_route: Any = None
         self._tail: bytes | None = None  # the intake's memory while it may be used
         self.intake = Intake(self)
         self.reading = Reading(self)
@@ -101,27 +98,15 @@ class Connection(asyncio.Protocol):
             self._feed(data)
             return
         # The header block is the one that was parsed before, byte for byte: what is left is `GET target`.
-        opening = self._opening
-        last = data[len(opening) : -len(tail)] if data.startswith(opening) else b""
-        if last.isalnum() or (last and not last.translate(None, UNRESERVED) and last not in DOTS):
-            route = self._opening_route
-            target = data[4 : -len(tail)]
-        else:
-            target = data[4 : -len(tail)] if data.startswith(b"GET /") else b""
-            prefix, _, last = target.rpartition(b"/")
-            known = self._direct.get(prefix)
-            if known is None or not last or last.translate(None, UNRESERVED) or last in DOTS:
-                if target and not target.translate(None, TARGET):
-                    self.reading.refresh()
-                    self.intake.again(target)
-                else:
-                    self._feed(data)
-                return
-            self._opening, self._opening_route = b"GET " + prefix + b"/", known
-            route = known
+        line = data[: -len(tail)]
+        opening, _, last = line.rpartition(b"/")
+        route = self._direct.get(opening)
+        if route is None or not last or last.translate(PLAIN) != last or last in DOTS:
+            self._repeat(line, data)
+            return
         intake = self.intake
         intake.since = 0.0
-        request = Request("GET", target, intake.memory_headers, b"", self)
+        request = Request("GET", line[4:], intake.memory_headers, b"", self)
         began = monotonic()
         try:
             answer = route.call(request, last.decode("ascii"))
@@ -137,11 +122,20 @@ class Connection(asyncio.Protocol):
             self.lane_side.reply(route, request, answer, KEEP)
             return
         counts, status = route.counts, answer.status
-        if status in counts:
+        try:
             counts[status] += 1
-        else:
+        except KeyError:
             counts[status] = 1
         self.transport.write(answer.render(state.common_keep))
+
+    def _repeat(self, line: bytes, data: bytes) -> None:
+        """A header block as before, but another route or no plain path: only the parser is spared."""
+        target = line[4:] if line.startswith(b"GET /") else b""
+        if target and not target.translate(None, TARGET):
+            self.reading.refresh()
+            self.intake.again(target)
+        else:
+            self._feed(data)
 
     def _feed(self, data: bytes) -> None:
         """The long way: through the parser."""
