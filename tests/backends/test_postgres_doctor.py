@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from skerry.backends.postgres.journal import PostgresJournal
-from skerry.errors import SettingsError
+from skerry.errors import JournalError, SettingsError
 from skerry.testing.journal_samples import THINGS
 from skerry.testing.services import PrivatePostgres, private_postgres, require
 
@@ -91,3 +91,16 @@ async def test_a_server_that_loses_answered_writes() -> None:
             "PostgreSQL does not sync",
             "max_connections = 20",
         ]
+
+
+async def test_an_older_release_does_not_decide_on_newer_tables(server: PrivatePostgres) -> None:
+    """Its consumer refuses to start: what it does not know it would not keep right."""
+    dsn = server.database()
+    async with PostgresJournal(dsn, "shop") as journal:
+        await journal.prepare([THINGS])
+        server.query(
+            "update shop__meta set value = '99' where name = 'version'",
+            dsn.rpartition("/")[2].partition("?")[0],
+        )
+        with pytest.raises(JournalError, match=r"newer Skerry \(version 99"):
+            await journal.prepare([THINGS])

@@ -15,8 +15,8 @@ SHARING = "skerry.sharing"
 """Topic of announcements: how many partitions a consumer works on, or that it goes."""
 LEFT_TO_OTHERS = 4
 """So many times in a row a consumer leaves a free partition to those with fewer, then tries to get it all the same."""
-_SILENT_LEASES = 2.0
-"""After so many leases without a word a consumer is taken for gone."""
+_SILENT_LEASES = 1.0
+"""After so many leases without a word a consumer is taken for gone: its own may be had then."""
 _CALM_LEASES = 4.0
 """How long there has to be balance before giving up partitions starts with a short pause again."""
 _LONGEST_PAUSE = 60.0

@@ -132,13 +132,13 @@ async def load_tables(connection: asyncpg.Connection, statements: Statements) ->
 
 async def prepare(connection: asyncpg.Connection, statements: Statements, tables: Sequence[str]) -> None:
     """Bring the namespace to the newest version and create what tables are missing, all or nothing. Nothing is
-    locked when there is nothing to do."""
+    locked when there is nothing to do. Raises JournalError when a newer release was here."""
     try:
         await load_tables(connection, statements)
-        is_new = await _version(connection, statements) < len(steps())
+        is_other = await _version(connection, statements) != len(steps())
     except Disconnected:
-        is_new = True
-    if is_new or not statements.tables.issuperset(tables):
+        is_other = True
+    if is_other or not statements.tables.issuperset(tables):
         async with connection.transaction():
             await connection.execute(statements["lock_schema"].sql)
             await _migrate(connection, statements, tables)
