@@ -72,7 +72,8 @@ class Crowd:
 
     def __init__(self) -> None:
         self.feed = RingFeed(Position("a", 0))
-        self.hub = Hub(HubSettings(opens_per_second=100_000, held_bytes=100_000))
+        # These clients answer no ping: on a slow machine they would be sent away while they are looked at.
+        self.hub = Hub(HubSettings(opens_per_second=100_000, held_bytes=100_000, ping_seconds=600))
         events = Events(self.hub.channel("/events", self.feed), self.hub)
         application = Application()
         application.websocket("/events")(events.websocket)
