@@ -20,7 +20,7 @@ from skerry.testing.broker import free_ports
 from skerry.testing.program import surroundings
 
 CHROMIUM = "/usr/bin/chromium"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 """For what comes at once on a quiet machine: a deadline says that something is broken, never that it was slow."""
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",

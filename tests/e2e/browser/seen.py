@@ -50,7 +50,7 @@ def row(page: Page, key: str) -> Locator:
     return page.locator("#rows tr", has=page.get_by_role("rowheader", name=key, exact=True))
 
 
-async def until(truth: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(truth: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait for something that neither the page nor the store would tell by itself."""
     async with asyncio.timeout(seconds):
         while not await truth():  # noqa: ASYNC110 - polled on purpose

@@ -20,7 +20,7 @@ else:
 pytestmark = [
     pytest.mark.service("chromium"),
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
 ]
 
 
