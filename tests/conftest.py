@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from skerry.testing.services import require
+pytest.register_assert_rewrite("skerry.testing")  # the suites that backends inherit say what differs
+
+from skerry.testing.services import require  # noqa: E402 - after that
 
 # A slow moment of the machine fails no property, and a run tries the same examples as the run before it.
 settings.register_profile(
