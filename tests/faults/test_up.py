@@ -16,9 +16,10 @@ import pytest
 from faultworld import Servers  # type: ignore[import-not-found]
 
 from skerry.backends.postgres.journal import PostgresJournal
+from skerry.testing.program import HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-from upworld import Client, Up, up  # type: ignore[import-not-found]
+from upworld import Up, up  # type: ignore[import-not-found]
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="kills as on Linux"),
@@ -37,7 +38,7 @@ class Writers:
         self.answered = [0] * WRITERS
 
     async def run(self, number: int) -> None:
-        client = Client(self._world.port)
+        client = HttpConnection(self._world.port)
         while True:
             value = str(self.answered[number] + 1)
             try:
@@ -70,7 +71,7 @@ def pid_of(world: Up, name: str) -> int:
 
 async def partitions(world: Up) -> dict[str, float]:
     """How many partitions each consumer says that it works on."""
-    client = Client(world.port)
+    client = HttpConnection(world.port)
     lines = (await client.ask("GET", "/metrics")).body.decode().splitlines()
     client.close()
     return {
@@ -100,7 +101,7 @@ async def test_two_consumers_are_killed_stopped_and_replaced(tmp_path: Path, ser
             with contextlib.suppress(ProcessLookupError):  # the supervisor ends what hangs for 10 s
                 os.kill(hanging, signal.SIGCONT)
             await world.all_ready(PATIENCE)
-            world.process.send_signal(signal.SIGHUP)
+            world.send_signal(signal.SIGHUP)
             await world.until(lambda: world.said("every process was replaced"), PATIENCE)
             await writers.more()
             async with asyncio.timeout(PATIENCE):
