@@ -1,4 +1,5 @@
-"""The values from a lane route with everything that the contract asks of it, and a plain ASGI route."""
+"""The values from a lane route with everything that the contract asks of it, written as livekv writes its view, and a
+plain ASGI route."""
 
 from __future__ import annotations
 
@@ -25,7 +26,14 @@ app = Application()
 memory = {key: (value, number) for number, (key, value) in enumerate(values().items())}
 # One per position: an application makes it anew when an event is applied.
 fields = Fields({"Content-Type": "application/json", "Skerry-Position": POSITION})
-encode = msgspec.json.encode
+encode = msgspec.json.Encoder().encode
+
+
+class Pair(msgspec.Struct, frozen=True, gc=False):
+    """A key and its value, as the answer shows them."""
+
+    key: str
+    value: str
 
 
 @app.get("/values/{key}")
@@ -36,7 +44,7 @@ def get_value(key: str, request: Request) -> Response:
     if request.headers.get("skerry-position") is not None:
         Prefer.of(request.headers)  # an application would wait here for that position
     value, offset = found
-    return Response(encode({"key": key, "value": value}), headers=fields, etag=offset)
+    return Response.ready(encode(Pair(key, value)), fields.lines, str(offset))
 
 
 @app.get("/plain")
