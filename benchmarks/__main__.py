@@ -23,6 +23,8 @@ NAMES = (
     "http_get",
     "memory",
     "writes",
+    "growth",
+    "consumers",
     "fanout",
     "page",
     "balancer",
