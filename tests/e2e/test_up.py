@@ -126,7 +126,7 @@ async def test_every_child_may_be_killed(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 async def test_rolling_restart_without_a_failed_request(tmp_path: Path) -> None:
     """SIGHUP under load: every process is another one afterwards, no request failed, no kept connection broke."""
-    async with up(tmp_path) as world:
+    async with up(tmp_path, "--keep-alive", "600") as world:
         before = {p.name: p.pid for p in world.processes()}
         stop = asyncio.Event()
         counts = {"ok": 0}

@@ -34,6 +34,8 @@ class World:
         self.door = listen_unix(directory / "door")
         self._door_path = directory / "door"
         self.taken: dict[str, list[socket.socket]] = {}
+        self.kept: list[socket.socket] = []
+        """Those of them that another server had before."""
         self.receivers: dict[str, HandoverReceiver] = {}
         self.clients: list[socket.socket] = []
 
@@ -45,8 +47,13 @@ class World:
 
     async def server(self, name: str, group: str = "server") -> HandoverReceiver:
         taken = self.taken.setdefault(name, [])
+
+        def take_kept(sock: socket.socket) -> None:
+            taken.append(sock)
+            self.kept.append(sock)
+
         receiver = HandoverReceiver(
-            self._door_path, name, taken.append, lambda: len(taken), group, report_seconds=0.01
+            self._door_path, name, taken.append, lambda: len(taken), group, 0.01, take_kept=take_kept
         )
         self.receivers[name] = receiver
         receiver.start()
@@ -215,8 +222,8 @@ async def test_a_hung_server_is_given_up_and_cannot_take_them_later(world: World
 
 
 async def test_a_draining_server_gets_nothing_more_and_gives_back(world: World) -> None:
-    """After `drain` no connection comes; an idle one that it gives back is served by another server, without the
-    client noticing."""
+    """After `drain` no connection comes; an idle one that it gives back is served by another server, which is told that
+    it is none that has just begun, without the client noticing."""
     async with running(world.balancer()) as balancer:
         first = await world.server("s1")
         client = await world.client()
@@ -230,6 +237,7 @@ async def test_a_draining_server_gets_nothing_more_and_gives_back(world: World) 
         client.send(b"again")
         assert await read(world.taken["s2"][1]) == b"again"
         assert world.taken["s2"][0].getpeername() == later.getsockname()
+        assert world.kept == world.taken["s2"][1:]
         assert "s1" not in balancer.servers
 
 

@@ -51,6 +51,20 @@ async def test_an_idle_connection_goes_to_another_server(start: Start) -> None:
     writer.close()
 
 
+async def test_a_released_connection_stays_as_long_as_one_that_was_served_here(start: Start) -> None:
+    """Who has just connected says something soon or is gone; who was served elsewhere before may be idle for longer."""
+    first, second = await start(named("first")), await start(named("second"), head_seconds=0.2)
+    kept, new = await first.connect(), await first.connect()
+    assert (await answer(*kept), await answer(*new)) == (b"first", b"first")
+    for sock in await first.server.release_idle():
+        is_kept = sock.getpeername() == kept[1].get_extra_info("sockname")
+        second.server.attach(sock, kept=is_kept)
+    assert await asyncio.wait_for(new[0].read(), 30) == b""
+    assert await answer(*kept) == b"second"
+    for _, writer in (kept, new):
+        writer.close()
+
+
 async def test_a_request_that_begun_stays(start: Start) -> None:
     """Half a request was read, or one is under way: that connection is not released."""
     running = await start(named("first"))

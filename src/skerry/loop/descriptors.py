@@ -25,15 +25,16 @@ class LinkClosed(ConnectionError):
     """The other end is gone (or refuses to read): what was not acknowledged is still ours."""
 
 
-def pass_descriptors(link: socket.socket, descriptors: Sequence[int]) -> bool:
-    """Send up to MAX_AT_ONCE descriptors; all go or none. False when the link is full just now.
+def pass_descriptors(link: socket.socket, descriptors: Sequence[int], marks: bytes = b"") -> bool:
+    """Send up to MAX_AT_ONCE descriptors; all go or none. False when the link is full just now. `marks`: the byte that
+    travels beside each, MARK unless given.
 
     The receiver gets its own copies: the caller still has to close its own. Raises LinkClosed.
     """
     if not 0 < len(descriptors) <= MAX_AT_ONCE:
         raise ValueError(f"1 to {MAX_AT_ONCE} descriptors at once, not {len(descriptors)}")
     try:
-        sent = socket.send_fds(link, [MARK * len(descriptors)], list(descriptors), _NOSIGNAL)
+        sent = socket.send_fds(link, [marks or MARK * len(descriptors)], list(descriptors), _NOSIGNAL)
     except BlockingIOError:
         return False
     except OSError as error:

@@ -9,7 +9,7 @@ may still give to somebody else when a server dies or hangs. The balancer's end 
                          LEAVE                 send no more
                          BACK + descriptor     a connection between two requests, for somebody else
     balancer -> server   WELCOME               the answer to JOIN
-                         SOCKET + descriptor   a connection (the byte MARK_SOCKET)
+                         SOCKET + descriptor   a connection: the byte MARK_SOCKET, or MARK_KEPT for one that came BACK
                          LEFT                  the answer to LEAVE: nothing comes after it
 """
 
@@ -29,7 +29,7 @@ from skerry.clock import Backoff
 log = logging.getLogger("skerry.handover")
 
 JOIN, REPORT, LEAVE, BACK = b"J", b"R", b"L", b"B"
-MARK_SOCKET, LEFT, WELCOME = b"\x01", b"\x02", b"\x03"
+MARK_SOCKET, LEFT, WELCOME, MARK_KEPT = b"\x01", b"\x02", b"\x03", b"\x04"
 REPORT_SIZE = 9
 MAX_NAME_BYTES = 200
 _report = struct.Struct("!cII")
@@ -56,8 +56,8 @@ def read_report(record: bytes) -> tuple[int, int]:
 class HandoverReceiver:
     """A server's end: joins, takes sockets, tells how busy it is, leaves. Comes back by itself when the link breaks.
 
-    `take(sock)` owns the socket from then on; `busy()` is the number of open connections. Call `start` when the
-    server is ready to serve.
+    `take(sock)` owns the socket from then on, as does `take_kept` one whose client was served before, elsewhere (`take`
+    too unless given); `busy()` is the number of open connections. Call `start` when the server is ready to serve.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class HandoverReceiver:
         busy: Callable[[], int],
         group: str = "server",
         report_seconds: float = 0.1,
+        take_kept: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self._path, self._name, self._group = path, name, group
-        self._take, self._busy = take, busy
+        self._take, self._take_kept, self._busy = take, take_kept or take, busy
         self._report_seconds = report_seconds
         self._link: socket.socket | None = None
         self._lost: asyncio.Future[None] | None = None
@@ -181,24 +182,25 @@ class HandoverReceiver:
             self._drop()
             return
         if taken:
-            self._acknowledge(taken)
+            marks = [mark for mark in data if mark in MARK_SOCKET + MARK_KEPT]
+            self._acknowledge(taken, [mark in MARK_KEPT for mark in marks])
         if WELCOME in data:
             self.joined.set()
             log.debug("joined the balancer as %s/%s", self._group, self._name)
         if LEFT in data:
             self._left.set()
 
-    def _acknowledge(self, taken: list[socket.socket]) -> None:
+    def _acknowledge(self, taken: list[socket.socket], kept: list[bool]) -> None:
         """Say that they are ours, then serve them; when it cannot be said, they are not ours."""
         self._received += len(taken)
         if not self._write(report_message(self._received, self._busy() + len(taken))):
             _close_all(taken)
             return
         self._reported = -1
-        for each in taken:
+        for each, is_kept in zip(taken, kept, strict=True):
             each.setblocking(False)
             each.set_inheritable(False)
-            self._take(each)
+            (self._take_kept if is_kept else self._take)(each)
 
     def _report(self) -> None:
         """Tell the number of open connections when it changed, a few times a second at most."""

@@ -225,7 +225,7 @@ class Balancer:
     def take_back(self, link: Link, connection: socket.socket) -> None:
         """A draining server gives an idle connection: to another one with it."""
         connection.setblocking(False)
-        self._waiting[link.group].append(Waiting(connection, time.monotonic()))
+        self._waiting[link.group].append(Waiting(connection, time.monotonic(), kept=True))
         asyncio.get_running_loop().call_soon(self.distribute)
 
     def _refuse(self, each: Waiting, group: str) -> None:

@@ -13,7 +13,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed, pass_descriptors
-from skerry.loop.handover import BACK, JOIN, LEAVE, LEFT, REPORT, REPORT_SIZE, read_report
+from skerry.loop.handover import (
+    BACK,
+    JOIN,
+    LEAVE,
+    LEFT,
+    MARK_KEPT,
+    MARK_SOCKET,
+    REPORT,
+    REPORT_SIZE,
+    read_report,
+)
 
 
 class LinkOwner(Protocol):
@@ -26,12 +36,13 @@ class LinkOwner(Protocol):
 
 
 class Waiting:
-    """An accepted connection on its way to a server. `attempts` counts servers that could not take it."""
+    """An accepted connection on its way to a server. `kept`: another server has served it before. `attempts` counts
+    servers that could not take it."""
 
-    __slots__ = ("attempts", "connection", "since")
+    __slots__ = ("attempts", "connection", "kept", "since")
 
-    def __init__(self, connection: socket.socket, since: float) -> None:
-        self.connection, self.since, self.attempts = connection, since, 0
+    def __init__(self, connection: socket.socket, since: float, *, kept: bool = False) -> None:
+        self.connection, self.since, self.kept, self.attempts = connection, since, kept, 0
 
 
 class Link:
@@ -60,7 +71,8 @@ class Link:
 
     def hand(self, batch: Sequence[Waiting], now: float) -> bool:
         """Send connections; False when the link takes none just now. Raises LinkClosed."""
-        if not pass_descriptors(self.sock, [each.connection.fileno() for each in batch]):
+        marks = b"".join(MARK_KEPT if each.kept else MARK_SOCKET for each in batch)
+        if not pass_descriptors(self.sock, [each.connection.fileno() for each in batch], marks):
             self.full = True
             return False
         if not self.unacknowledged:

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from skerry.http.application import Application, ApplicationSettings
@@ -26,6 +27,9 @@ from skerry.server.websocket import WebSockets
 logger = logging.getLogger("skerry.server")
 LAST_REQUESTS = 2.0
 """Seconds that idle connections which cannot move to another process (TLS) have for one more request."""
+LEAVING_SECONDS = 4.0
+"""How long a server that ends waits for the balancer to let it go: without it idle connections have nowhere to go.
+A balancer that has ended is noticed at once."""
 COPY_SECONDS = 1.0
 """How long a server with a copy of its memory tries to bring it up to date before it serves it as it is."""
 
@@ -93,8 +97,9 @@ class ServerRole:
         await self.http.start([sock.dup() for sock in self._sockets])
         if self._path is not None:
             self._handover = HandoverReceiver(
-                self._path, kernel.name, self.http.attach, lambda: self.http.connections, self.group
-            )
+                self._path, kernel.name, self.http.attach, lambda: self.http.connections, self.group,
+                take_kept=partial(self.http.attach, kept=True),
+            )  # fmt: skip
             self._handover.start()
 
     def _note_away(self, error: Exception, pause: float) -> None:
@@ -129,7 +134,7 @@ class ServerRole:
     async def stop(self) -> None:
         """Send listeners elsewhere, answer what is under way, then stop reading along."""
         if self._handover is not None:
-            await self._handover.drain(1.0)
+            await self._handover.drain(LEAVING_SECONDS)
         if self.hub is not None:
             await self.hub.drain()
         self.kernel.services.resolve(HttpReads).hurry(WAITING_SECONDS)

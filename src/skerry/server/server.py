@@ -117,8 +117,9 @@ class HttpServer:
         self.emitter.emit("connection")
         return Connection(self.state)
 
-    def attach(self, sock: socket.socket) -> None:
-        """Serve a connection that another process accepted. The socket is ours from now on."""
+    def attach(self, sock: socket.socket, *, kept: bool = False) -> None:
+        """Serve a connection that another process accepted. The socket is ours from now on. `kept`: it was served
+        there, and may be as idle as one that was served here."""
         if self.status != "started" and self.status != "held":
             sock.close()
             return
@@ -127,6 +128,8 @@ class HttpServer:
             sock.close()
             return
         connection = self.connection()
+        if kept:
+            connection.intake.requests = 1
         self._arriving.add(connection)
         task = asyncio.get_running_loop().create_task(self._attach(sock, connection), name="attach")
         self._attaching.add(task)
