@@ -238,6 +238,23 @@ async def test_too_large_is_said_even_while_the_client_sends(start: Start, path:
     assert b"application/problem+json" in found
 
 
+async def test_who_is_refused_may_send_on_to_the_end(start: Start) -> None:
+    """An application that refuses a body halfway closes the connection after it: a client that sends all of it before
+    it looks finds the answer, and no reset."""
+    running = await start(linger_seconds=60.0)
+    loop, size = asyncio.get_running_loop(), 60_000_000
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", running.port))
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        await loop.sock_sendall(sock, head + bytes(size))
+        found = b""
+        while part := await loop.sock_recv(sock, 65_536):
+            found += part
+    assert found.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in found
+
+
 async def test_the_limit_itself_is_allowed(start: Start) -> None:
     """Exactly max_body_bytes pass, one more does not."""
     running = await start()

@@ -106,9 +106,25 @@ def scope_of(
     }
 
 
+class Exit:
+    """The transport as a cycle has it: it writes, and how the connection ends is left to the connection. uvicorn's
+    cycle would close at once, and a client that still sends its body would meet a reset instead of its answer."""
+
+    __slots__ = ("_connection", "is_closing", "write")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.is_closing, self.write = connection.transport.is_closing, connection.transport.write
+
+    def close(self) -> None:
+        """Nothing is answered after this."""
+        self._connection.order.turns.clear()
+        self._connection.close()
+
+
 def cycle_of(
     scope: dict[str, Any],
-    transport: asyncio.Transport,
+    transport: Exit,
     flow: Flow,
     default_headers: list[tuple[bytes, bytes]],
     on_response: Callable[[], None],
@@ -122,7 +138,7 @@ def cycle_of(
     kind = NotedCycle if old or (logged and access.isEnabledFor(logging.INFO)) else PlainCycle
     return kind(
         scope=scope,  # type: ignore[arg-type]
-        transport=transport,
+        transport=transport,  # type: ignore[arg-type]  # what a cycle uses of one
         flow=flow,  # type: ignore[arg-type]  # same shape, other reading rules
         logger=logger,
         access_logger=access,
@@ -171,10 +187,11 @@ class NotedCycle(RequestResponseCycle):
 class AsgiSide:
     """The requests of one connection that go through the application, one at a time."""
 
-    __slots__ = ("_connection", "_state")
+    __slots__ = ("_connection", "_exit", "_state")
 
     def __init__(self, connection: Connection, state: State) -> None:
         self._connection, self._state = connection, state
+        self._exit: Exit | None = None  # made with the first request: before it there may be no transport
 
     def begin(
         self, request: Request, found: Found | Mount | Missing, *, expects: bool
@@ -185,9 +202,11 @@ class AsgiSide:
         if len(state.tasks) >= state.settings.max_pending:
             raise Problem(503, "too many requests are under way", headers={"Retry-After": "1"})
         keep = connection.intake.keep
+        if self._exit is None:
+            self._exit = Exit(connection)
         cycle = cycle_of(
             scope_of(request, connection.intake.version, found, state.app_state),
-            connection.transport,
+            self._exit,
             connection.flow,
             state.default_headers,
             self._completed,
