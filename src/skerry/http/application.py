@@ -21,25 +21,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from skerry.errors import DeclarationError
 from skerry.http import openapi
-from skerry.http.auth import SAFE_METHODS, Right, Tokens, authorize
+from skerry.http.auth import SAFE_METHODS, Right, Tokens
 from skerry.http.binding import Resolve, bind, no_services
+from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
-from skerry.http.endpoint import Failure, refuse_websocket, request_of, serve, serve_websocket
-from skerry.http.lane import Lane, answer_missing
+from skerry.http.lane import Lane
 from skerry.http.lifespan import Lifespan
 from skerry.http.middleware import Covering, Edge, Prefixed
 from skerry.http.path import PathTemplate
-from skerry.http.problems import Problem, problem_of, unexpected
+from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
-from skerry.http.routes import WEBSOCKET, Found, Missing, Mount, Route, RouteTable
+from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Route, RouteTable
 
 logger = logging.getLogger("skerry.http")
 View = TypeVar("View", bound=Callable[..., Any])
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-BY_METHOD = (
-    "method"  # the right that a route needs unless it says otherwise: read for safe methods, else write
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +70,7 @@ class Application:
 
     table: RouteTable
     lane: Lane
+    _stack: ASGIApp
 
     def __init__(self, settings: ApplicationSettings | None = None) -> None:
         self.settings = settings or ApplicationSettings()
@@ -84,8 +82,6 @@ class Application:
         self._handlers: dict[type[Exception], Callable[[Request, Any], Any]] = {}
         self._lifespans: list[tuple[Mount, Lifespan]] = []
         self._tokens: Tokens | None = None
-        self._stack: ASGIApp = self._dispatch
-        self._failure: Failure = self.failure
 
     # Declaring
 
@@ -213,7 +209,7 @@ class Application:
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
         self.lane = Lane(table, self.failure, self._tokens, decides_misses=unseen)
-        stack: ASGIApp = self._dispatch
+        stack: ASGIApp = Dispatch(table, self._tokens, self.failure)
         for covering in reversed(self._covering):
             inner = covering.factory(stack, **covering.options)
             stack = inner if not covering.prefix else Prefixed(covering, inner, stack)
@@ -315,44 +311,6 @@ class Application:
         else:
             await self._stack(scope, receive, send)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = scope.get("skerry")
-        if known is not None and known.path is scope["path"]:
-            found = known.found
-        else:
-            method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
-            found = self.table.find(method, _relative(scope))
-        if found.__class__ is Found:
-            if scope["type"] == "http":
-                await serve(found, scope, receive, send, self._tokens, self.failure)
-            else:
-                await serve_websocket(found, scope, receive, send, self._tokens)
-        elif found.__class__ is Mount:
-            await self._serve_mount(found, scope, receive, send)
-        elif scope["type"] == "http":
-            await answer_missing(found, scope["method"])(scope, receive, send)
-        else:
-            await refuse_websocket(Problem(404, "nothing is here"), scope, receive, send)
-
-    async def _serve_mount(self, mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._tokens is not None and mount.right is not None:
-            method = scope.get("method", "GET")
-            right = mount.right if mount.right != BY_METHOD else "read" if method in SAFE_METHODS else "write"
-            request = request_of(scope)
-            try:
-                authorize(self._tokens, right, method, request.headers)  # type: ignore[arg-type]
-            except Problem as problem:
-                if scope["type"] == "http":
-                    await problem.response()(scope, receive, send)
-                else:
-                    await refuse_websocket(problem, scope, receive, send)
-                return
-        inner = dict(scope)
-        inner.pop("skerry", None)
-        inner["root_path"] = scope.get("root_path", "") + mount.prefix.decode("ascii")
-        inner["state"] = {**scope.get("state", {}), **mount.state}
-        await Edge(mount.app, self.failure)(inner, receive, send)
-
     # Living
 
     async def startup(self) -> None:
@@ -394,17 +352,6 @@ class Application:
 
 def _is_page_view(request: Request) -> bool:
     return request.method == "GET" and "text/html" in (request.headers.get("accept") or "")
-
-
-def _relative(scope: Scope) -> bytes:
-    """The raw path below `root_path`; a foreign server or a middleware may have left only the decoded one."""
-    path: str = scope["path"]
-    raw: bytes | None = scope.get("raw_path")
-    known = scope.get("skerry")
-    if raw is None or (known is not None and known.path is not path):
-        raw = quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii")
-    root = quote(scope.get("root_path", ""), safe="/-._~").encode("ascii")
-    return raw.removeprefix(root) if root else raw.partition(b"?")[0]
 
 
 __all__ = ["BY_METHOD", "Application", "ApplicationSettings", "Missing"]

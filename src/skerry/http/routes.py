@@ -18,6 +18,7 @@ from skerry.http.binding import Binding
 from skerry.http.path import PathTemplate, normalize
 
 WEBSOCKET = "WEBSOCKET"
+BY_METHOD = "method"  # the right that is needed unless declared: read for safe methods, else write
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,73 @@
+"""The ASGI side of an application: finds what answers a request, a route or a mounted application, and calls it.
+
+What a middleware covers stands around this; what the lane answers never comes here, unless a foreign server serves us.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from starlette.types import Receive, Scope, Send
+
+from skerry.http.auth import SAFE_METHODS, Tokens, authorize
+from skerry.http.endpoint import Failure, refuse_websocket, request_of, serve, serve_websocket
+from skerry.http.lane import answer_missing
+from skerry.http.middleware import Edge
+from skerry.http.problems import Problem
+from skerry.http.routes import BY_METHOD, WEBSOCKET, Found, Mount, RouteTable
+
+
+class Dispatch:
+    """An ASGI application over a table of routes. `failure` turns an exception into an answer."""
+
+    def __init__(self, table: RouteTable, tokens: Tokens | None, failure: Failure) -> None:
+        self._table, self._tokens, self._failure = table, tokens, failure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = scope.get("skerry")
+        if known is not None and known.path is scope["path"]:
+            found = known.found
+        else:
+            method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
+            found = self._table.find(method, _relative(scope))
+        if found.__class__ is Found:
+            if scope["type"] == "http":
+                await serve(found, scope, receive, send, self._tokens, self._failure)
+            else:
+                await serve_websocket(found, scope, receive, send, self._tokens)
+        elif found.__class__ is Mount:
+            await self._serve_mount(found, scope, receive, send)
+        elif scope["type"] == "http":
+            await answer_missing(found, scope["method"])(scope, receive, send)
+        else:
+            await refuse_websocket(Problem(404, "nothing is here"), scope, receive, send)
+
+    async def _serve_mount(self, mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._tokens is not None and mount.right is not None:
+            method = scope.get("method", "GET")
+            right = mount.right if mount.right != BY_METHOD else "read" if method in SAFE_METHODS else "write"
+            request = request_of(scope)
+            try:
+                authorize(self._tokens, right, method, request.headers)  # type: ignore[arg-type]
+            except Problem as problem:
+                if scope["type"] == "http":
+                    await problem.response()(scope, receive, send)
+                else:
+                    await refuse_websocket(problem, scope, receive, send)
+                return
+        inner = dict(scope)
+        inner.pop("skerry", None)
+        inner["root_path"] = scope.get("root_path", "") + mount.prefix.decode("ascii")
+        inner["state"] = {**scope.get("state", {}), **mount.state}
+        await Edge(mount.app, self._failure)(inner, receive, send)
+
+
+def _relative(scope: Scope) -> bytes:
+    """The raw path below `root_path`; a foreign server or a middleware may have left only the decoded one."""
+    path: str = scope["path"]
+    raw: bytes | None = scope.get("raw_path")
+    known = scope.get("skerry")
+    if raw is None or (known is not None and known.path is not path):
+        raw = quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii")
+    root = quote(scope.get("root_path", ""), safe="/-._~").encode("ascii")
+    return raw.removeprefix(root) if root else raw.partition(b"?")[0]
