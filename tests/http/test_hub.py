@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from skerry.errors import DeclarationError, Unavailable
-from skerry.http.channel import segments
 from skerry.http.feed import FeedEvent, RingFeed
 from skerry.http.hub import RESTART, SILENT, TRY_LATER, Channel, Hub, HubSettings
 from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Listener, Wire
+from skerry.http.outgoing import Item, segments
 from skerry.position import Position
 
 
@@ -578,7 +578,5 @@ def test_frames_of_each_wire() -> None:
 
 def test_segments_keep_order_and_limit() -> None:
     """A run holds as much as fits, one frame at least."""
-    from skerry.http.channel import Item
-
     pairs = [(Item(b"", None, None, n), b"x" * size) for n, size in enumerate((4, 4, 4, 50, 1))]
     assert [[item.fold for item, _ in run] for run in segments(pairs, 10)] == [[0, 1], [2], [3], [4]]

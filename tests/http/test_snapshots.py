@@ -128,7 +128,7 @@ class Stage:
 
     async def settle(self) -> None:
         """Until nobody has anything to do."""
-        while self.channel._turning or self.channel._scheduled:  # noqa: ASYNC110 - it tells nobody
+        while self.channel._slices.waiting or self.channel._scheduled:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
 
     @property
@@ -289,7 +289,7 @@ async def test_a_turn_of_the_loop_sends_so_much_and_no_more() -> None:
     stage = Stage(HubSettings(slice_bytes=SLICE, turn_bytes=4096, opens_per_second=1000), keys=100)
     clients = [await stage.open() for _ in range(50)]
     sent, most = 0, 0
-    while stage.channel._turning:
+    while stage.channel._slices.waiting:
         before = sent
         await asyncio.sleep(0)
         sent = sum(len(data) for client in clients for data in client.writes)

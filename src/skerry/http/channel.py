@@ -10,10 +10,9 @@ Everything here runs in the loop's thread; nothing is awaited between reading a 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from msgspec.json import encode
 
@@ -21,22 +20,12 @@ from skerry.clock import Clock
 from skerry.http.feed import Feed, FeedEvent
 from skerry.http.limits import RESTART, TRY_LATER, HubSettings, HubStats
 from skerry.http.listener import Change, Listener, Wire
+from skerry.http.outgoing import Item, passes, segments
 from skerry.http.recovery import Recovery
+from skerry.http.slices import Slices
 from skerry.http.snapshots import NoSnapshot, Reader, Snapshot, Snapshots
 from skerry.http.wheel import Wheel
 from skerry.position import Position
-
-LEAST = 4096
-"""What a slice counts for at least, in bytes: a call costs something too."""
-
-
-class Item(NamedTuple):
-    """One event on its way out. `key` None: not folded; `fold` under what it is held for the slow."""
-
-    payload: bytes
-    position: Position | None
-    key: str | None
-    fold: object
 
 
 class Shared(Protocol):
@@ -69,8 +58,7 @@ class Channel:
         self._live: dict[tuple[Wire, str], set[Listener]] = {}
         self._behind: set[Listener] = set()
         self._readers: dict[Listener, Reader] = {}
-        self._waiting: deque[Listener] = deque()  # for their next slice
-        self._turning = False
+        self._slices = Slices(self._pump, hub.settings.turn_bytes, self._after_turn)
         self._batch: list[Item] = []
         self._scheduled = False
         self._ephemeral = count()
@@ -119,7 +107,7 @@ class Channel:
         self.check()
         if self._snapshots is not None:
             self._snapshots.expire()
-            self._send_away(self._snapshots)
+        self._after_turn()
 
     def close_all(self, reason: str) -> None:
         """Close every listener with 1012; they come again and catch up or load a snapshot."""
@@ -268,7 +256,7 @@ class Channel:
             self._pump(listener)
         else:  # apart from the first slice, which stays the same object for everybody
             listener.write(greeting)
-            self._later(listener)
+            self._slices.later(listener)
         hub.tell_connection("opened", self.name, listener)
 
     def _frames(self, listener: Listener, events: Iterable[FeedEvent]) -> Iterator[bytes]:
@@ -277,38 +265,14 @@ class Channel:
             if not prefix or (event.key is not None and event.key.startswith(prefix)):
                 yield frame(event.payload, event.position)
 
-    def _later(self, listener: Listener) -> None:
-        """Give the listener a slice in the next turn, or when it is its turn."""
-        if not listener.pumping:
-            listener.pumping = True
-            self._waiting.append(listener)
-        self._turn_soon()
-
-    def _turn_soon(self) -> None:
-        if self._waiting and not self._turning:
-            self._turning = True
-            asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """A slice each for those who wait for one, as many as a turn of the loop can bear."""
-        self._turning = False
-        sent = 0
-        for _ in range(len(self._waiting)):
-            sent += max(LEAST, self._pump(self._waiting.popleft()))
-            if sent >= self.hub.settings.turn_bytes:
-                break
-        if self._snapshots is not None:
-            self._send_away(self._snapshots)
-        self._turn_soon()
-
-    def _send_away(self, snapshots: Snapshots) -> None:
-        for listener in snapshots.laggards():
+    def _after_turn(self) -> None:
+        """Who holds up a snapshot that others wait to be rid of goes."""
+        for listener in () if self._snapshots is None else self._snapshots.laggards():
             self.hub.close(listener, TRY_LATER, "too slow: reconnect to catch up")
 
     def _pump(self, listener: Listener) -> int:
         """Send a listener a slice of what it is behind with, until its transport pauses or it goes live. Returns the
         slice's size in bytes."""
-        listener.pumping = False
         if listener.paused or listener.closed:
             return 0
         try:
@@ -320,7 +284,7 @@ class Channel:
             return 0
         if data:
             listener.write(data)
-            self._later(listener)  # a paused or closed one is found out then
+            self._slices.later(listener)  # a paused or closed one is found out then
         else:
             self._behind.discard(listener)
             listener.live = True
@@ -375,7 +339,7 @@ class Channel:
                 self._leave_group(listener)
                 self._behind.add(listener)
             case Change.RESUMED:
-                self._later(listener)
+                self._slices.later(listener)
             case Change.GONE if listener.attached:
                 listener.attached = False
                 self._leave_group(listener)
@@ -398,21 +362,3 @@ class Channel:
             group.discard(listener)
             if not group:
                 del self._live[name]
-
-
-def passes(item: Item, prefix: str) -> bool:
-    """Whether an event is for a listener of that prefix. Announcements are for everybody."""
-    return not prefix or item.position is None or (item.key is not None and item.key.startswith(prefix))
-
-
-def segments(pairs: list[tuple[Item, bytes]], limit_bytes: int) -> list[list[tuple[Item, bytes]]]:
-    """Cut a turn's frames into runs of at most `limit_bytes` each, one frame at least."""
-    runs: list[list[tuple[Item, bytes]]] = [[]]
-    size = 0
-    for pair in pairs:
-        if runs[-1] and size + len(pair[1]) > limit_bytes:
-            runs.append([])
-            size = 0
-        runs[-1].append(pair)
-        size += len(pair[1])
-    return runs
