@@ -309,6 +309,38 @@ async def test_a_screen_reader_is_told_calmly(store: Store, windows: Windows) ->
     await expect(page.get_by_label("Filter keys and values")).to_be_visible()
 
 
+async def test_the_chart_shows_the_events_of_each_second_of_a_minute(store: Store, windows: Windows) -> None:
+    """Every event is counted in one second; the number beside it is the last second's."""
+    page = await windows.open(clock=True)
+    await told(page, "opened")
+    now: float = await page.evaluate("() => Date.now()")
+    await page.clock.pause_at(now / 1000 + 10)
+    seconds: list[int] = []
+
+    async def all_counted() -> bool:
+        await page.clock.run_for(1000)
+        seconds.append(int(await page.locator("#rate").inner_text()))
+        return sum(seconds) == 7
+
+    for n in range(7):
+        await store.put("k", str(n))
+    await until(all_counted)
+    shown = (await heights(page))[-len(seconds) :]
+    assert [height > 0 for height in shown] == [count > 0 for count in seconds]
+    assert max(shown) == max(await heights(page)), "the busiest second is the highest"
+    await page.clock.run_for(1000)
+    await expect(page.locator("#rate")).to_have_text("0")
+    assert (await heights(page))[:-1][-len(seconds) :] == shown, "one second further to the left"
+
+
+async def heights(page: Page) -> list[float]:
+    """The chart's sixty points above its ground."""
+    path = str(await page.locator("#chart .line").get_attribute("d"))
+    ys = [float(point.split()[1]) for point in path.removeprefix("M").split("L")]
+    assert len(ys) == 60
+    return [max(ys) - y for y in ys]
+
+
 async def test_the_list_of_events_can_be_held_and_is_bounded(store: Store, windows: Windows) -> None:
     """Pause holds it and counts; resume shows the newest; never more than 200 lines; connections can be left out."""
     page = await windows.open()
