@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("skerry.testing")  # the suites that backends inherit say what differs
 
 from skerry.testing.services import require  # noqa: E402 - after that
+
+# A shell that runs the tests in the background has SIGINT ignored, and whatever they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow moment of the machine fails no property, and a run tries the same examples as the run before it.
 settings.register_profile(
