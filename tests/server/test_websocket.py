@@ -432,6 +432,42 @@ async def test_a_slow_reader_blocks_its_own_view_only(server: HttpServer, client
     assert seen == [{"type": "flood ended"}]
 
 
+async def test_pongs_do_not_pile_up_for_a_client_that_reads_nothing(server: HttpServer) -> None:
+    """While nothing is taken the latest ping alone is owed an answer, and gets it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", int(server.addresses[0].rpartition(":")[2])))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
+    client = Client(reader, writer)
+    await client.shake()
+    (connection,) = server.state.connections
+    assert isinstance(connection, WebSocketConnection)
+    pings = frame(PING, b"x" * 125) * 500
+    sent = 0
+    while not connection.paused or sent < 2**24:
+        await client.send(pings)
+        sent += len(pings)
+        assert connection.transport.get_write_buffer_size() < 2**20
+    await client.send(frame(PING, b"the last"))
+    async with asyncio.timeout(30):
+        while await client.frame() != (PONG, b"the last"):
+            pass
+    await client.send(frame(TEXT, b"still here"))
+    assert await client.frame() == (TEXT, b"still here")
+    writer.close()
+
+
+async def test_messages_do_not_pile_up_for_a_view_that_reads_none(server: HttpServer, client: Client) -> None:
+    """However small they are, and however many come in one packet."""
+    await client.shake(b"/deaf")
+    (connection,) = server.state.connections
+    assert isinstance(connection, WebSocketConnection)
+    connection.data_received(frame(TEXT) * 40_000)
+    conversation = connection._conversation
+    assert conversation is not None
+    assert len(conversation._inbox) < 1000
+
+
 async def test_silent_clients_are_closed_and_pongs_keep_alive(server: HttpServer, ws: Client) -> None:
     """A ping is due once a period; who does not answer it within the grace is closed with 1011."""
     websockets = server.state.websocket

@@ -24,6 +24,7 @@ from skerry.http.wheel import Wheel
 from skerry.server.conversation import ABNORMAL, Conversation
 from skerry.server.frames import Frames
 from skerry.server.handshake import VERSION, denial, scope_of, speaks_our_version
+from skerry.server.inflow import Inflow
 from skerry.server.state import State
 from skerry.server.turns import Upgrade
 
@@ -93,8 +94,9 @@ class WebSocketConnection(asyncio.Protocol):
         "_close_timer",
         "_conversation",
         "_core",
+        "_inflow",
         "_listener",
-        "_reading",
+        "_pong",
         "_server",
         "_slot",
         "_state",
@@ -116,7 +118,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._conversation: Conversation | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._slot: int | None = None
-        self._reading = self._answered = True
+        self._inflow = Inflow(self)
+        self._pong = b""  # owed to a client that takes nothing now
+        self._answered = True
         self.paused = self.closing = self.failing = self.gone = False
 
     # --- what the transport says
@@ -131,6 +135,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._unwatch()
+        self._inflow.drop()
         self._tell(ABNORMAL)
         self.resume_writing()
         self._state.note_closed()
@@ -142,6 +147,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
+        if self._pong and not self.closing:
+            self.transport.write(self._pong)
+        self._pong = b""
         if self._listener is not None:
             if not self.gone:
                 self._listener.resume()
@@ -152,6 +160,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._answered = True
         if self._listener is not None:
             self._listener.alive()
+        self._inflow.take(data)
+
+    def parse(self, data: bytes) -> None:
+        """Some of what has come in; the connection's inflow says how much at a time."""
         core = self._core
         core.receive_data(data)
         for event in core.events_received():
@@ -160,7 +172,11 @@ class WebSocketConnection(asyncio.Protocol):
             elif isinstance(event, Request):
                 self._shake(event)
         if core.parser_exc is None and core.handshake_exc is None:
-            self._flush()
+            if self.paused and core.state is OPEN:
+                # Pongs to a client that does not take them: the latest stands for all (RFC 6455 section 5.5.3).
+                self._pong = b"".join(core.data_to_send()[-1:]) or self._pong
+            else:
+                self._flush()
         elif self._conversation is not None and self._conversation.unread and not self.closing:
             # What came before the error is answered first; the close frame waits for the view, but not for long.
             self.failing = True
@@ -217,6 +233,10 @@ class WebSocketConnection(asyncio.Protocol):
         return self._state.application
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._state.loop
+
+    @property
     def left(self) -> bool:
         """Whether the peer has closed."""
         return self._core.close_rcvd is not None
@@ -258,9 +278,8 @@ class WebSocketConnection(asyncio.Protocol):
             self.transport.write(b"\x82" + WEBSOCKET.frame(data, None)[1:])
 
     def read_on(self) -> None:
-        if not self._reading and not self.gone:
-            self._reading = True
-            self.transport.resume_reading()
+        """The view has taken what it had."""
+        self._inflow.release()
 
     # --- keep-alive of ASGI websockets
 
@@ -313,9 +332,8 @@ class WebSocketConnection(asyncio.Protocol):
         elif opcode is Opcode.TEXT or opcode is Opcode.BINARY or opcode is Opcode.CONT:
             conversation = self._conversation
             # A listener is told, not asked.
-            if conversation is not None and not self.closing and conversation.frame(frame) and self._reading:
-                self._reading = False
-                self.transport.pause_reading()
+            if conversation is not None and not self.closing and conversation.frame(frame):
+                self._inflow.hold()
         # Pings were answered by the core, a pong is a sign of life.
 
     def fail(self) -> None:
