@@ -95,6 +95,8 @@ async def test_tail_verify_and_trim(tmp_path: Path, running: bool) -> None:
         assert at.endswith("Z")
         verify = await here.skerry("journal", "verify", "--namespace", "keeper")
         assert (verify.code, verify.out) == (0, f"ok: {position}, events kept from 1\n")
+        elsewhere = await here.skerry("journal", "verify", "--namespace", "keeper", "--data", "nothing/here")
+        assert (elsewhere.code, "nothing/here/keeper.db" in elsewhere.error) == (2, True), elsewhere
         trim = await here.skerry("journal", "trim", "keeper:app", "--keep", "1")
         assert (trim.code, trim.out) == (0, "events up to 3 are forgotten, 1 are kept\n")
         again = await here.skerry("journal", "trim", "keeper:app", "--before", "1")

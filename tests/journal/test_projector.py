@@ -483,6 +483,24 @@ def test_a_warm_start_serves_at_once_and_then_catches_up(tmp_path: Path) -> None
     run_virtual(run())
 
 
+def test_a_disk_that_takes_no_copy_does_not_spoil_the_stop(tmp_path: Path) -> None:
+    """The warm-start file is a convenience: what went wrong is told, and the stop is complete."""
+
+    async def run() -> None:
+        async with world() as w:
+            (tmp_path / "data").write_text("a file where the directory belongs")
+            projector = w.projector(Numbers(), warm=SnapshotFile(tmp_path / "data" / "warm"))
+            told: list[tuple[str, object]] = []
+            projector.events.on("failure", lambda name, record, error: told.append((name, type(error))))
+            await projector.start()
+            w.hints.tell(await w.write(("a", 1)))
+            await projector.stop()
+            assert projector.phase is Phase.STOPPED
+            assert told == [("the local copy of memory", FileExistsError)]
+
+    run_virtual(run())
+
+
 def test_a_damaged_or_foreign_warm_file_is_ignored(tmp_path: Path) -> None:
     """The file is a cache: cut, scribbled or of another version, it is as if it were not there."""
     path = tmp_path / "warm"

@@ -12,7 +12,7 @@ from skerry.errors import SkerryError
 from skerry.journal.journal import DeadLetter
 from skerry.roles.admin import Admin
 
-_SETTINGS = ("namespace", "journal", "transport", "partitions", "generation")
+_SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
 
 
 @click.group()

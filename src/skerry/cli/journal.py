@@ -13,6 +13,8 @@ from skerry.errors import Trimmed
 from skerry.position import Position
 from skerry.roles.admin import Admin
 
+_SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
+
 
 @click.group()
 def journal() -> None:
@@ -25,7 +27,7 @@ def journal() -> None:
     "--lines", "-n", default=10, show_default=True, help="how many of the last events to begin with"
 )
 @click.option("--follow", "-f", is_flag=True, help="go on as events come; Ctrl-C ends it")
-@with_settings("namespace", "journal", "transport", "partitions", "generation")
+@with_settings(*_SETTINGS)
 def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
     """Print the last events: position, time, name, key, content."""
 
@@ -55,7 +57,7 @@ def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
 
 @journal.command()
 @click.argument("target", required=False)
-@with_settings("namespace", "journal", "transport", "partitions", "generation")
+@with_settings(*_SETTINGS)
 def verify(target: str | None, **given: Any) -> None:
     """Check what is stored: positions without a gap, no row ahead of the journal. Exit code 1 for a problem."""
 
@@ -75,7 +77,7 @@ def verify(target: str | None, **given: Any) -> None:
 @click.argument("target", required=False)
 @click.option("--before", type=int, help="forget events up to this offset")
 @click.option("--keep", type=int, help="keep this many of the last events")
-@with_settings("namespace", "journal", "transport", "partitions", "generation")
+@with_settings(*_SETTINGS)
 def trim(target: str | None, before: int | None, keep: int | None, **given: Any) -> None:
     """Forget old events; never those that a reactor or a stored projection still needs."""
     if (before is None) == (keep is None):
@@ -93,7 +95,7 @@ def trim(target: str | None, before: int | None, keep: int | None, **given: Any)
 @journal.command()
 @click.argument("target", required=False)
 @click.confirmation_option(prompt="Every server will load a snapshot. Begin a new epoch?")
-@with_settings("namespace", "journal", "transport", "partitions", "generation")
+@with_settings(*_SETTINGS)
 def epoch(target: str | None, **given: Any) -> None:
     """Begin a new epoch: once after a back-up was restored, so that nobody trusts positions of the lost history."""
 

@@ -61,7 +61,8 @@ class Projector:
     """Applies the journal's events, in order and without a gap, to the projections of this process.
 
     Emits on `events`: `applied` (position, number), `gap` (expected, got), `caught_up` (position), `reloaded`
-    (position), `failure` (name of a projection, "listener", "feed" or "memory"; record or None; exception).
+    (position), `failure` (name of a projection, "listener", "feed", "memory" or "the local copy of memory"; record
+    or None; exception).
     """
 
     def __init__(
@@ -191,7 +192,10 @@ class Projector:
         self.phase = Phase.STOPPED
         self._waiters.cancel()
         if whole:
-            self.save()
+            try:
+                self.save()
+            except OSError as error:  # a full or read-only disk: the next start is a little slower
+                self.events.emit("failure", "the local copy of memory", None, error)
 
     def save(self) -> None:
         """Write the warm-start file now, when one is configured and every projection can be dumped."""

@@ -249,7 +249,8 @@ class Kernel:
 
 def _log_memory(name: str, record: Record | None, error: Exception) -> None:
     where = "" if record is None else f" at event {record.offset} ({record.name})"
-    logger.error("%s failed%s: %s", name, where, error, exc_info=error)
+    stack = None if isinstance(error, OSError) else error  # of a disk that is full it says nothing more
+    logger.error("%s failed%s: %s", name, where, error, exc_info=stack)
 
 
 def _log_listener(error: Exception, event: object) -> None:
