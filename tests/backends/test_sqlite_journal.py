@@ -162,6 +162,25 @@ async def test_a_full_disk_acknowledges_nothing(journal: SqliteJournal) -> None:
     assert await journal.verify() == []
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_gone_takes_no_writes(
+    journal: SqliteJournal, tmp_path: Path, replaced: bool
+) -> None:
+    """Deleted, moved or replaced under an open journal: nothing is acknowledged that the next start would not find."""
+    await decide(journal, put(1))
+    path, elsewhere = tmp_path / "j.db", tmp_path / "elsewhere.db"
+    path.rename(elsewhere)
+    if replaced:
+        path.write_bytes(b"")
+    with pytest.raises(Disconnected, match="moved, replaced or deleted"):
+        await decide(journal, put(2))
+    with pytest.raises(Disconnected, match="moved, replaced or deleted"):
+        await journal.forget("reactor")
+    elsewhere.replace(path)
+    assert await decide(journal, put(2)) == 1
+    assert await journal.verify() == []
+
+
 async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     """What is no database, or was overwritten in the middle, is `Corrupt` with its path, never half read."""
     path = tmp_path / "j.db"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from skerry.backends.sqlite.connection import Worker
+from skerry.backends.sqlite.files import check_place
 from skerry.backends.sqlite.rows import flush_values, listed, read_rows
 from skerry.backends.sqlite.schema import Statements
 from skerry.backends.sqlite.settings import SqliteSettings
@@ -116,6 +117,7 @@ class SqliteBatch:
         def job(connection: apsw.Connection) -> None:
             if in_transaction and not connection.in_transaction:
                 raise Conflict("SQLite gave up the whole transaction")
+            check_place(connection)
             connection.execute(statements.flush, values)
             if in_transaction:
                 connection.execute("commit")

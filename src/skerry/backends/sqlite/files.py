@@ -5,6 +5,7 @@ Plain functions; connections are made in the thread that uses them.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def open_writer(path: str, settings: SqliteSettings) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def check_place(connection: apsw.Connection) -> None:
+    """Raises Disconnected when the open file is not the one at its path any more: what is written to a file that was
+    deleted or replaced is gone with this process. Costs one look at the directory."""
+    moved = ctypes.c_int()
+    connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, ctypes.addressof(moved))
+    if moved.value:
+        path = connection.filename
+        raise Disconnected(f"{path}: the file was moved, replaced or deleted; put it back, or restart")
 
 
 def open_reader(path: str) -> apsw.Connection:

@@ -23,6 +23,7 @@ from skerry.backends.sqlite.checks import problems
 from skerry.backends.sqlite.connection import Job, Worker, transaction
 from skerry.backends.sqlite.files import (
     check_library,
+    check_place,
     copy_to,
     make_place,
     open_copier,
@@ -276,6 +277,7 @@ class SqliteJournal(StoredReads):
         texts = [(self._statements[name], bindings) for name, bindings in steps]
 
         def job(connection: apsw.Connection) -> list[Rows]:
+            check_place(connection)
             if len(texts) == 1:
                 return [list(connection.execute(*texts[0]).fetchall())]
             with transaction(connection):
