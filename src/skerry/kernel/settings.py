@@ -61,7 +61,7 @@ class Settings:
         "", "bearer tokens, as read:TOKEN,write:TOKEN; without any everything is open", secret=True
     )
     origins: str = _option(
-        "", "further origins that may open websockets, by commas; :PORT = this host on that port"
+        "", "further origins whose pages may listen to events, by commas: http(s)://HOST[:PORT], :PORT, *"
     )
     live_url: str = _option(
         "", "where pages find the stream of events: wss://HOST[:PORT], or :PORT on this host"
