@@ -1,7 +1,7 @@
 """Time as a value that is handed in.
 
 Nothing that decides reads the wall clock by itself: it is given a `Clock`. `SystemClock` is real,
-`skerry.testing.VirtualClock` is advanced by a test. `Deadline` and `Backoff` are pure.
+`skerry.testing.clock.VirtualClock` is advanced by a test. `Deadline` and `Backoff` are pure.
 """
 
 from __future__ import annotations

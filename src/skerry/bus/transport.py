@@ -2,7 +2,7 @@
 
 A broker (or a queue in memory) keeps commands until they are acknowledged; that is all its reliability. Hints
 may be lost, doubled or late: every reader repairs itself from the journal by position.
-`skerry.testing.TransportSuite` proves a backend.
+`skerry.testing.transports.TransportSuite` proves a backend.
 """
 
 from __future__ import annotations

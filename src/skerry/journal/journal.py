@@ -2,7 +2,7 @@
 
 One truth: every event stands in the journal at a gapless offset of one epoch, raised in the same transaction
 as the rows it explains, so that offset order is commit order and a missing number is a real gap. Who only
-reads takes a `JournalReader`; the one who decides takes a `JournalWriter`. `skerry.testing.JournalSuite`
+reads takes a `JournalReader`; the one who decides takes a `JournalWriter`. `skerry.testing.journals.JournalSuite`
 proves a backend. Not here: how events reach memory (projector.py), or who decides (`skerry.bus`).
 """
 

@@ -80,7 +80,9 @@ async def _embedded(settings: Settings, plan: Plan, namespace: str) -> AsyncIter
 
     path = sqlite_path(plan.journal_url)
     if not path.exists():
-        raise SettingsError("journal", f"there is no file {path} (set --journal, --namespace or TARGET)")
+        raise SettingsError(
+            "journal", f"there is no file {path} (set --data, --journal, --namespace or TARGET)"
+        )
     peer = LocalPeer(hub_path(path), "admin", PeerSettings(start_seconds=0.5))
     try:
         await peer.start()
