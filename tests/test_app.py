@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from skerry import App, Command, Event, Projection, Query, Reactor, Record, Request, Table, Unit
+from skerry import App, Command, Event, HttpWrites, Projection, Query, Reactor, Record, Request, Table, Unit
 from skerry.errors import DeclarationError
 from skerry.testing.app import running
 
@@ -229,3 +229,61 @@ def test_the_same_thing_declared_twice_is_one() -> None:
         lambda a: a.renders(Written)(_render),
     )
     assert list(app.declaration.tables.values()) == [rows]
+
+
+@pytest.mark.parametrize("doing", ["put", "delete", "get", "loaded", "loads"])
+async def test_a_table_that_nothing_declares_fails_the_command_and_names_the_cure(doing: str) -> None:
+    """It is a mistake in the program, not an outage that time could heal: the command fails at once, is set aside,
+    and the next one is decided."""
+    app = App("forgetful")
+    prices = Table("prices", key=str, row=int)
+
+    @app.handles(loads=(lambda command: [(prices, command.key)]) if doing == "loads" else rows)
+    async def write(command: Write, unit: Unit) -> str:
+        if command.text:
+            return "fine"
+        if doing == "put":
+            unit.put(prices, command.key, 1)
+        elif doing == "delete":
+            unit.delete(prices, command.key)
+        elif doing == "get":
+            await unit.get(prices, command.key)
+        else:
+            unit.loaded(prices, command.key)
+        return "not here"
+
+    async with running(app) as world:
+        receipt = await world.commands.send(Write("a", ""))
+        assert receipt.status == "failed"
+        assert "nothing declares the table 'prices': say app.uses(...)" in receipt.reason
+        [letter] = await world.journal.dead_letters()
+        assert letter.command_id == receipt.id
+        assert (await world.commands.send(Write("b", "text"))).result == b'"fine"'
+    app = App("mindful")
+    app.uses(prices)
+
+    @app.handles()
+    def set_price(command: Write, unit: Unit) -> None:
+        unit.put(prices, command.key, 1)
+
+    async with running(app) as world:
+        assert (await world.commands.send(Write("a", ""))).status == "applied"
+
+
+async def test_a_write_is_answered_with_whatever_a_view_may_return() -> None:
+    """Not only a Response: a dict is JSON here too, with the position and the command's id."""
+    app = App("plain")
+
+    @app.handles(loads=rows)
+    def write(command: Write, unit: Unit) -> str:
+        return command.text
+
+    @app.post("/rows/{key}")
+    def view(request: Request, key: str, writes: HttpWrites) -> Any:
+        return writes.send(request, Write(key, request.text()), lambda receipt: {"told": request.text()})
+
+    async with running(app) as world:
+        answer = await world.client.post("/rows/a", body="hello")
+        assert (answer.status, answer.json()) == (200, {"told": "hello"})
+        assert answer.headers.get("skerry-position")
+        assert answer.headers.get("skerry-command")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class _Compiled:
 
 
 class Decider:
-    """One composed callable per command class, made at start."""
+    """One composed callable per command class, made at start. `tables`: the names of those that are declared."""
 
     def __init__(
         self,
@@ -46,8 +46,9 @@ class Decider:
         middlewares: Sequence[Middleware],
         serializer: Serializer,
         resolve: Resolve,
+        tables: Collection[str] | None = None,
     ) -> None:
-        self._serializer = serializer
+        self._serializer, self._tables = serializer, tables
         self._compiled: dict[type[Command], _Compiled] = {}
         self._known: set[type[Event]] = set()
         for kind, handler in handlers.items():
@@ -73,9 +74,10 @@ class Decider:
         """What to load before this command is decided. Must have been decoded. Never raises: what a `loads=`
         function raises is met again, and reported, when the command is decided."""
         try:
-            return self._compiled[type(envelope.command)].handler.places(envelope.command)  # type: ignore[index]
+            places = self._compiled[type(envelope.command)].handler.places(envelope.command)  # type: ignore[index]
         except Exception:
             return []
+        return [place for place in places if self._tables is None or place[0] in self._tables]
 
     def holds(self, envelope: Envelope) -> bool:
         """Whether later commands of this one's key wait behind its failure."""
@@ -90,7 +92,7 @@ class Decider:
         command = envelope.command
         compiled = self._compiled[type(command)]  # type: ignore[index]
         handler = compiled.handler
-        unit = Unit(overlay, envelope.id, at, epoch, batch.connection if handler.sql else None)
+        unit = Unit(overlay, envelope.id, at, epoch, batch.connection if handler.sql else None, self._tables)
         try:
             if handler.loads is not None and callable(handler.loads):
                 handler.places(command)

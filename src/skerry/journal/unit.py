@@ -7,13 +7,14 @@ ones. Nothing outside the journal belongs in a handler: a batch may run twice.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from skerry.errors import DeclarationError
 from skerry.journal.journal import NewEvent, NewOutcome, Status, StoredRow, Writes
 from skerry.journal.table import Table
 from skerry.messages.message import Event
@@ -56,9 +57,20 @@ class Overlay:
 
 
 class Unit:
-    """What a handler works on. `command_id`, `at` (seconds since 1970, the batch's time) and `epoch` are given."""
+    """What a handler works on. `command_id`, `at` (seconds since 1970, the batch's time) and `epoch` are given.
+    `tables`: the names of those that are declared; None: whatever there is."""
 
-    __slots__ = ("_after", "_changes", "_connection", "_events", "_overlay", "at", "command_id", "epoch")
+    __slots__ = (
+        "_after",
+        "_changes",
+        "_connection",
+        "_events",
+        "_overlay",
+        "_tables",
+        "at",
+        "command_id",
+        "epoch",
+    )
 
     def __init__(
         self,
@@ -67,8 +79,9 @@ class Unit:
         at: float,
         epoch: str,
         connection: Callable[[], Any] | None = None,
+        tables: Collection[str] | None = None,
     ) -> None:
-        self._overlay = overlay
+        self._overlay, self._tables = overlay, tables
         self.command_id, self.at, self.epoch = command_id, at, epoch
         self._connection = connection
         self._changes: dict[Place, _Cell] = {}
@@ -83,7 +96,7 @@ class Unit:
         place = (table.name, table.key_text(key))
         cell = self._changes.get(place) or self._overlay.cells.get(place)
         if cell is None:
-            cell = await self._overlay.load(place)
+            cell = await self._overlay.load(self._place(table, key))
         return _row(table, cell)
 
     def loaded(self, table: Table[K, Row], key: K) -> Row | None:
@@ -99,20 +112,29 @@ class Unit:
         place = (table.name, table.key_text(key))
         cell = self._changes.get(place) or self._overlay.cells.get(place)
         if cell is None:
+            self._place(table, key)
             raise LookupError(
                 f"{table.name}[{key!r}] was not loaded: name it in loads=, or await unit.get first"
             )
         return cell
 
+    def _place(self, table: Table[K, Row], key: K) -> Place:
+        """Where a row lies. Raises DeclarationError for a table that the journal was never told of."""
+        if self._tables is not None and table.name not in self._tables:
+            raise DeclarationError(
+                f"nothing declares the table {table.name!r}: say app.uses(...) with it, or name it in loads="
+            )
+        return table.name, table.key_text(key)
+
     # --- changing
 
     def put(self, table: Table[K, Row], key: K, row: Row) -> None:
         """Insert or replace. Raises TypeError when the row cannot be encoded."""
-        self._changes[table.name, table.key_text(key)] = _Cell(table.encode(row), row, None)
+        self._changes[self._place(table, key)] = _Cell(table.encode(row), row, None)
 
     def delete(self, table: Table[K, Row], key: K) -> None:
         """Remove; nothing happens when there is no such row."""
-        self._changes[table.name, table.key_text(key)] = _Cell(None, None, None)
+        self._changes[self._place(table, key)] = _Cell(None, None, None)
 
     def emit(self, event: Event) -> None:
         """Append an event to the journal, in order of emission, at the position that this command gets."""

@@ -239,7 +239,11 @@ class Kernel:
         """The composed handlers of all commands."""
         declared = self.declaration
         return Decider(
-            declared.handlers.commands, declared.middlewares, self.serializer, self.services.resolve
+            declared.handlers.commands,
+            declared.middlewares,
+            self.serializer,
+            self.services.resolve,
+            declared.tables,
         )
 
     def reaction(self, handler: Handler[Any]) -> Any:

@@ -18,7 +18,7 @@ from skerry.errors import OutcomeUnknown, Unavailable
 from skerry.http.conditional import Preconditions
 from skerry.http.prefer import Prefer
 from skerry.http.problems import Problem, problem_of
-from skerry.http.reply import JSON, Fields, Response
+from skerry.http.reply import JSON, Fields, Response, response_of
 from skerry.http.request import Request
 from skerry.journal.journal import Status
 from skerry.journal.projector import Projector
@@ -30,7 +30,8 @@ READ_WAIT_SECONDS = 2.0
 COMMAND_HEADER = "Skerry-Command"
 POSITION_HEADER = "Skerry-Position"
 
-Answer = Callable[[Receipt], Response]
+Answer = Callable[[Receipt], Any]
+"""What a view may return: a Response, or what becomes JSON."""
 
 
 class HttpWrites:
@@ -88,7 +89,7 @@ class HttpWrites:
     def _conclude(self, receipt: Receipt, answer: Answer, accepted: Mapping[str, Any] | None) -> Response:
         match receipt.status:
             case Status.APPLIED:
-                response = answer(receipt)
+                response = response_of(answer(receipt))
                 response.with_header(POSITION_HEADER, str(receipt.position))
             case Status.PENDING:
                 self._pending(receipt.id)
