@@ -10,7 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Sequence
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 MAX_AT_ONCE = 64
 """Descriptors in one message: well below the system's limit (253), a burst of accepts still goes in a few."""
@@ -19,6 +25,14 @@ MARK = b"\x01"
 
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 _NO_ROOM = frozenset({errno.ENOBUFS, errno.ETOOMANYREFS})
+
+
+def most_descriptors() -> int:
+    """How many files this process may have open, by its soft limit."""
+    if resource is None:
+        return sys.maxsize
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 class LinkClosed(ConnectionError):

@@ -10,23 +10,27 @@ servers on other machines (proxy.py).
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from skerry.balancing import LeastBusy
 from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed
 from skerry.loop.handover import WELCOME
 from skerry.loop.sockets import peer_is_same_user
+from skerry.roles.accepting import Acceptor
 from skerry.roles.link import Link, Waiting
 from skerry.roles.refusal import Refusals
 from skerry.telemetry import Registry
 
 log = logging.getLogger("skerry.balancer")
+
+SPARE_DESCRIPTORS = 24
+"""Kept from clients: for servers that join or give connections back, and for what this process tells of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +59,24 @@ class Balancer:
         registry: Registry | None = None,
         tls_groups: frozenset[str] = frozenset(),
     ) -> None:
-        self._listeners = dict(listeners)
-        self._door = door
+        self._acceptors = [
+            Acceptor(
+                listener,
+                partial(self._accepted_one, group),
+                partial(self._distribute, group),
+                SPARE_DESCRIPTORS,
+            )
+            for listener, group in listeners.items()
+        ]
+        self._door_acceptor = Acceptor(door, self._on_door)
         self.settings = settings or BalancerSettings()
         self._tls_groups = tls_groups
-        self._links: dict[str, list[Link]] = {group: [] for group in self._listeners.values()}
+        self._links: dict[str, list[Link]] = {group: [] for group in listeners.values()}
         self._strangers: set[Link] = set()
         self._choose: dict[str, LeastBusy[Link]] = {group: LeastBusy(Link.busy) for group in self._links}
         self._waiting: dict[str, deque[Waiting]] = {group: deque() for group in self._links}
         self._refusals = Refusals()
         self._timer: asyncio.TimerHandle | None = None
-        self._pause: asyncio.TimerHandle | None = None
-        self._accepting = False
         registry = registry or Registry()
         self._accepted = registry.counter("skerry_balancer_accepted_total", "Connections accepted.")
         self._handed = registry.counter("skerry_balancer_handed_total", "Connections handed to servers.")
@@ -80,36 +90,24 @@ class Balancer:
 
     async def start(self) -> None:
         """Accept, and let servers join."""
-        asyncio.get_running_loop().add_reader(self._door, self._on_door)
+        self._door_acceptor.start()
         await self.resume()
         self._tick()
 
     async def hold(self) -> None:
         """Accept nothing; clients wait in the kernel's queue."""
-        if self._pause is not None:
-            self._pause.cancel()
-        self._stop_accepting()
+        for acceptor in self._acceptors:
+            acceptor.stop()
 
     async def resume(self) -> None:
-        self._begin_accepting()
-
-    def _stop_accepting(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            for listener in self._listeners:
-                asyncio.get_running_loop().remove_reader(listener)
-
-    def _begin_accepting(self) -> None:
-        if not self._accepting:
-            self._accepting = True
-            for listener, group in self._listeners.items():
-                asyncio.get_running_loop().add_reader(listener, self._on_acceptable, listener, group)
+        for acceptor in self._acceptors:
+            acceptor.start()
 
     async def stop(self, seconds: float = 2.0) -> None:
         """Accept nothing more, hand over what was accepted, let the servers go: they join the next balancer."""
         await self.hold()
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._door)
+        self._door_acceptor.stop()
         deadline = loop.time() + seconds
         while self._under_way() and loop.time() < deadline:
             self.distribute()
@@ -129,8 +127,8 @@ class Balancer:
 
     def close(self) -> None:
         """Close the listening sockets too: where no runner holds them."""
-        for listener in (*self._listeners, self._door):
-            listener.close()
+        for acceptor in (*self._acceptors, self._door_acceptor):
+            acceptor.listener.close()
 
     @property
     def servers(self) -> dict[str, int]:
@@ -151,44 +149,22 @@ class Balancer:
 
     # --- connections
 
-    def _on_acceptable(self, listener: socket.socket, group: str) -> None:
-        waiting = self._waiting[group]
-        now = time.monotonic()
-        for _ in range(MAX_AT_ONCE):
-            try:
-                connection, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                break
-            except OSError as error:
-                self._accept_failed(error)
-                break
-            self._accepted.value += 1
-            if len(waiting) >= self.settings.max_waiting:
-                self._refuse(Waiting(connection, now), group)
-            else:
-                waiting.append(Waiting(connection, now))
-        self._distribute(group, now)
-
-    def _accept_failed(self, error: OSError) -> None:
-        """Out of descriptors or memory: leave the rest in the kernel's queue for a moment, or this loop would spin."""
-        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            log.warning("accept failed: %s", error)
-            return
-        log.error("cannot accept: %s; trying again in 0.1 s", error.strerror)
-        loop = asyncio.get_running_loop()
-        if self._accepting:
-            self._stop_accepting()
-            self._pause = loop.call_later(0.1, self._begin_accepting)
+    def _accepted_one(self, group: str, connection: socket.socket) -> None:
+        waiting, now = self._waiting[group], time.monotonic()
+        self._accepted.value += 1
+        if len(waiting) >= self.settings.max_waiting:
+            self._refuse(Waiting(connection, now), group)
+        else:
+            waiting.append(Waiting(connection, now))
 
     def distribute(self) -> None:
-        now = time.monotonic()
         for group in self._waiting:
-            self._distribute(group, now)
+            self._distribute(group)
 
-    def _distribute(self, group: str, now: float) -> None:
+    def _distribute(self, group: str) -> None:
         """Hand over what waits: each connection to the least busy server, those of one server together."""
         waiting = self._waiting[group]
-        choose = self._choose[group]
+        choose, now = self._choose[group], time.monotonic()
         while waiting:
             shares: dict[Link, list[Waiting]] = {}
             while waiting:
@@ -237,22 +213,14 @@ class Balancer:
 
     # --- servers
 
-    def _on_door(self) -> None:
-        for _ in range(64):
-            try:
-                sock, _ = self._door.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                log.error("a server cannot join: %s", error)
-                return
-            if not peer_is_same_user(sock):
-                sock.close()
-                continue
-            sock.setblocking(False)
-            link = Link(self, sock)
-            self._strangers.add(link)
-            asyncio.get_running_loop().add_reader(sock, link.on_readable)
+    def _on_door(self, sock: socket.socket) -> None:
+        if not peer_is_same_user(sock):
+            sock.close()
+            return
+        sock.setblocking(False)
+        link = Link(self, sock)
+        self._strangers.add(link)
+        asyncio.get_running_loop().add_reader(sock, link.on_readable)
 
     def joined(self, link: Link) -> None:
         """A server said its group and name."""
@@ -295,4 +263,4 @@ class Balancer:
             while waiting and now - waiting[0].since > self.settings.wait_seconds:
                 self._refuse(waiting.popleft(), group)
             if waiting:
-                self._distribute(group, now)
+                self._distribute(group)

@@ -18,6 +18,7 @@ from skerry.journal.projector import Phase
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import Surroundings, declare_routes
 from skerry.kernel.writes import HttpReads
+from skerry.loop.descriptors import MAX_AT_ONCE, most_descriptors
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.server.server import HttpServer
@@ -30,6 +31,8 @@ LAST_REQUESTS = 2.0
 LEAVING_SECONDS = 4.0
 """How long a server that ends waits for the balancer to let it go: without it idle connections have nowhere to go.
 A balancer that has ended is noticed at once."""
+OWN_DESCRIPTORS = 32 + 2 * MAX_AT_ONCE
+"""What a server needs besides its connections: files of its own, and room for a burst that it refuses."""
 COPY_SECONDS = 1.0
 """How long a server with a copy of its memory tries to bring it up to date before it serves it as it is."""
 
@@ -65,7 +68,7 @@ class ServerRole:
     def _server(self) -> HttpServer:
         settings = self.kernel.settings
         limits = ServerSettings(
-            max_connections=settings.max_connections,
+            max_connections=min(settings.max_connections, max(8, most_descriptors() - OWN_DESCRIPTORS)),
             max_head_bytes=settings.max_header,
             head_seconds=settings.request_timeout,
             keep_alive_seconds=settings.keep_alive,
