@@ -216,6 +216,9 @@ async def test_the_description() -> None:
         reference = {"$ref": "#/components/schemas/Item"}
         assert operation["requestBody"]["content"]["application/json"]["schema"] == reference
         assert operation["responses"]["200"]["content"]["application/json"]["schema"] == reference
+        assert operation["responses"]["404"] == {"description": "Nothing has that name"}, (
+            "with a body or without"
+        )
         page = await client.get("/docs")
         assert "<script" not in page.text
         assert "Things &lt;1&gt;" in page.text

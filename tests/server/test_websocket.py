@@ -387,11 +387,19 @@ async def test_wrong_handshakes_are_refused(server: HttpServer) -> None:
     for wrong, status in (
         (good.replace(b"Version: 13", b"Version: 8"), b"426"),
         (good.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"short"), b"400"),
+        (good.replace(b"Sec-WebSocket-Key", b"X-Key"), b"400"),
+        (good.replace(b"HTTP/1.1", b"HTTP/1.0"), b"404"),
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(wrong)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         assert head.split()[1] == status, head
+        if status == b"400":
+            assert b"application/problem+json" in head
+            assert await reader.read() == (
+                b'{"type":"about:blank","title":"Bad Request","status":400,'
+                b'"detail":"the handshake is not valid: Sec-WebSocket-Key"}'
+            )
         writer.close()
 
 

@@ -112,6 +112,9 @@ def _operation(route: Route, method: str, schemas: dict[Any, Any], secured: bool
         "200": success,
         "default": {"description": "What went wrong", "content": problem},
     }
+    if any(each.kind == "path" for each in route.binding.arguments):
+        # Without a content: some views answer with a problem, others with nothing at all.
+        operation["responses"]["404"] = {"description": "Nothing has that name"}
     if secured and route.right is not None:
         operation["security"] = [{"token": []}]
     return operation

@@ -186,7 +186,8 @@ class Intake:
         self._body = []
         expects = head.expects and head.has_body
         if parser.should_upgrade():
-            self._upgrade = head.websocket and method == "GET" and not head.has_body
+            # RFC 9110 section 7.8: an Upgrade in HTTP/1.0 is ignored.
+            self._upgrade = head.websocket and method == "GET" and version == "1.1" and not head.has_body
             if self._upgrade:
                 self.found = self._connection.lane.table.find(WEBSOCKET, request.raw_path)
                 return

@@ -20,6 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 
 from skerry.http.listener import WEBSOCKET, Listener
+from skerry.http.problems import MEDIA_TYPE, Problem
 from skerry.http.wheel import Wheel
 from skerry.server.conversation import ABNORMAL, Conversation
 from skerry.server.frames import Frames
@@ -308,10 +309,11 @@ class WebSocketConnection(asyncio.Protocol):
             return
         response = self._core.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self.closing = True
-            self._core.send_response(response)
-            self._flush()
-            self.transport.close()
+            field = getattr(self._core.handshake_exc, "name", "")
+            problem = Problem(
+                response.status_code, f"the handshake is not valid: {field}".rstrip(": ")
+            ).response()
+            self.deny(problem.status, [("Content-Type", MEDIA_TYPE)], problem.body)
             return
         scope = scope_of(upgrade, request, upgrade.request.peer, self._state.app_state)
         scope["extensions"] = {"websocket.http.response": {}, "skerry.direct": {"connection": self}}
