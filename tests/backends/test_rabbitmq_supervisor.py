@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -105,3 +106,40 @@ async def test_a_strange_error_is_survived() -> None:
     await scene.clock.advance(1.0)
     assert await soon(scene.supervisor.wait(30)) is session
     await scene.supervisor.stop()
+
+
+@pytest.mark.parametrize("lost_in", ["opening", "closing", "an error"])
+async def test_a_cancellation_that_a_library_loses_keeps_nobody_from_stopping(lost_in: str) -> None:
+    """asyncio.wait_for of Python 3.11, which aiormq uses, forgets that it was cancelled when its work is done at the
+    same moment; stopping waited for ever then."""
+    session = FakeSession()
+    scene = Scene()
+    inside = asyncio.Event()
+
+    async def loses() -> None:
+        inside.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async def open_session() -> FakeSession:
+        if lost_in != "closing":
+            await loses()
+        if lost_in == "an error":
+            raise Disconnected("the connection was lost")
+        return session
+
+    async def close(polite: bool = False) -> None:
+        session.closed.append(polite)
+        if lost_in == "closing":
+            await loses()
+
+    session.close = close  # type: ignore[method-assign]
+    scene.supervisor._open = open_session
+    scene.supervisor.start()
+    if lost_in == "closing":
+        await soon(scene.supervisor.wait(30))
+        session.lost.set_result("the wire broke")
+    await soon(inside.wait())
+    await soon(scene.supervisor.stop(), 5.0)
+    assert scene.supervisor.session is None
+    assert session.closed == {"opening": [True], "closing": [False], "an error": []}[lost_in]

@@ -93,11 +93,18 @@ class Supervisor(Generic[S]):
         self._changed.set()
 
     async def _run(self) -> None:
+        """Ends when it is cancelled, also where a library on the way lost the cancellation: hence the looks."""
         while True:
             try:
-                await self._live(await self._open())
+                session = await self._open()
+                if self._task is None:
+                    await session.close(polite=True)
+                else:
+                    await self._live(session)
             except Exception as error:  # the supervisor: whatever it was, it is told, and tried again
                 self._note(error)
+            if self._task is None:
+                return
             await self._clock.sleep(self._backoff.next())
 
     async def _live(self, session: S) -> None:
