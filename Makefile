@@ -9,7 +9,7 @@ STAMP := $(VENV)/.ready
 help: ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml constraints/dev.txt scripts/setup.sh
+$(STAMP): pyproject.toml examples/livekv/pyproject.toml constraints/dev.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) sh scripts/setup.sh
 	@touch $(STAMP)
 

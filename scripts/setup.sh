@@ -15,6 +15,6 @@ if [ ! -x "$VENV/bin/python" ]; then
   "$PYTHON" -m venv "$VENV" || { echo "setup: python -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 2; }
 fi
 echo "setup: installing pinned packages (a minute on a first run)"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints/dev.txt -e '.[dev]' 2>"$VENV/pip.log" \
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints/dev.txt -e '.[dev]' -e examples/livekv 2>"$VENV/pip.log" \
   || { cat "$VENV/pip.log" >&2; echo "setup: pip failed, see above" >&2; exit 2; }
 echo "setup: ready"

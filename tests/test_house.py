@@ -12,10 +12,10 @@ SRC = Path(__file__).parent.parent / "src"
 
 FLOORS = {
     "errors": 0, "clock": 1, "position": 1, "emitter": 1, "telemetry": 1,
-    "messages": 2, "loop": 2, "http": 2, "balancing": 2,
-    "journal": 3, "supervision": 3, "server": 3, "hosting": 3, "tars": 3,
-    "bus": 4,
-    "kernel": 5, "backends": 5,
+    "messages": 2, "loop": 2, "http": 2, "balancing": 2, "exchange": 2,
+    "journal": 3, "supervision": 3, "server": 3, "tars": 3,
+    "bus": 4, "hosting": 4,
+    "kernel": 5, "backends": 5, "bridge": 5,
     "app": 6, "roles": 6, "process": 6,
     "cli": 7, "testing": 7,
 }  # fmt: skip
