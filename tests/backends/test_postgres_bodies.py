@@ -9,7 +9,7 @@ import pytest
 
 from skerry.backends.postgres.bodies import ORPHAN_SECONDS
 from skerry.backends.postgres.journal import PostgresJournal
-from skerry.errors import Disconnected, InvalidMessage
+from skerry.errors import InvalidMessage
 from skerry.position import Position
 from skerry.testing.clock import VirtualClock
 from skerry.testing.journal_samples import THINGS, command_id, decide, put
@@ -67,23 +67,6 @@ async def test_trimming_forgets_what_was_decided(server: PrivatePostgres) -> Non
         await clock.advance(100)
         await journal.trim(floor)
         assert await journal.bodies.get(waiting) is None
-
-
-async def test_a_journal_of_the_release_before_is_brought_forward(server: PrivatePostgres) -> None:
-    """Before it is prepared, large commands are told to come later; preparing adds what is missing and keeps all."""
-    dsn = server.database()
-    async with opened(dsn) as journal:
-        await decide(journal, put(1))
-    server.query(
-        "drop table suite__body; update suite__meta set value = '1' where name = 'version'",
-        dsn.rpartition("/")[2],
-    )
-    async with PostgresJournal(dsn, "suite") as journal:
-        with pytest.raises(Disconnected, match="prepare it"):
-            await journal.bodies.put("a.1", b"1")
-        await journal.prepare([THINGS])
-        await journal.bodies.put("a.1", b"1")
-        assert (await journal.head()).position.offset == 1
 
 
 async def test_what_cannot_be_a_key_is_refused(server: PrivatePostgres) -> None:

@@ -70,7 +70,9 @@ def check_letter(letter: DeadLetter) -> None:
 
 def check_writes(writes: Writes, claims: Collection[str], known: Collection[str]) -> None:
     """Raises InvalidMessage for what cannot be stored, JournalError for what a batch may not do."""
-    check_text("event", chain.from_iterable((e.command_id, e.key, e.name) for e in writes.events))
+    check_text(
+        "event", chain.from_iterable((e.command_id, e.key, e.name, e.who, e.trace) for e in writes.events)
+    )
     check_text(
         "outcome",
         chain.from_iterable((o.command_id, o.reason, o.kind, o.request_hash) for o in writes.outcomes),

@@ -21,7 +21,7 @@ from skerry.bus.pipeline import Decide, Middleware, compose, within
 from skerry.errors import JournalError, MessageError, PreconditionFailed, Rejected, Unavailable
 from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status
 from skerry.journal.unit import Overlay, Unit
-from skerry.messages.envelope import Envelope, encode_body
+from skerry.messages.envelope import TRACE, WHO, Envelope, encode_body
 from skerry.messages.message import Command, Event
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
@@ -92,7 +92,10 @@ class Decider:
         command = envelope.command
         compiled = self._compiled[type(command)]  # type: ignore[index]
         handler = compiled.handler
-        unit = Unit(overlay, envelope.id, at, epoch, batch.connection if handler.sql else None, self._tables)
+        connection, headers = batch.connection if handler.sql else None, envelope.headers
+        who = storable(headers[WHO]) if WHO in headers else ""
+        trace = storable(headers[TRACE]) if TRACE in headers else ""
+        unit = Unit(overlay, envelope.id, at, epoch, connection, self._tables, who, trace)
         try:
             if handler.loads is not None and callable(handler.loads):
                 handler.places(command)

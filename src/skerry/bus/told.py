@@ -29,7 +29,18 @@ def hint_of(events: Sequence[NewEvent], epoch: str, base: int) -> Hint | None:
     if not events:
         return None
     records = [
-        Record(base + n, e.command_id, e.key, e.name, e.version, e.at, e.more, msgspec.Raw(e.data))
+        Record(
+            base + n,
+            e.command_id,
+            e.key,
+            e.name,
+            e.version,
+            e.at,
+            e.more,
+            msgspec.Raw(e.data),
+            e.who,
+            e.trace,
+        )
         for n, e in enumerate(events, 1)
     ]
     return Hint(epoch, base + 1, base + len(records), records)

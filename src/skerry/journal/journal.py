@@ -23,7 +23,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event as it stands in the journal.
 
     `offset`: 1, 2, 3 ... within the epoch. `more`: later events of the same command follow. `data`: the event's
-    JSON. `at`: seconds since 1970.
+    JSON. `at`: seconds since 1970. `who`: the identity that sent the command; `trace`: its W3C `traceparent`;
+    "" when unknown.
     """
 
     offset: int
@@ -34,6 +35,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: float
     more: bool
     data: msgspec.Raw
+    who: str = ""
+    trace: str = ""
 
 
 class Status(enum.StrEnum):
@@ -91,6 +94,8 @@ class NewEvent:
     data: bytes
     at: float
     more: bool
+    who: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

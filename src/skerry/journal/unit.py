@@ -58,7 +58,8 @@ class Overlay:
 
 class Unit:
     """What a handler works on. `command_id`, `at` (seconds since 1970, the batch's time) and `epoch` are given.
-    `tables`: the names of those that are declared; None: whatever there is."""
+    `tables`: the names of those that are declared; None: whatever there is. `who` and `trace` are kept with the
+    events."""
 
     __slots__ = (
         "_after",
@@ -70,6 +71,8 @@ class Unit:
         "at",
         "command_id",
         "epoch",
+        "trace",
+        "who",
     )
 
     def __init__(
@@ -80,9 +83,12 @@ class Unit:
         epoch: str,
         connection: Callable[[], Any] | None = None,
         tables: Collection[str] | None = None,
+        who: str = "",
+        trace: str = "",
     ) -> None:
         self._overlay, self._tables = overlay, tables
         self.command_id, self.at, self.epoch = command_id, at, epoch
+        self.who, self.trace = who, trace
         self._connection = connection
         self._changes: dict[Place, _Cell] = {}
         self._events: list[Event] = []
@@ -167,7 +173,9 @@ class Unit:
         for event, data in zip(self._events, encoded, strict=True):
             left -= 1
             key, name, version = event.subject_key(), event.message_name, event.message_version
-            writes.events.append(NewEvent(self.command_id, key, name, version, data, self.at, left > 0))
+            writes.events.append(
+                NewEvent(self.command_id, key, name, version, data, self.at, left > 0, self.who, self.trace)
+            )
         before = len(writes.events)
         for place, cell in self._changes.items():
             table, key = place

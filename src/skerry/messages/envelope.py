@@ -13,6 +13,10 @@ import msgspec
 from skerry.messages.message import Command
 
 NO_HEADERS: Mapping[str, str] = {}
+WHO = "who"
+"""The header that names the identity which sent the command; its events keep it."""
+TRACE = "traceparent"
+"""The header with the W3C trace context of the command; its events keep it."""
 
 
 class WireEnvelope(msgspec.Struct, frozen=True, array_like=True, gc=False):

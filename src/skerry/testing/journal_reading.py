@@ -140,6 +140,8 @@ class ReadingSuite:
                 b'{ "a":"\xc3\xbc\\u0000", "n":[1.50, null] }',
                 at + n,
                 n % 2 == 0,
+                f"{key} of ci",
+                f"00-{n:032x}-{n:016x}-01",
             )
             for n, key in enumerate(ODD_KEYS)
         ]
@@ -156,8 +158,11 @@ class ReadingSuite:
                 bytes(record.data),
                 record.at,
                 record.more,
+                record.who,
+                record.trace,
             )
-            assert kept == (new.command_id, new.key, new.name, new.version, new.data, new.at, new.more)
+            expected = (new.command_id, new.key, new.name, new.version, new.data, new.at, new.more)
+            assert kept == (*expected, new.who, new.trace)
 
     async def test_reading_is_bounded_by_count_and_bytes(self, journal: JournalWriter) -> None:
         """At most `limit` records and about 4 MiB at a time, but always one when there is one; nothing past the end."""

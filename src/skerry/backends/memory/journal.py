@@ -359,8 +359,9 @@ class _MemorySnapshot:
 
 
 def _record(offset: int, new: NewEvent) -> Record:
+    data = msgspec.Raw(new.data)
     return Record(
-        offset, new.command_id, new.key, new.name, new.version, new.at, new.more, msgspec.Raw(new.data)
+        offset, new.command_id, new.key, new.name, new.version, new.at, new.more, data, new.who, new.trace
     )
 
 

@@ -257,5 +257,5 @@ class PostgresJournal(StoredReads):
 
     async def new_epoch(self) -> Position:
         epoch = new_epoch_name()
-        [(pos,)] = await self._rows("new_epoch", epoch=epoch)
+        [(pos,)] = await self._rows("new_epoch", epoch=epoch, reason="asked for")
         return Position(epoch, pos)

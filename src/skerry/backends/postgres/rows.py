@@ -16,9 +16,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read_record(row: Sequence[Any]) -> Record:
-    """From (pos, command_id, key, name, version, at, more, data)."""
-    pos, command_id, key, name, version, at, more, data = row
-    return Record(pos, command_id, key, name, version, at, more, msgspec.Raw(data))
+    """From (pos, command_id, key, name, version, at, more, data, who, trace)."""
+    pos, command_id, key, name, version, at, more, data, who, trace = row
+    return Record(pos, command_id, key, name, version, at, more, msgspec.Raw(data), who, trace)
 
 
 def _text(data: bytes | str) -> str:
@@ -51,6 +51,8 @@ def _add_events(values: dict[str, Any], events: Sequence[NewEvent]) -> None:
     values["event_ats"] = [event.at for event in events]
     values["event_mores"] = [event.more for event in events]
     values["event_data"] = [event.data.decode() for event in events]
+    values["event_whos"] = [event.who for event in events]
+    values["event_traces"] = [event.trace for event in events]
 
 
 def _add_outcomes(values: dict[str, Any], outcomes: Sequence[NewOutcome], now: float) -> None:

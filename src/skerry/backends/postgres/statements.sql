@@ -28,7 +28,10 @@ set local statement_timeout = '{seconds}s'
 select name, owner from {ns}__lease where until > clock_timestamp() order by name
 
 -- name: first_position
-insert into {ns}__log values (true, $epoch::text, 0, 0) on conflict do nothing
+with made as (
+    insert into {ns}__log values (true, $epoch::text, 0, 0) on conflict do nothing returning epoch
+)
+insert into {ns}__epoch (number, epoch, began, history, reason) select 1, epoch, 0, '', '' from made
 
 -- name: tables
 select name from {ns}__table order by name
@@ -63,7 +66,7 @@ select epoch, pos, floor from {ns}__log
 -- name: read
 select log.floor, event.*
 from {ns}__log as log left join lateral (
-    select pos, command_id, key, name, version, at, more, data
+    select pos, command_id, key, name, version, at, more, data, who, trace
     from {ns}__event
     where pos > $after::bigint and pos <= (
         select max(pos) from (
@@ -138,12 +141,14 @@ counter as (select base from asked where base >= 0)
 
 -- name: flush_events
 events as (
-    insert into {ns}__event (pos, command_id, key, name, version, at, more, data)
-    select base + number, new.command_id, new.key, new.name, new.version, new.at, new.more, new.data
+    insert into {ns}__event (pos, command_id, key, name, version, at, more, data, who, trace)
+    select base + number, new.command_id, new.key, new.name, new.version, new.at, new.more, new.data, new.who,
+        new.trace
     from counter, unnest(
         $event_ids::text[], $event_keys::text[], $event_names::text[], $event_versions::integer[],
-        $event_ats::double precision[], $event_mores::boolean[], $event_data::text[]
-    ) with ordinality as new (command_id, key, name, version, at, more, data, number)
+        $event_ats::double precision[], $event_mores::boolean[], $event_data::text[],
+        $event_whos::text[], $event_traces::text[]
+    ) with ordinality as new (command_id, key, name, version, at, more, data, who, trace, number)
 )
 
 -- name: flush_outcomes
@@ -297,8 +302,12 @@ delete from {ns}__body as body where at < $orphaned::double precision or at < $s
 and exists (select from {ns}__outcome where command_id = split_part(body.key, '.', 1))
 
 -- name: new_epoch
-with old as (select epoch from {ns}__log for update),
-cursors as (update {ns}__cursor as c set epoch = $epoch::text from old where c.epoch = old.epoch),
+with old as (select epoch, pos from {ns}__log for update),
+begun as (
+    insert into {ns}__epoch (number, epoch, began, history, reason)
+    select (select max(number) + 1 from {ns}__epoch), $epoch::text, old.pos, '', $reason::text from old
+),
+cursors as (update {ns}__cursor as c set epoch = $epoch from old where c.epoch = old.epoch),
 projections as (update {ns}__projection as p set epoch = $epoch from old where p.epoch = old.epoch)
 update {ns}__log as log set epoch = $epoch from old returning log.pos
 

@@ -341,6 +341,7 @@ class SqliteJournal(StoredReads):
         epoch = new_epoch_name()
         old = (await self.head()).position.epoch
         await self._change(
+            ("begin_epoch", (epoch, "asked for")),
             ("new_epoch", (epoch,)),
             ("move_cursors", (epoch, old)),
             ("move_projections", (epoch, old)),

@@ -43,6 +43,7 @@ def letter_row(letter: DeadLetter, now: float) -> tuple[Any, ...]:
 def _event(event: NewEvent) -> tuple[Any, ...]:
     return (
         event.command_id, event.key, event.name, event.version, event.at, event.more, event.data.decode(),
+        event.who, event.trace,
     )  # fmt: skip
 
 

@@ -109,6 +109,7 @@ def prepare(connection: apsw.Connection, statements: Statements, tables: Sequenc
             connection.execute(step.text.replace("{ns}", namespace))
             connection.execute(statements["set_version"], (str(step.number),))
         connection.execute(statements["first_position"], (new_epoch_name(),))
+        connection.execute(statements["first_epoch"])
         there = {name for (name,) in connection.execute(statements["tables"]).fetchall()}
         for table in dict.fromkeys(tables):
             if table not in there:

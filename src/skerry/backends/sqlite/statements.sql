@@ -23,6 +23,10 @@ select name from sqlite_schema where type in ('table', 'view') and name not like
 -- name: first_position
 insert into {ns}__log values (1, ?1, 0, 0) on conflict do nothing
 
+-- name: first_epoch
+insert into {ns}__epoch select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log where true
+on conflict do nothing
+
 -- name: tables
 select name from {ns}__table order by name
 
@@ -39,7 +43,7 @@ select epoch, pos, floor from {ns}__log
 select floor, (
     select group_concat('[' || pos || ',' || json_quote(command_id) || ',' || json_quote(key) || ','
         || json_quote(name) || ',' || version || ',' || printf('%!.17g', at) || ','
-        || iif(more, 'true,', 'false,') || data || ']', ',')
+        || iif(more, 'true,', 'false,') || data || ',' || json_quote(who) || ',' || json_quote(trace) || ']', ',')
     from (
         select * from {ns}__event where pos > ?1 and pos <= (
             select max(pos) from (
@@ -107,13 +111,13 @@ create temp trigger {ns}__flushing instead of insert on {ns}__flush begin
     update {ns}__log set pos = new.base + new.events where new.events > 0;
     insert into {ns}__event
         select new.base + 1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-            value ->> 6
+            value ->> 6, value ->> 7, value ->> 8
         from jsonb_each(new.event);
     insert into {ns}__outcome
         select value ->> 0, value ->> 1, new.base + (value ->> 2), value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8
         from jsonb_each(new.outcome);
-    insert into {ns}__dead
+    insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), value ->> 5, value ->> 6,
             value ->> 7, value ->> 8, value ->> 9
         from jsonb_each(new.dead) where true
@@ -180,7 +184,8 @@ select command_id, name, version, key, body, reason, details, attempts, at, head
 from {ns}__dead where command_id = ?1
 
 -- name: bury
-insert into {ns}__dead values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 on conflict (command_id) do update set name = excluded.name, version = excluded.version, key = excluded.key,
     body = excluded.body, reason = excluded.reason, details = excluded.details, attempts = excluded.attempts,
     at = excluded.at, headers = excluded.headers
@@ -217,6 +222,9 @@ delete from {ns}__attempt where at < ?1
 
 -- name: new_epoch
 update {ns}__log set epoch = ?1
+
+-- name: begin_epoch
+insert into {ns}__epoch select max(number) + 1, ?1, (select pos from {ns}__log), '', ?2, unixepoch('subsec') from {ns}__epoch
 
 -- name: move_cursors
 update {ns}__cursor set epoch = ?1 where epoch = ?2

@@ -1,0 +1,47 @@
+-- Round two, in one step: whose history an offset belongs to, who caused an event and within which trace, corrections
+-- of stored events, dead letters in the order in which they came.
+
+-- Epochs in order. An epoch ended at the offset at which the next one began.
+create table {ns}__epoch (
+    number integer primary key,
+    epoch text not null unique,
+    began integer not null check (began >= 0),
+    history text not null,
+    reason text not null,
+    at real not null
+);
+insert into {ns}__epoch select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log;
+
+alter table {ns}__event add column who text not null default '';
+alter table {ns}__event add column trace text not null default '';
+
+-- What is read in place of a stored event, which is never rewritten. amended_by: the event at the head that said so;
+-- the last one about an offset counts.
+create table {ns}__amendment (
+    pos integer primary key,
+    amended_by integer not null check (amended_by > pos),
+    name text not null,
+    version integer not null,
+    data text not null
+);
+
+-- Letters in the order in which they came, whatever their ids and their senders' clocks say.
+alter table {ns}__dead rename to {ns}__dead_before;
+create table {ns}__dead (
+    number integer primary key autoincrement,
+    command_id text not null unique,
+    name text not null,
+    version integer not null,
+    key text not null,
+    body blob not null,
+    reason text not null,
+    details text not null,
+    attempts integer not null,
+    at real not null,
+    headers text not null
+);
+insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
+    select command_id, name, version, key, body, reason, details, attempts, at, headers
+    from {ns}__dead_before order by at, command_id;
+drop table {ns}__dead_before;
+create index {ns}__dead_key on {ns}__dead (key, number);
