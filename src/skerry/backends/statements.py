@@ -48,7 +48,8 @@ _MAKES = re.compile(r"^create (table|function) \{ns\}(__[a-z_]+)", re.MULTILINE)
 
 def made_by(steps: Iterable[Migration]) -> list[tuple[str, str]]:
     """What the steps make, as (`table` or `function`, name without the namespace), in order."""
-    return [(found[1], found[2]) for step in steps for found in _MAKES.finditer(step.text)]
+    made = [(found[1], found[2]) for step in steps for found in _MAKES.finditer(step.text)]
+    return list(dict.fromkeys(made))  # a step may make a table anew
 
 
 def undone(versions: int, wanted: int, what: str) -> list[str]:
