@@ -28,7 +28,7 @@ create table {ns}__amendment (
 -- Letters in the order in which they came, whatever their ids and their senders' clocks say.
 alter table {ns}__dead rename to {ns}__dead_before;
 create table {ns}__dead (
-    number integer primary key autoincrement,
+    number integer primary key,
     command_id text not null unique,
     name text not null,
     version integer not null,
