@@ -245,15 +245,6 @@ async def test_kept_plans_go_by_keys(server: PrivatePostgres, dsn: str) -> None:
 
 
 @pytest.mark.service("postgresql")
-async def test_commits_are_durable_whatever_the_role_says(server: PrivatePostgres, dsn: str) -> None:
-    """`synchronous_commit = off` of a role or database does not reach the journal's connections."""
-    name = dsn.rpartition("/")[2]
-    server.query(f'alter database "{name}" set synchronous_commit = off')
-    async with PostgresJournal(dsn, "suite") as journal, journal._connections.one() as connection:
-        assert await connection.fetchval("show synchronous_commit") == "on"
-
-
-@pytest.mark.service("postgresql")
 async def test_connections_are_bounded(server: PrivatePostgres, dsn: str) -> None:
     """Many callers share few connections; one that waits too long is `Overloaded`."""
     settings = PostgresSettings(connections=2, turn_seconds=2.0)

@@ -15,17 +15,17 @@ from typing import Any
 import asyncpg
 
 from skerry.backends.postgres.faults import Foreign, refuses_us, translated
+from skerry.backends.postgres.role import HIDDEN, ServerRole, greet
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.clock import Backoff
 from skerry.errors import Disconnected, Overloaded, SkerryError
 
-_SYNCHRONOUS = """
-select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'
-"""
-
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Ours are given back clean, so nothing has to be reset (it would cost a round trip each time)."""
+    """Ours are given back clean, so nothing has to be reset (it would cost a round trip each time). `role`: what it is
+    connected to (`role_of`)."""
+
+    role: ServerRole
 
     def get_reset_query(self) -> str:
         return ""
@@ -43,6 +43,9 @@ class Connections:
         self._away_until = 0.0
         self._why = ""
         self._is_open = False
+        self._is_hidden = False
+        self.role: ServerRole | None = None
+        """What the newest connection is connected to; None before the first one."""
 
     @property
     def is_away(self) -> bool:
@@ -130,10 +133,10 @@ class Connections:
                     # later than the server's own, whose answer is certain: nothing was written
                     command_timeout=settings.statement_seconds + settings.connect_seconds,
                     connection_class=_Connection,
-                    server_settings=self._server_settings(),
+                    server_settings={"application_name": f"skerry {self._name}"},
                 )
                 try:
-                    await connection.execute(_SYNCHRONOUS)
+                    connection.role = self.role = await self._greet(connection)
                 except BaseException:
                     connection.terminate()
                     raise
@@ -147,12 +150,23 @@ class Connections:
         self._away_until = 0.0
         return connection
 
+    async def _greet(self, connection: asyncpg.Connection) -> ServerRole:
+        address, settings = "", self._server_settings()
+        if not self._is_hidden:
+            try:
+                return await greet(connection, address, settings, identity=True)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in HIDDEN:
+                    raise
+        role = await greet(connection, address, settings, identity=False)
+        self._is_hidden = True
+        return role
+
     def _server_settings(self) -> dict[str, str]:
         def milliseconds(seconds: float) -> str:
             return str(int(seconds * 1000))
 
         return {
-            "application_name": f"skerry {self._name}",
             "statement_timeout": milliseconds(self._settings.statement_seconds),
             "idle_in_transaction_session_timeout": milliseconds(self._settings.idle_transaction_seconds),
             "default_transaction_isolation": "read committed",
