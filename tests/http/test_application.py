@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from skerry.errors import DeadlineExceeded, DeclarationError, PreconditionFailed, Rejected, Unavailable
 from skerry.http.application import Application, ApplicationSettings
+from skerry.http.path import encode_path
 from skerry.http.problems import Problem
 from skerry.http.reply import Response
 from skerry.http.request import Request
@@ -230,6 +231,54 @@ async def test_the_description_can_be_switched_off() -> None:
     app = Application(ApplicationSettings(openapi=None, docs=None))
     async with Client(app) as client:
         assert [(await client.get(path)).status for path in ("/openapi.json", "/docs")] == [404, 404]
+
+
+@pytest.mark.parametrize("path", ["/ä", "/my app", "/a~b!", "/x;y=1,2", "/100%"])
+async def test_a_mount_may_have_any_characters(path: str) -> None:
+    """It is found however its path is escaped, and is told `root_path` and `path` both decoded, as ASGI has them."""
+    seen: list[tuple[str, str, bytes]] = []
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["root_path"], scope["path"], scope["raw_path"]))
+        await Response("here")(scope, receive, send)
+
+    app = Application()
+    app.mount(path, mounted)
+    raw = encode_path(path) + b"/h%C3%A4"
+    async with Client(app) as client:
+        assert (await client.get(raw.decode())).text == "here"
+        assert (await client.get(raw.decode() + "/")).text == "here"
+    assert seen[0] == (path, path + "/hä", raw)
+
+    outer = Application()
+    outer.mount("/o ü", app)
+    async with Client(outer) as client:
+        assert (await client.get("/o%20%C3%BC" + raw.decode())).text == "here"
+    assert seen[2][:2] == ("/o ü" + path, "/o ü" + path + "/hä")
+
+
+async def test_options_of_the_whole_server() -> None:
+    """`OPTIONS *` asks what the server can do at all (RFC 9110 section 9.3.7), whatever is mounted at the root."""
+    app = Application()
+
+    @app.get("/")
+    def home() -> str:
+        return "home"
+
+    app.mount("/m", app_of_nothing)
+    for inner in (False, True):
+        if inner:
+            app.mount("/", app_of_nothing)
+            app.middleware(lambda inside: inside)
+        async with Client(app) as client:
+            found = await client.raw(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert found.startswith(b"HTTP/1.1 204 ")
+        assert b"allow: delete, get, head, options, patch, post, put\r\n" in found.lower()
+
+
+async def app_of_nothing(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await Response("nothing", 404)(scope, receive, send)
 
 
 async def test_static_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from skerry.http.auth import Tokens
 from skerry.http.headers import Headers
 from skerry.http.reply import Response
 from skerry.http.request import Request
-from skerry.http.routes import Found
+from skerry.http.routes import Found, Missing
 
 
 def asked(app: Application, target: bytes, **fields: str) -> Any:
@@ -72,3 +72,22 @@ def test_guards() -> None:
     assert asked(app, b"/closed", authorization="Bearer abc")[0].body == b"read"
     assert asked(app, b"/open")[0].body == b"open"
     assert app.lane.direct == {}
+
+
+def test_what_the_head_alone_decides() -> None:
+    """A miss, a wrong method and a missing right are known before the body; for anything else the body is wanted."""
+    app = Application()
+
+    @app.put("/value")
+    def put_value(body: bytes) -> bytes:
+        return body
+
+    app.compile(tokens=Tokens.parse("write:secret-secret-1", SystemClock()))
+    for method, target, raw, status in [
+        ("PUT", b"/value", [], 401), ("PUT", b"/nothing", [], 404), ("POST", b"/value", [], 405),
+        ("PUT", b"/value", [(b"authorization", b"Bearer secret-secret-1")], None),
+    ]:  # fmt: skip
+        found = app.table.find(method, target)
+        assert isinstance(found, Found | Missing)
+        refusal = app.lane.refusal(found, Request(method, target, Headers(raw)))
+        assert (refusal and refusal.status) == status

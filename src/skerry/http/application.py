@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,7 +28,7 @@ from skerry.http.documentation import page
 from skerry.http.lane import Lane
 from skerry.http.lifespan import Lifespan
 from skerry.http.middleware import Covering, Edge, Prefixed
-from skerry.http.path import PathTemplate
+from skerry.http.path import PathTemplate, encode_path
 from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
@@ -154,7 +154,7 @@ class Application:
         """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours."""
         if not path.startswith("/"):
             raise DeclarationError(f"mount {path!r} does not start with a slash")
-        prefix = quote(path.rstrip("/"), safe="/-._~").encode("ascii")
+        prefix = encode_path(path.rstrip("/"))
         if any(mount.prefix == prefix for mount in self._mounts):
             raise DeclarationError(f"two applications are mounted at {path}")
         self.compiled = False

@@ -5,14 +5,13 @@ What a middleware covers stands around this; what the lane answers never comes h
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from starlette.types import Receive, Scope, Send
 
 from skerry.http.auth import SAFE_METHODS, Tokens, authorize
 from skerry.http.endpoint import Failure, refuse_websocket, request_of, serve, serve_websocket
 from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
+from skerry.http.path import encode_path
 from skerry.http.problems import Problem
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Found, Mount, RouteTable
 
@@ -57,7 +56,7 @@ class Dispatch:
                 return
         inner = dict(scope)
         inner.pop("skerry", None)
-        inner["root_path"] = scope.get("root_path", "") + mount.prefix.decode("ascii")
+        inner["root_path"] = scope.get("root_path", "") + mount.root_path
         inner["state"] = {**scope.get("state", {}), **mount.state}
         await Edge(mount.app, self._failure)(inner, receive, send)
 
@@ -68,6 +67,6 @@ def _relative(scope: Scope) -> bytes:
     raw: bytes | None = scope.get("raw_path")
     known = scope.get("skerry")
     if raw is None or (known is not None and known.path is not path):
-        raw = quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii")
-    root = quote(scope.get("root_path", ""), safe="/-._~").encode("ascii")
+        raw = encode_path(path)
+    root = encode_path(scope.get("root_path", ""))
     return raw.removeprefix(root) if root else raw.partition(b"?")[0]

@@ -82,6 +82,20 @@ class Lane:
         """The answer for a request that never reached a view."""
         return self._failure(error, request)
 
+    def refusal(self, found: Found | Missing, request: Request) -> Response | None:
+        """The answer that follows from the head alone: no such path or method, no right. None: the body is wanted."""
+        if isinstance(found, Missing):
+            return answer_missing(found, request.method)
+        route = found.route
+        if route.guarded:
+            assert self._tokens is not None
+            assert route.right is not None
+            try:
+                authorize(self._tokens, route.right, request.method, request.headers)
+            except Exception as error:
+                return self._failure(error, request)
+        return None
+
     def missing(self, missing: Missing, request: Request) -> Response:
         """404, 405, or the answer to OPTIONS."""
         return answer_missing(missing, request.method)

@@ -69,10 +69,15 @@ class PathTemplate:
         return f"PathTemplate({self.template!r})"
 
 
+def encode_path(path: str) -> bytes:
+    """A decoded path as it is matched: everything escaped that does not stand for itself in a segment."""
+    return quote(path, safe=_SEGMENT + "-._~").encode("ascii")
+
+
 def _literal(template: str, part: str) -> bytes:
     if "{" in part or "}" in part:
         raise DeclarationError(f"path {template!r}: a brace without its partner")
-    return quote(part, safe=_SEGMENT + "-._~").encode("ascii")
+    return encode_path(part)
 
 
 def decode(raw: bytes) -> str:

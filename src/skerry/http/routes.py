@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp
 
@@ -65,6 +66,11 @@ class Mount:
     right: Right | str | None = "method"
     state: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def root_path(self) -> str:
+        """The prefix decoded, as ASGI's `root_path` is."""
+        return unquote(self.prefix.decode("ascii"))
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -82,6 +88,7 @@ class Missing:
 
 
 NOWHERE = Missing()
+EVERYWHERE = Missing(frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}))
 
 
 class RouteTable:
@@ -115,7 +122,9 @@ class RouteTable:
         self.mounts.sort(key=lambda each: -len(each.prefix))
 
     def find(self, method: str, raw_path: bytes) -> Found | Mount | Missing:
-        """What answers this path, percent-encoded as sent."""
+        """What answers this path, percent-encoded as sent; `*` stands for the whole server (RFC 9110 section 9.3.7)."""
+        if raw_path == b"*":
+            return EVERYWHERE
         path = normalize(raw_path)
         allowed: set[str] = set()
         by_method = self._static.get(path)
