@@ -74,7 +74,7 @@ def test_balancer_and_health_lead_to_the_servers() -> None:
     assert sorted(targets) == sorted(f"{name}:8999" for name in servers)
     for service in servers.values():
         assert service["command"][-1].endswith(":8999")
-        assert ":8999/health/ready" in service["healthcheck"]["test"][-1]
+        assert ":8999/health/ready?for=traffic" in service["healthcheck"]["test"][-1]
 
 
 def test_what_is_named_is_there() -> None:

@@ -39,6 +39,33 @@ async def test_readiness_says_why_not() -> None:
         assert (await client.get("/health/ready")).status == 200
 
 
+async def test_readiness_is_asked_for_a_purpose() -> None:
+    """`?for=traffic` and `?for=writes` may be answered otherwise than the whole, each with its own status and findings;
+    what else may stand there is a client's mistake."""
+    health, app = Health(), Application()
+    health.add("memory", lambda: Finding(False, "Prices stopped", traffic=True, writes=True))
+    health.add("commands", lambda: Finding(True, "no broker", writes=False))
+    health.install(app)
+    async with Client(app) as client:
+        whole = await client.get("/health/ready")
+        traffic = await client.get("/health/ready?for=traffic")
+        writes = await client.get("/health/ready?for=writes")
+        assert [one.status for one in (whole, traffic, writes)] == [503, 200, 503]
+        ready = [
+            {name: check["ready"] for name, check in one.json()["checks"].items()}
+            for one in (whole, traffic, writes)
+        ]
+        assert ready == [
+            {"memory": False, "commands": True},
+            {"memory": True, "commands": True},
+            {"memory": True, "commands": False},
+        ]
+        assert writes.json()["checks"]["commands"]["reason"] == "no broker"
+        assert writes.headers["cache-control"] == "no-store"
+        for wrong in ("reads", "", "Traffic", "writes%20"):
+            assert (await client.get(f"/health/ready?for={wrong}")).status == 400, wrong
+
+
 def numbers() -> Registry:
     registry = Registry()
     registry.counter("skerry_events_total", "Events.", process="one").inc(3)

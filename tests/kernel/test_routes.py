@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from livekv import app
+from livekv.messages import PutValue
 from skerry import App
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.bus.transport import Announcement
+from skerry.http.application import Application
+from skerry.journal.journal import Status
+from skerry.kernel.checks import reading_checks
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import LISTENERS, Surroundings, TransportAnnouncer, _snapshot, declare_routes
 from skerry.kernel.settings import Settings
+from skerry.roles.consumer import ConsumerRole
 from skerry.testing.app import World, running
 from skerry.testing.client import Client
-from skerry.testing.clock import settle
+from skerry.testing.clock import VirtualClock, settle
 
 MEMORY = Settings(journal="memory:", transport="memory:", warm_start=False)
 
@@ -40,6 +45,15 @@ async def kernel() -> AsyncIterator[Kernel]:
         yield made
         await made.stop_reading()
         await transport.stop()
+
+
+async def ready(kernel: Kernel, purpose: str = "", *reasons: str) -> tuple[int, str]:
+    """Status and text of readiness, for that purpose, of a process whose runtime gives those reasons."""
+    health = Application()
+    reading_checks(kernel, lambda: reasons).install(health)
+    async with Client(health) as client:
+        answer = await client.get(f"/health/ready{purpose}")
+    return answer.status, answer.text
 
 
 async def ask(kernel: Kernel, around: Surroundings, path: str) -> Any:
@@ -79,6 +93,106 @@ async def test_a_queue_that_is_away_is_said_but_ready(kernel: Kernel) -> None:
     answer = await ask(kernel, Surroundings(), "/health/ready")
     assert answer.status == 200
     assert "writes answer 503" in answer.text
+
+
+class Clocked(NamedTuple):
+    """Two processes of one application on one clock; only the second can decide."""
+
+    clock: VirtualClock
+    server: Kernel
+    decider: Kernel
+
+
+@pytest.fixture
+async def clocked() -> AsyncIterator[Clocked]:
+    clock, hub = VirtualClock(), MemoryHub()
+    async with MemoryJournal(clock=clock) as journal:
+        await journal.prepare(["key_value"])
+        kernels = []
+        for name in ("server", "decider"):
+            transport = hub.endpoint(name)
+            await transport.start()
+            writer = journal if name == "decider" else None
+            kernels.append(
+                Kernel(app.declaration, MEMORY, transport, journal, writer, clock=clock, name=name)
+            )
+        await kernels[0].start_reading()
+        yield Clocked(clock, *kernels)
+        await kernels[0].stop_reading()
+        for kernel in kernels:
+            await kernel.transport.stop()
+
+
+async def test_commands_that_nobody_decides_are_no_readiness_for_writes(clocked: Clocked) -> None:
+    """A consumer that hangs, or none: after SKERRY_WRITABLE_AFTER `?for=writes` is 503 and says since when, reads and
+    the whole stay ready; with the first decision it is over."""
+    clock, server, decider = clocked
+    assert (await ready(server, "?for=writes"))[0] == 200
+    waiting = server.commands.submit(PutValue("k", "v"), wait_seconds=30.0)
+    await clock.advance(9.0)
+    assert (await ready(server, "?for=writes"))[0] == 200
+    await clock.advance(3.0)
+    status, text = await ready(server, "?for=writes")
+    assert status == 503
+    assert "commands have waited for 12 s and nobody decides them" in text
+    assert (await ready(server, "?for=traffic"))[0] == 200
+    assert (await ready(server))[0] == 200
+    consumer = ConsumerRole(decider)
+    await consumer.start()
+    try:
+        assert (await waiting).applied
+        assert (await ready(server, "?for=writes"))[0] == 200
+    finally:
+        await consumer.stop()
+
+
+async def test_a_command_that_was_decided_unheard_is_no_sign(clocked: Clocked) -> None:
+    """What was accepted elsewhere and rejected (no event, and the answer went there) is looked up before it is said
+    that nobody decides."""
+    clock, server, decider = clocked
+    consumer = ConsumerRole(decider)
+    await consumer.start()
+    await decider.start_reading()
+    try:
+        rejected = await decider.commands.send(PutValue("k", "v", if_match=("no",)))
+        assert rejected.status is Status.REJECTED
+        server.outcomes.note_pending(rejected.id)
+        await clock.advance(30.0)
+        assert (await ready(server, "?for=writes"))[0] == 200
+        assert not server.outcomes.is_pending(rejected.id)
+    finally:
+        await decider.stop_reading()
+        await consumer.stop()
+
+
+async def test_a_broker_or_database_that_takes_nothing_is_no_readiness_for_writes(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No queue, or a database that is read-only: known without waiting."""
+    monkeypatch.setattr(kernel.reader, "read_only", True, raising=False)
+    status, text = await ready(kernel, "?for=writes")
+    assert (status, "read-only" in text) == (503, True)
+    assert (await ready(kernel, "?for=traffic"))[0] == 200
+    monkeypatch.undo()
+    assert (await ready(kernel, "?for=writes"))[0] == 200
+    await kernel.transport.stop()
+    status, text = await ready(kernel, "?for=writes")
+    assert (status, "writes answer 503" in text) == (503, True)
+
+
+async def test_what_should_get_no_connections(kernel: Kernel) -> None:
+    """A stopped projection does not count for traffic, as every other server stopped there too; a runtime that starts,
+    ends or failed does, and memory that is not loaded."""
+    kernel.projector.failed["Values"] = "event 7 (value_put): KeyError: 'x'"
+    assert [(await ready(kernel, f"?for={what}"))[0] for what in ("traffic", "writes")] == [200, 200]
+    for purpose in ("?for=traffic", "?for=writes"):
+        status, text = await ready(kernel, purpose, "stopping")
+        assert (status, "stopping" in text) == (503, True)
+    quiet = App("quiet")
+    unloaded = Kernel(quiet.declaration, MEMORY, kernel.transport, kernel.reader, name="two")
+    for purpose in ("?for=traffic", "?for=writes"):
+        status, text = await ready(unloaded, purpose)
+        assert (status, "memory is " in text) == (503, True)
 
 
 async def test_metrics_of_all_processes(kernel: Kernel) -> None:

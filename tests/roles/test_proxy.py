@@ -138,10 +138,26 @@ async def test_health_checks_take_a_server_out_and_back() -> None:
         assert (await ask(port))[0][:3] == b"one"
 
 
-async def test_nobody_healthy_waits_and_is_then_told_so() -> None:
+async def test_with_nobody_healthy_all_serve() -> None:
+    """Servers that all say they are not well may still answer, and a balancer that sent nobody to them would make an
+    outage of it; the first that is well again is preferred at once."""
+    one, two = await Server("one").start(), await Server("two").start()
+    one.status = two.status = 503
+    async with forwarding(one, two) as (proxy, port):
+        assert [upstream.healthy for upstream in proxy.upstreams] == [False, False]
+        answers = [await ask(port) for _ in range(4)]
+        assert sorted(answer for answer, _, _ in answers) == [b"one:x", b"one:x", b"two:x", b"two:x"]
+        two.status = 200
+        await until(lambda: proxy.upstreams[1].healthy)
+        assert {(await ask(port))[0][:3] for _ in range(3)} == {b"two"}
+        for _, _, writer in answers:
+            writer.close()
+
+
+async def test_nobody_reachable_waits_and_is_then_told_so() -> None:
     """Within the wait a server may come back; past it the client gets a whole 503."""
     one = await Server("one").start()
-    one.status = 500
+    await one.stop()
     async with forwarding(one, wait_seconds=0.05) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
@@ -150,13 +166,11 @@ async def test_nobody_healthy_waits_and_is_then_told_so() -> None:
         assert b"Retry-After: 1" in answer
         writer.close()
     two = await Server("two").start()
-    two.status = 500
-    async with forwarding(two) as (_, port):
+    await two.stop()
+    async with forwarding(two) as (proxy, port):
         waiting = asyncio.create_task(ask(port))
-        two.asked.clear()
-        await two.asked.wait()
-        assert not waiting.done()
-        two.status = 200
+        await until(lambda: proxy.connections == 1)
+        await two.start()
         answer, _, writer = await waiting
         assert answer == b"two:x"
         writer.close()

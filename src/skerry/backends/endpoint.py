@@ -48,6 +48,10 @@ class Endpoint(Hearing):
         return self._started
 
     @property
+    def trouble(self) -> str | None:
+        return None if self._started else "this transport is not started"
+
+    @property
     def accepts_early(self) -> bool:
         return False
 

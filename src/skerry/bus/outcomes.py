@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from skerry.bus.undecided import Undecided
 from skerry.errors import OutcomeUnknown, Overloaded
 from skerry.journal.journal import Outcome, Record, Status
 from skerry.position import Position
@@ -60,6 +62,7 @@ class Outcomes:
 
     `when` gives a future for "memory is at that offset", `position` tells where memory is.
     `ask` is told of commands whose outcome should be looked up in the database, because an answer may be lost.
+    `now` is a monotonic clock, by which `undecided` tells since when commands wait.
     """
 
     def __init__(
@@ -69,11 +72,14 @@ class Outcomes:
         ask: Callable[[str], None],
         limit: int = 100_000,
         remembered: int = 10_000,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._position, self._when, self._ask, self._limit = position, when, ask, limit
         self._waiting: dict[str, _Waiting] = {}
         self._remembered = remembered
         self._pending: OrderedDict[str, str] = OrderedDict()  # with the hash of the request
+        self._now = now
+        self.undecided = Undecided(remembered)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -89,6 +95,7 @@ class Outcomes:
 
     def note_pending(self, command_id: str, request_hash: str = "") -> None:
         """This command was accepted durably, here or by another process that says so."""
+        self.undecided.sent(command_id, self._now(), durable=True)
         self._pending[command_id] = request_hash
         while len(self._pending) > self._remembered:
             self._pending.popitem(last=False)
@@ -126,6 +133,7 @@ class Outcomes:
         waiting = _Waiting(loop.create_future(), level, request_hash, expects_result)
         waiting.timer = loop.call_later(wait_seconds, self._expire, command_id)
         self._waiting[command_id] = waiting
+        self.undecided.sent(command_id, self._now(), durable=False)
         return waiting.future
 
     def confirmed(self, command_id: str) -> None:
@@ -133,6 +141,7 @@ class Outcomes:
         waiting = self._waiting.get(command_id)
         if waiting is not None:
             waiting.confirmed = True
+            self.undecided.durable(command_id)
             if waiting.level is Level.ACCEPTED:
                 self._finish(command_id, Receipt(command_id, Status.PENDING))
                 self.note_pending(command_id, waiting.request_hash)
@@ -142,16 +151,20 @@ class Outcomes:
         waiting = self._waiting.get(command_id)
         if waiting is not None:
             self._drop(command_id, waiting)
+            if not isinstance(error, OutcomeUnknown):
+                self.undecided.refused(command_id)
             if not waiting.future.done():
                 waiting.future.set_exception(error)
 
     def applied(self, records: Sequence[Record], epoch: str) -> None:
         """Memory has just applied these events."""
-        waiting = self._waiting
-        if not waiting and not self._pending:
+        waiting, undecided = self._waiting, self.undecided
+        if not undecided and not waiting and not self._pending:
             return
+        undecided.heard(self._now())
         for record in records:
             command_id = record.command_id
+            undecided.decided(command_id)
             if self._pending:
                 self._pending.pop(command_id, None)
             if record.more or command_id not in waiting:
@@ -163,10 +176,13 @@ class Outcomes:
             else:
                 self._finish(command_id, Receipt(command_id, Status.APPLIED, Position(epoch, record.offset)))
 
-    def answered(self, outcomes: Sequence[Outcome], epoch: str) -> None:
-        """Answers came, by the wire or from a look-up in the database."""
+    def answered(self, outcomes: Sequence[Outcome], epoch: str, *, looked_up: bool = False) -> None:
+        """Answers came, by the wire or from a look-up in the database (which does not say when it was decided)."""
+        if not looked_up:
+            self.undecided.heard(self._now())
         for outcome in outcomes:
             self._pending.pop(outcome.command_id, None)
+            self.undecided.decided(outcome.command_id)
             waiting = self._waiting.get(outcome.command_id)
             if waiting is None:
                 continue

@@ -91,6 +91,11 @@ class Transport(Protocol):
         ...
 
     @property
+    def trouble(self) -> str | None:
+        """Why commands cannot be sent now; None when they can, as far as is known."""
+        ...
+
+    @property
     def accepts_early(self) -> bool:
         """Whether `send` returns before the command is decided (a durable queue), or only after the commit."""
         ...

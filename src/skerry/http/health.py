@@ -1,11 +1,15 @@
 """Health and numbers over HTTP: `/health/live`, `/health/ready` with reasons, `/metrics` for Prometheus.
 
-What makes a process ready is told by the checks that are given: plain callables that look at memory and return. The
-numbers are plain `Metric` values from wherever they are collected; here they only become text.
+Readiness has three questions. `/health/ready`: does everything that was declared work (a deployment stops there when
+it does not)? `?for=traffic`: should this process get connections (a balancer asks it)? `?for=writes`: can commands be
+sent and will they be decided? What makes a process ready is told by the checks that are given: plain callables that
+look at memory and return. The numbers are plain `Metric` values from wherever they are collected; here they only
+become text.
 """
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,19 +19,41 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 from skerry.http.application import Application
+from skerry.http.problems import Problem
 from skerry.http.reply import Response
+from skerry.http.request import Request
 from skerry.telemetry import Metric
 
 MetricSource = Callable[[], Iterable[Metric]] | Callable[[], Awaitable[Iterable[Metric]]]
 
 
+class Purpose(enum.Enum):
+    """What readiness is asked for; the value is what follows `?for=`."""
+
+    EVERYTHING = ""
+    TRAFFIC = "traffic"
+    WRITES = "writes"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found. `reason` for people when not ready; `lag` in positions, None where there is none."""
+    """What a check found. `reason` for people when not ready; `lag` in positions, None where there is none.
+    `traffic` and `writes`: where the answer for connections or for writes is another one than `ready`."""
 
     ready: bool
     reason: str = ""
     lag: int | None = None
+    traffic: bool | None = None
+    writes: bool | None = None
+
+    def suits(self, purpose: Purpose) -> bool:
+        """Whether this process is ready for that, as far as this check goes."""
+        match purpose:
+            case Purpose.TRAFFIC if self.traffic is not None:
+                return self.traffic
+            case Purpose.WRITES if self.writes is not None:
+                return self.writes
+        return self.ready
 
 
 READY = Finding(True)
@@ -47,16 +73,17 @@ class Health:
     def remove(self, name: str) -> None:
         self._checks.pop(name, None)
 
-    def report(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all are ready, and each check's finding as plain data."""
+    def report(self, purpose: Purpose = Purpose.EVERYTHING) -> tuple[bool, dict[str, Any]]:
+        """Whether all are ready for that purpose, and each check's finding as plain data."""
         ready, checks = True, {}
         for name, check in self._checks.items():
             try:
                 finding = check()
             except Exception as error:
                 finding = Finding(False, f"the check failed: {type(error).__name__}")
-            ready = ready and finding.ready
-            shown: dict[str, Any] = {"ready": finding.ready}
+            suits = finding.suits(purpose)
+            ready = ready and suits
+            shown: dict[str, Any] = {"ready": suits}
             if finding.reason:
                 shown["reason"] = finding.reason
             if finding.lag is not None:
@@ -73,10 +100,20 @@ class Health:
             return Response.json({"status": "live"}, headers={"Cache-Control": "no-store"})
 
         @application.get(f"{prefix}/ready", rights=None, documented=False)
-        def ready() -> Response:
-            """The process can do its work; 503 with reasons when it cannot."""
-            well, report = self.report()
+        def ready(request: Request) -> Response:
+            """The process can do its work (`?for=traffic`, `?for=writes`: that work); 503 with reasons when not."""
+            well, report = self.report(_purpose(request))
             return Response.json(report, 200 if well else 503, headers={"Cache-Control": "no-store"})
+
+
+def _purpose(request: Request) -> Purpose:
+    """What readiness is asked for. Raises Problem 400 for what it cannot be asked for."""
+    asked = request.query.get("for")
+    if asked is None:
+        return Purpose.EVERYTHING
+    if asked not in (Purpose.TRAFFIC.value, Purpose.WRITES.value):
+        raise Problem(400, "for: traffic or writes")
+    return Purpose(asked)
 
 
 def install_metrics(application: Application, source: MetricSource, path: str = "/metrics") -> None:

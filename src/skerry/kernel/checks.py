@@ -1,7 +1,9 @@
 """When is a process ready: its memory follows the journal, and its runtime does not mend anything.
 
 A broker or database that is away does not make a server unready: it answers reads from memory and says how old
-that is. Writes say 503 by themselves.
+that is, and writes say 503 by themselves. Only who asks for writes is told that it is not ready for them. A projection
+that has stopped is not ready, but its process goes on getting connections: the others of its kind stopped at the same
+event.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def _memory(kernel: Kernel) -> Finding:
     projector = kernel.projector
     if projector.failed:
         told = "; ".join(f"{name} stopped at {why}" for name, why in projector.failed.items())
-        return Finding(False, told, projector.behind)
+        return Finding(False, told, projector.behind, traffic=True, writes=True)
     stale = projector.stale_seconds
     if projector.phase is not Phase.LIVE:
         if projector.position.epoch:
@@ -43,6 +45,5 @@ def _memory(kernel: Kernel) -> Finding:
 
 
 def _commands(kernel: Kernel) -> Finding:
-    if kernel.transport.connected:
-        return READY
-    return Finding(True, "the command queue is away: writes answer 503, reads go on")
+    trouble = kernel.writable.trouble
+    return Finding(True, trouble, writes=False) if trouble else READY

@@ -27,6 +27,7 @@ from skerry.kernel.declaration import Declaration
 from skerry.kernel.feed import JournalFeed
 from skerry.kernel.services import Services
 from skerry.kernel.settings import Settings
+from skerry.kernel.writable import Writable
 from skerry.kernel.writes import HttpReads, HttpWrites
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
@@ -37,6 +38,8 @@ ACCEPTED = "skerry.accepted"
 """Topic of announcements: these commands were accepted durably and are pending; a line `ID HASH` for each."""
 ASKING = "skerry.accepted?"
 """Topic of announcements: a process that has just started asks which are."""
+LOOK_UP_SECONDS = 5.0
+"""How long the database is asked what became of a command that has waited for long."""
 TOLD_PENDING = 1000
 """The newest so many are told to who asks."""
 
@@ -87,7 +90,20 @@ class Kernel:
         self.projector = Projector(
             reader, transport, self.projections, self.serializer, warm=self._warm_file(), clock=self.clock
         )
-        self.outcomes = Outcomes(lambda: self.projector.position, self.projector.when, self._ask_outcome)
+        self.outcomes = Outcomes(
+            lambda: self.projector.position,
+            self.projector.when,
+            self._ask_outcome,
+            now=self.clock.monotonic,
+        )
+        self.writable = Writable(
+            transport,
+            reader,
+            self.outcomes.undecided,
+            self._is_decided,
+            self.clock,
+            settings.writable_after,
+        )
         self.commands = CommandBus(
             transport,
             self.outcomes,
@@ -102,6 +118,7 @@ class Kernel:
         self.projector.events.on("reloaded", self._memory_jumped)
         self.feed = JournalFeed(self.projector, reader, self.serializer, declaration.renderers)
         self._asking: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._subscriptions: list[Any] = []
         parts = (
             self.commands,
@@ -157,6 +174,7 @@ class Kernel:
         self._listen_for_application()
         transport.announce(Announcement(ASKING, b""))
         await self.projector.start(wait=wait)
+        self._watching = asyncio.create_task(self.writable.run(), name="skerry-writable")
 
     async def stop_reading(self) -> None:
         """Stop following; writes the warm-start file."""
@@ -164,10 +182,11 @@ class Kernel:
         for unsubscribe in self._subscriptions:
             unsubscribe()
         self._subscriptions.clear()
-        for task in list(self._asking):
+        tasks = self._asking if self._watching is None else self._asking | {self._watching}
+        for task in list(tasks):
             task.cancel()
-        if self._asking:
-            await asyncio.wait(self._asking)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _listen_for_application(self) -> None:
         declared = self.declaration.handlers.events
@@ -208,14 +227,26 @@ class Kernel:
         task.add_done_callback(self._asking.discard)
 
     async def _look_up(self, *command_ids: str) -> None:
-        for command_id in command_ids:
-            try:
-                outcome = await self.reader.outcome(command_id)
-            except (SkerryError, OSError, TimeoutError) as error:
-                logger.debug("outcome of %s could not be looked up: %s", command_id, error)
-                return
-            if outcome is not None:
-                self.outcomes.answered([outcome], self.projector.position.epoch)
+        try:
+            for command_id in command_ids:
+                await self._find_outcome(command_id)
+        except (SkerryError, OSError, TimeoutError) as error:
+            logger.debug("outcome of %s could not be looked up: %s", command_id, error)
+
+    async def _find_outcome(self, command_id: str) -> bool:
+        """Whether the database knows what became of it; then whoever waits here is told."""
+        outcome = await self.reader.outcome(command_id)
+        if outcome is not None:
+            self.outcomes.answered([outcome], self.projector.position.epoch, looked_up=True)
+        return outcome is not None
+
+    async def _is_decided(self, command_id: str) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                return await self._find_outcome(command_id)
+        except (SkerryError, OSError, TimeoutError) as error:
+            logger.debug("outcome of %s could not be looked up: %s", command_id, error)
+            return False
 
     def announce_pending(self, command_id: str) -> None:
         """Let every process know that this command is durable and pending, so that any of them can say so."""

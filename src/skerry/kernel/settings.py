@@ -54,6 +54,12 @@ class Settings:
         1, "of the command queues: one more whenever partitions changes (RabbitMQ)", least=1, most=1_000_000
     )
     wait: float = _option(5.0, "seconds that a write waits for its effect, at most", least=0.0, most=30.0)
+    writable_after: float = _option(
+        10.0,
+        "seconds that commands may wait with nobody deciding before /health/ready?for=writes is 503",
+        least=1.0,
+        most=3600.0,
+    )
     lease: float = _option(
         5.0, "seconds after which another consumer takes over from one that is silent", least=0.5, most=60.0
     )
@@ -120,7 +126,7 @@ class Settings:
         multiple=True,
     )
     health: str = _option(
-        "/health/ready",
+        "/health/ready?for=traffic",
         "path that tells whether a server is well; empty: a connection is enough",
         group="balancer",
     )

@@ -1,8 +1,9 @@
 """The balancer's level-4 mode: bytes between clients and servers on other machines, with health checks.
 
 A connection goes to the healthy upstream with the fewest open ones; one that cannot be reached is tried with the
-next. Every byte passes through this process, which costs about ten microseconds a request; on one machine use `skerry
-up`, which hands the connection itself over. Nothing is retried once a byte was sent: this is no HTTP proxy.
+next. With none healthy all are tried: a server that says it is not well may still serve, and nobody serves otherwise.
+Every byte passes through this process, which costs about ten microseconds a request; on one machine use `skerry up`,
+which hands the connection itself over. Nothing is retried once a byte was sent: this is no HTTP proxy.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ HIGH_WATER_BYTES = 256 * 1024
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
     """`health_path`: asked by GET, 200 to 399 is healthy; empty: a connection that opens is enough. An upstream is
-    out after `fall` bad checks in a row (or one refused connection), and back after one good one."""
+    out after `fall` bad checks in a row (or one refused connection), and back after one good one. With all of them
+    out, connections go to whichever can be reached."""
 
-    health_path: str = "/health/ready"
+    health_path: str = "/health/ready?for=traffic"
     check_seconds: float = 1.0
     check_timeout_seconds: float = 2.0
     connect_seconds: float = 2.0
@@ -146,25 +148,36 @@ class Proxy:
             server.abort()
 
     async def _connect(self, client: _Client) -> tuple[Upstream, _End]:
-        """A connected upstream; waits while none is healthy."""
+        """A connected upstream: a healthy one, else any that can be reached; waits while there is none."""
         loop = asyncio.get_running_loop()
         tried: set[Upstream] = set()
         while True:
             upstream = self._choose.pick(usable=lambda each: each.healthy and each not in tried)
             if upstream is None:
+                upstream = self._choose.pick(usable=lambda each: each not in tried)
+            if upstream is None:
                 tried.clear()
-                self._better.clear()
-                await self._better.wait()
+                await self._until_better()
                 continue
             try:
                 async with asyncio.timeout(self.settings.connect_seconds):
                     _, server = await loop.create_connection(_End, upstream.host, upstream.port)
                 return upstream, server
             except (OSError, TimeoutError) as error:
-                log.warning("%s cannot be reached: %s", upstream, str(error) or "no answer")
+                if upstream.healthy:
+                    log.warning("%s cannot be reached: %s", upstream, str(error) or "no answer")
                 self._again.value += 1
                 tried.add(upstream)
                 self._set_healthy(upstream, False)
+
+    async def _until_better(self) -> None:
+        """Until one is healthy, or all may be tried once more."""
+        self._better.clear()
+        try:
+            async with asyncio.timeout(self.settings.check_seconds):
+                await self._better.wait()
+        except TimeoutError:
+            pass
 
     def _refuse(self, client: _Client) -> None:
         self._refused.value += 1

@@ -96,6 +96,10 @@ class FaultyTransport:
         return self.inner.connected
 
     @property
+    def trouble(self) -> str | None:
+        return self.inner.trouble
+
+    @property
     def accepts_early(self) -> bool:
         return self.inner.accepts_early
 

@@ -111,6 +111,10 @@ class LocalPeer(Hearing):
         return self._owner is not None and self._lost_at > 0.0 and time.monotonic() - self._lost_at < held
 
     @property
+    def trouble(self) -> str | None:
+        return None if self.connected else "the consumer is away"
+
+    @property
     def accepts_early(self) -> bool:
         return False
 

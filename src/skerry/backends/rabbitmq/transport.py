@@ -91,6 +91,14 @@ class RabbitTransport(Hearing):
         return self._talk.session is not None
 
     @property
+    def trouble(self) -> str | None:
+        session = self._talk.session
+        if session is None:
+            return str(self._talk.failure)
+        blocked = session.link.blocked
+        return None if blocked is None else f"the broker takes no messages: {blocked}"
+
+    @property
     def accepts_early(self) -> bool:
         return True
 
