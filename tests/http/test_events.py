@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -311,6 +311,33 @@ async def test_bad_requests_are_answered_clearly(site: Site) -> None:
         async with site.websocket("?prefix=" + "x" * 513):
             pass
     assert refused.value.response.status_code == 400
+
+
+class Hearing:
+    """A middleware that notes the messages of a websocket, or that only stands there."""
+
+    def __init__(self, app: ASGIApp, heard: list[str], wraps: bool) -> None:
+        self.app, self.heard, self.wraps = app, heard, wraps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def noting(message: Message) -> None:
+            self.heard.append(message["type"])
+            await send(message)
+
+        await self.app(scope, receive, noting if self.wraps else send)
+
+
+@pytest.mark.parametrize("wraps", [True, False])
+async def test_a_middleware_that_wraps_messages_hears_every_one(site: Site, wraps: bool) -> None:
+    """The hub writes past the application only while nobody stands between; the listener hears the same."""
+    heard: list[str] = []
+    site.application.middleware(Hearing, heard=heard, wraps=wraps)
+    site.application.compile()
+    async with site.websocket() as client:
+        await hear(client, 2)
+        site.apply(put(1))
+        assert [e["position"] for e in await hear(client, 1)] == ["a:1"]
+    assert heard[:4] == (["websocket.accept", *["websocket.send"] * 3] if wraps else [])
 
 
 async def test_under_another_asgi_server_it_works_the_same(site: Site) -> None:

@@ -16,6 +16,7 @@ from skerry import App
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.errors import DeclarationError, Disconnected, SettingsError
+from skerry.http.reply import Response
 from skerry.journal.journal import Head
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_reading
@@ -23,7 +24,7 @@ from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
 from skerry.roles import server as role
 from skerry.roles.consumer import ConsumerRole
-from skerry.roles.server import ServerRole
+from skerry.roles.server import GatewayRole, ServerRole
 from skerry.testing.program import HttpConnection
 
 
@@ -277,3 +278,37 @@ async def test_a_view_that_nothing_fills_keeps_it_from_starting() -> None:
         with pytest.raises(DeclarationError, match="Path"):
             await role.start()
         await role.stop()
+
+
+async def test_a_gateway_stands_behind_the_same_middleware() -> None:
+    """A guard of the application guards the stream of events on the gateway's own port too."""
+
+    class Guard:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await Response("guarded", 403)(scope, receive, send)
+
+    guarded = App("guarded")
+    guarded.live("/events")
+    guarded.http.middleware(Guard)
+    settings = Settings(journal="memory:", transport="memory:", warm_start=False, drain=1.0)
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(MemoryJournal())
+        transport = MemoryHub().endpoint("one")
+        await transport.start()
+        stack.push_async_callback(transport.stop)
+        kernel = Kernel(guarded.declaration, settings, transport, journal, journal, name="one")
+        consumer = ConsumerRole(kernel)
+        await consumer.start()
+        stack.push_async_callback(consumer.stop)
+        listener = stack.enter_context(bind_tcp("127.0.0.1", 0))
+        gateway = GatewayRole(kernel, [listener])
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        for path in ("/events", "/health/live"):
+            client = HttpConnection(listener.getsockname()[1])
+            answer = await client.ask("GET", path, Accept="text/event-stream")
+            client.close()
+            assert (answer.status, answer.body) == (403, b"guarded")

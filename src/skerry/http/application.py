@@ -27,7 +27,7 @@ from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
 from skerry.http.lane import Lane
 from skerry.http.lifespan import Lifespan
-from skerry.http.middleware import Covering, Edge, Prefixed
+from skerry.http.middleware import Covered, Covering, Edge
 from skerry.http.path import PathTemplate, encode_path
 from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
@@ -165,7 +165,11 @@ class Application:
         self.mount(path, StaticFiles(directory=directory), name=name or f"files {path}")
 
     def middleware(self, factory: Callable[..., ASGIApp], *, prefix: str = "", **options: Any) -> None:
-        """Put `factory(app, **options)` around everything (or everything under `prefix`). The first is outermost."""
+        """Put `factory(app, **options)` around everything (or everything under `prefix`). The first is outermost.
+
+        A lane route of which any path can lie under `prefix` leaves the lane, with a line at start, unless the
+        factory has `lane_safe = True`.
+        """
         self.compiled = False
         self._covering.append(Covering(factory, options, prefix.rstrip("/")))
 
@@ -196,6 +200,13 @@ class Application:
         other.login_path = self.login_path
         return other
 
+    def surroundings(self, settings: ApplicationSettings) -> Application:
+        """Another application without routes, with the same middleware and error handlers around it."""
+        other = Application(settings)
+        other._covering = list(self._covering)
+        other._handlers = dict(self._handlers)
+        return other
+
     # Composing
 
     def compile(self, resolve: Resolve = no_services, tokens: Tokens | None = None) -> None:
@@ -211,8 +222,7 @@ class Application:
         self.lane = Lane(table, self.failure, self._tokens, decides_misses=unseen)
         stack: ASGIApp = Dispatch(table, self._tokens, self.failure)
         for covering in reversed(self._covering):
-            inner = covering.factory(stack, **covering.options)
-            stack = inner if not covering.prefix else Prefixed(covering, inner, stack)
+            stack = Covered(covering, covering.factory(stack, **covering.options), stack)
         self._stack = Edge(stack, self.failure) if self._covering else stack
         self.compiled = True
 
@@ -229,12 +239,13 @@ class Application:
         if right == BY_METHOD:
             right = "read" if declared.methods <= SAFE_METHODS else "write"
         if lane:
-            covering = next(
-                (each for each in self._covering if each.covers(declared.path) and not each.lane_safe), None
-            )
-            if covering is not None:
-                logger.info("%s leaves the lane: middleware %s covers it", where, covering.name)
-                lane = False
+            for covering in self._covering:
+                example = None if covering.lane_safe else covering.reached_by(template)
+                if example is not None:
+                    at = "" if covering.prefix in ("", declared.path) else f", at {example} for one"
+                    logger.info("%s leaves the lane: middleware %s covers it%s", where, covering.name, at)
+                    lane = False
+                    break
         return Route(
             template,
             declared.methods,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from skerry.http.auth import SAFE_METHODS, Tokens, authorize
-from skerry.http.endpoint import Failure, refuse_websocket, request_of, serve, serve_websocket
+from skerry.http.endpoint import Failure, refuse_websocket, serve, serve_websocket
 from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
-from skerry.http.path import encode_path
 from skerry.http.problems import Problem
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Found, Mount, RouteTable
+from skerry.http.scope import relative_path_of, request_of
 
 
 class Dispatch:
@@ -24,11 +24,11 @@ class Dispatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = scope.get("skerry")
-        if known is not None and known.path is scope["path"]:
+        if known is not None:
             found = known.found
         else:
             method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
-            found = self._table.find(method, _relative(scope))
+            found = self._table.find(method, relative_path_of(scope))
         if found.__class__ is Found:
             if scope["type"] == "http":
                 await serve(found, scope, receive, send, self._tokens, self._failure)
@@ -59,14 +59,3 @@ class Dispatch:
         inner["root_path"] = scope.get("root_path", "") + mount.root_path
         inner["state"] = {**scope.get("state", {}), **mount.state}
         await Edge(mount.app, self._failure)(inner, receive, send)
-
-
-def _relative(scope: Scope) -> bytes:
-    """The raw path below `root_path`; a foreign server or a middleware may have left only the decoded one."""
-    path: str = scope["path"]
-    raw: bytes | None = scope.get("raw_path")
-    known = scope.get("skerry")
-    if raw is None or (known is not None and known.path is not path):
-        raw = encode_path(path)
-    root = encode_path(scope.get("root_path", ""))
-    return raw.removeprefix(root) if root else raw.partition(b"?")[0]

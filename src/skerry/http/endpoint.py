@@ -10,14 +10,14 @@ from starlette.requests import Request as StarletteRequest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from skerry.http.auth import Tokens, authorize
+from skerry.http.auth import SAFE_METHODS, Tokens, authorize
 from skerry.http.conditional import not_modified
-from skerry.http.headers import Headers
 from skerry.http.lane import decoded
 from skerry.http.problems import Problem
 from skerry.http.reply import Response, response_of
-from skerry.http.request import Ends, Request
+from skerry.http.request import Request
 from skerry.http.routes import Found
+from skerry.http.scope import request_of
 
 Failure = Callable[[Exception, Request], Response]
 
@@ -26,34 +26,22 @@ class ClientGone(Exception):
     """The client went away before its request was complete; there is nobody to answer."""
 
 
-def request_of(scope: Scope, raw_target: bytes | None = None) -> Request:
-    """Our request for an ASGI scope; the body comes later."""
-    known = scope.get("skerry")
-    if known is not None and known.target is not None:
-        return Request(scope.get("method", "GET"), known.target, known.headers, b"", known.peer, scope)
-    target = raw_target or scope.get("raw_path") or scope["path"].encode("utf-8")
-    if scope.get("query_string"):
-        target += b"?" + scope["query_string"]
-    client, server = scope.get("client"), scope.get("server")
-    peer = Ends(
-        None if client is None else (client[0], client[1]),
-        None if server is None else (server[0], server[1]),
-        scope.get("scheme", "http"),
-    )
-    return Request(scope.get("method", "GET"), target, Headers(scope["headers"]), b"", peer, scope)
-
-
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises Problem 413 beyond `limit` bytes, ClientGone when the client leaves."""
-    declared = None
+    """The whole body, as `receive` gives it. Raises Problem 413 beyond `limit` bytes, ClientGone when the client
+    leaves.
+
+    Without a length in the fields there is none, except where a middleware took the length away with what it did to
+    the body. Safe methods are not asked then: what has consumed their empty body would wait for the client to leave.
+    """
+    announced = False
     for name, value in scope["headers"]:
         if name == b"content-length":
-            declared = int(value)
-            if declared > limit:
+            announced = True
+            if value.isdigit() and int(value) > limit:
                 raise too_large(limit)
         elif name == b"transfer-encoding":
-            declared = -1
-    if declared is None:
+            announced = True
+    if not announced and ("skerry" in scope or scope["method"] in SAFE_METHODS):
         return b""
     parts: list[bytes] = []
     size = 0
@@ -118,6 +106,7 @@ async def serve_websocket(
 ) -> None:
     """Hand a websocket to its view. A refusal before `accept` is an HTTP answer (403 by the server's close)."""
     route = found.route
+    keep_direct(scope, receive, send)
     websocket = WebSocket(scope, receive, send)
     scope["skerry.connection"] = websocket
     request = request_of(scope)
@@ -131,6 +120,15 @@ async def serve_websocket(
         await refuse_websocket(problem, scope, receive, send)
         return
     await route.call(request, *parameters)
+
+
+def keep_direct(scope: Scope, receive: Receive, send: Send) -> None:
+    """Take back the offer that a hub may write past the application (`skerry.direct`) where somebody stands between
+    the connection and the view: a middleware that hears or changes messages would not see them."""
+    extensions = scope.get("extensions") or {}
+    direct = extensions.get("skerry.direct")
+    if direct is not None and not direct["connection"].carries(receive, send):
+        scope["extensions"] = {name: value for name, value in extensions.items() if name != "skerry.direct"}
 
 
 async def refuse_websocket(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from skerry.http.channel import Channel
-from skerry.http.endpoint import refuse_websocket
+from skerry.http.endpoint import keep_direct, refuse_websocket
 from skerry.http.headers import Headers
 from skerry.http.hub import Hub
 from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Direct, Listener, Wire
@@ -51,6 +51,7 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
+            keep_direct(scope, receive, send)
             await self._websocket(scope, receive, send)
         else:
             try:

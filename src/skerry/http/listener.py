@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from skerry.position import Position
 
@@ -31,6 +31,10 @@ class Direct(Sink, Protocol):
 
     def take(self, listener: Listener) -> None:
         """Write for `listener` from now on and tell it `pause`, `resume`, `alive` and `gone`."""
+        ...
+
+    def carries(self, receive: Callable[..., Any], send: Callable[..., Any]) -> bool:
+        """Whether these two are the connection's own, with nobody in between who would miss what is written here."""
         ...
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skerry.http.endpoint import Failure, request_of
+from skerry.http.endpoint import Failure
+from skerry.http.path import PathTemplate
+from skerry.http.scope import decoded_path, relative_path_of, request_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +30,34 @@ class Covering:
         return getattr(self.factory, "__name__", repr(self.factory))
 
     def covers(self, path: str) -> bool:
+        """Whether this decoded path lies under the prefix."""
         return not self.prefix or path == self.prefix or path.startswith(self.prefix + "/")
 
+    def reached_by(self, template: PathTemplate) -> str | None:
+        """A path of this template that is covered; None when no path of it can be."""
+        return template.example_under(self.prefix)
 
-class Prefixed:
-    """A middleware that covers only what lies under its prefix."""
+
+class Covered:
+    """A middleware in its place: what lies under its prefix goes through it, everything else past it.
+
+    It gets a plain ASGI scope. What our server knew when it made the scope is dropped here, so that the view behind
+    sees what the middleware left, as it would on any other server.
+    """
 
     def __init__(self, covering: Covering, inside: ASGIApp, outside: ASGIApp) -> None:
         self._covering, self._inside, self._outside = covering, inside, outside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        covered = scope["type"] != "lifespan" and self._covering.covers(scope["path"])
-        await (self._inside if covered else self._outside)(scope, receive, send)
+        if self._covers(scope):
+            scope.pop("skerry", None)
+            await self._inside(scope, receive, send)
+        else:
+            await self._outside(scope, receive, send)
+
+    def _covers(self, scope: Scope) -> bool:
+        # A guard looks at the path that the routes are found by, below the root path of whoever serves us.
+        return not self._covering.prefix or self._covering.covers(decoded_path(relative_path_of(scope)))
 
 
 class Edge:

@@ -30,7 +30,7 @@ class PathTemplate:
     slash equals `prefix`, which needs no regular expression.
     """
 
-    __slots__ = ("kinds", "names", "pattern", "prefix", "static", "template")
+    __slots__ = ("_parts", "kinds", "names", "pattern", "prefix", "static", "template")
 
     def __init__(self, template: str) -> None:
         if not template.startswith("/"):
@@ -38,6 +38,7 @@ class PathTemplate:
         self.template = template
         self.names: tuple[str, ...] = ()
         self.kinds: tuple[str, ...] = ()
+        self._parts: tuple[str | None, ...] = ()  # the decoded text; None for a parameter
         expression, last, parameters = b"", 0, []
         for found in _PARAMETER.finditer(template):
             name, kind = found[1], found[2] or ""
@@ -49,10 +50,12 @@ class PathTemplate:
                 raise DeclarationError(f"path {template!r}: two parameters are named {name}")
             expression += re.escape(_literal(template, template[last : found.start()])) + _KINDS[kind]
             self.names, self.kinds = (*self.names, name), (*self.kinds, kind)
+            self._parts += (template[last : found.start()], None)
             parameters.append(found)
             last = found.end()
         tail = _literal(template, template[last:])
         self.pattern = re.compile(expression + re.escape(tail), re.DOTALL)
+        self._parts += (template[last:],)
         self.static = None if parameters else tail
         self.prefix: bytes | None = None
         if len(parameters) == 1 and last == len(template) and self.kinds[0] != "path":
@@ -65,6 +68,16 @@ class PathTemplate:
         found = self.pattern.fullmatch(raw_path)
         return None if found is None else found.groups()
 
+    def example_under(self, prefix: str) -> str | None:
+        """A decoded path of this template that is `prefix` or lies below it (`prefix/...`); None when there is none.
+
+        A parameter stands for any text, slashes included: they may come as `%2F`. An empty prefix has every path
+        below it.
+        """
+        # With a slash behind both, "equal or below" is "begins with".
+        found = _beginning((*self._parts, "/"), prefix + "/" if prefix else "", {})
+        return None if found is None else found[:-1]
+
     def __repr__(self) -> str:
         return f"PathTemplate({self.template!r})"
 
@@ -72,6 +85,30 @@ class PathTemplate:
 def encode_path(path: str) -> bytes:
     """A decoded path as it is matched: everything escaped that does not stand for itself in a segment."""
     return quote(path, safe=_SEGMENT + "-._~").encode("ascii")
+
+
+def _beginning(
+    parts: tuple[str | None, ...], wanted: str, known: dict[tuple[int, int], str | None]
+) -> str | None:
+    """A text that consists of `parts`, None among them standing for one character or more, and begins with `wanted`.
+
+    `known` remembers what was found out for so many parts and so much wanted, which bounds the search.
+    """
+    if not wanted:
+        return "".join("x" if part is None else part for part in parts)
+    if not parts:
+        return None
+    place = (len(parts), len(wanted))
+    if place not in known:
+        part, rest = parts[0], parts[1:]
+        # What the first part may take of what is wanted: its own text, or any number of characters.
+        if part is not None:
+            taken = [part] if wanted.startswith(part) or part.startswith(wanted) else []
+        else:
+            taken = [wanted[:size] for size in range(1, len(wanted) + 1)]
+        ends = ((begin, _beginning(rest, wanted[len(begin) :], known)) for begin in taken)
+        known[place] = next((begin + end for begin, end in ends if end is not None), None)
+    return known[place]
 
 
 def _literal(template: str, part: str) -> bytes:

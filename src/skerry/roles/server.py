@@ -170,5 +170,8 @@ class GatewayRole(ServerRole):
     group = "gateway"
 
     def _application(self) -> Application:
-        settings = self.kernel.declaration.http.settings
-        return Application(ApplicationSettings(settings.title, settings.version, openapi=None, docs=None))
+        declared = self.kernel.declaration.http
+        settings = declared.settings
+        return declared.surroundings(
+            ApplicationSettings(settings.title, settings.version, openapi=None, docs=None)
+        )

@@ -212,6 +212,11 @@ class WebSocketConnection(asyncio.Protocol):
         elif self.paused:
             listener.pause()
 
+    def carries(self, receive: Callable[..., Any], send: Callable[..., Any]) -> bool:
+        """Whether these two are this connection's own, with nobody in between."""
+        own = self._conversation
+        return own is not None and receive == own.receive and send == own.send
+
     def write(self, data: bytes) -> None:
         """Ready frames; nothing after a close frame."""
         if not self.closing:

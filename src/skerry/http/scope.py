@@ -1,0 +1,75 @@
+"""What an ASGI scope says, as the last middleware left it: which path is meant, and the request. Pure.
+
+A scope has the path twice. `path` is what middleware and other frameworks read and change; `raw_path` is what the
+client sent, and keeps `%2F` apart from a slash. The raw one counts while it still says the same; where it does not,
+somebody has changed `path` and means it. Guards and routes read the same bytes, so neither sees another path.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Scope
+
+from skerry.http.headers import Headers
+from skerry.http.path import encode_path
+from skerry.http.request import Ends, Request
+
+
+def raw_path_of(scope: Scope) -> bytes:
+    """The whole path, percent-encoded."""
+    path: str = scope["path"]
+    raw: bytes | None = scope.get("raw_path")
+    if raw is not None:
+        raw = raw.partition(b"?")[0]  # some servers leave the query there
+        if decoded_path(raw) == path:
+            return raw
+    return encode_path(path)
+
+
+def relative_path_of(scope: Scope) -> bytes:
+    """The path below `root_path`, percent-encoded. A path that does not begin with it is below it already: there are
+    servers and proxies of both kinds."""
+    raw = raw_path_of(scope)
+    root: str = scope.get("root_path", "")
+    return raw if not root or root == "/" else _below(raw, root.rstrip("/"))
+
+
+def decoded_path(raw: bytes) -> str:
+    """A percent-encoded path as servers put it into `path`."""
+    return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8", "replace")
+
+
+def _below(raw: bytes, root: str) -> bytes:
+    """What stands behind `root`, when that is a beginning of `raw` that ends with a segment."""
+    end = raw.find(b"/", 1)
+    while True:
+        begin = raw if end < 0 else raw[:end]
+        decoded = decoded_path(begin)
+        if decoded == root:
+            return raw[len(begin) :]
+        if end < 0 or len(decoded) >= len(root):
+            return raw
+        end = raw.find(b"/", end + 1)
+
+
+def request_of(scope: Scope) -> Request:
+    """Our request for an ASGI scope; the body comes later.
+
+    `scope["skerry"]` is what our own server knew when it made the scope. It is there only where no middleware stands
+    between (`middleware.Covered` drops it); everywhere else the scope's own fields are read.
+    """
+    method = scope.get("method", "GET")
+    known = scope.get("skerry")
+    if known is not None:
+        return Request(method, known.target, known.headers, b"", known.peer, scope)
+    target = raw_path_of(scope)
+    if scope.get("query_string"):
+        target += b"?" + scope["query_string"]
+    client, server = scope.get("client"), scope.get("server")
+    peer = Ends(
+        None if client is None else (client[0], client[1]),
+        None if server is None else (server[0], server[1]),
+        scope.get("scheme", "http"),
+    )
+    return Request(method, target, Headers(scope["headers"]), b"", peer, scope)
