@@ -14,6 +14,7 @@ want() { # want PACKAGE COMMAND...: the package is missing when none of the comm
   missing="$missing $package"
 }
 want postgresql postgres
+want pgbouncer pgbouncer
 want rabbitmq-server rabbitmq-server
 want chromium chromium chromium-browser google-chrome
 want nodejs node

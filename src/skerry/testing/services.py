@@ -1,4 +1,4 @@
-"""Servers that tests talk to: private PostgreSQL instances, and what to do where a program is missing.
+"""Servers that tests talk to: private PostgreSQL instances and standbys, and what to do where a program is missing.
 
     @pytest.fixture(scope="session")
     def postgres() -> Iterator[PrivatePostgres]:
@@ -6,9 +6,14 @@
         with private_postgres() as server:
             yield server                            # server.dsn, server.database("name"), server.kill() ...
 
+    with private_postgres(durable=True) as primary, private_standby(primary) as standby:
+        standby.part()                              # it receives nothing more: what follows is lost with
+        primary.kill()                              # the primary
+        standby.promote()
+
 An instance lives in a directory of its own under the system's temporary one (its socket's path has to be short),
 listens on a free port of 127.0.0.1 and in that directory, and ends with its process. As root it runs as the
-user `postgres`. RabbitMQ: `skerry.testing.broker`.
+user `postgres`. RabbitMQ: `skerry.testing.broker`; PgBouncer: `skerry.testing.pooler`.
 """
 
 from __future__ import annotations
@@ -57,10 +62,12 @@ def _version(place: Path) -> float:
 
 
 def available(service: str) -> bool:
-    """Whether tests of `postgresql`, `rabbitmq`, `chromium` or `node` can run here."""
+    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `chromium` or `node` can run here."""
     if service == "postgresql":
         programs = all(postgres_program(name) for name in ("initdb", "postgres", "pg_isready", "psql"))
         return programs and (os.geteuid() != 0 or _has_postgres_user())
+    if service == "pgbouncer":
+        return available("postgresql") and pooler_program() is not None
     if service == "rabbitmq":
         return broker_available()
     if service == "chromium":
@@ -68,6 +75,12 @@ def available(service: str) -> bool:
     if service == "node":
         return shutil.which("node") is not None
     raise ValueError(f"no such service: {service!r}")
+
+
+def pooler_program() -> str | None:
+    """The path of PgBouncer, None when there is none."""
+    found = shutil.which("pgbouncer")
+    return found or ("/usr/sbin/pgbouncer" if os.access("/usr/sbin/pgbouncer", os.X_OK) else None)
 
 
 def chromium_program() -> str | None:
@@ -86,12 +99,22 @@ def require(service: str) -> None:
 
 class PrivatePostgres:
     """One PostgreSQL instance with its own data. `durable`: fsync on, for tests that kill it. `options`:
-    settings of postgresql.conf. Start it from the main thread: it ends with the thread that started it."""
+    settings of postgresql.conf. `of`: the primary that it copies and follows, under `name`. Start it from the main
+    thread: it ends with the thread that started it."""
 
-    def __init__(self, *, durable: bool = False, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        options: Mapping[str, Any] | None = None,
+        of: PrivatePostgres | None = None,
+        name: str = "standby",
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="skerry-pg-"))
         self.port = free_ports(1)[0]
-        self._password = secrets.token_hex(12)
+        self.name = name
+        self._of = of
+        self._password = of._password if of else secrets.token_hex(12)
         self._options = {
             "fsync": "on" if durable else "off",
             "full_page_writes": "on" if durable else "off",
@@ -188,6 +211,52 @@ class PrivatePostgres:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    # --- a standby, and its primary
+
+    def promote(self) -> None:
+        """Make a standby the primary of a new timeline; returns when it takes writes."""
+        self.query("select pg_promote(true, 60)")
+
+    def part(self) -> None:
+        """A standby: receive nothing more from the primary, as if the network between them were cut."""
+        self.query("alter system set primary_conninfo = ''")
+        self.query("select pg_reload_conf()")
+        self._wait_for("select not exists (select from pg_stat_wal_receiver)")
+
+    def follow(self, primary: PrivatePostgres) -> None:
+        """Be a standby of `primary`: begin with a copy when there are no data yet, else with the own, which must be no
+        further (it was stopped, or parted). Returns when it streams."""
+        conninfo = f"host={primary.directory} port={primary.port} user=postgres application_name={self.name}"
+        if self.is_running:
+            self.query(f"alter system set primary_conninfo = '{conninfo}'")
+            self.query("select pg_reload_conf()")
+        elif self._is_made:
+            signal_file = self.directory / "data" / "standby.signal"
+            with (self.directory / "data" / "postgresql.auto.conf").open("a") as settings:
+                settings.write(f"primary_conninfo = '{conninfo}'\n")
+            signal_file.touch()
+            if _as_postgres():
+                entry = pwd.getpwnam("postgres")
+                os.chown(signal_file, entry.pw_uid, entry.pw_gid)
+            self.start()
+        else:
+            self._of = primary
+            self.start()
+        streams = f"application_name = '{self.name}' and state = 'streaming'"
+        primary._wait_for(f"select exists (select from pg_stat_replication where {streams})")
+
+    def caught_up(self, primary: PrivatePostgres) -> None:
+        """A standby: return when it has replayed what the primary has written until now."""
+        end = primary.query("select pg_current_wal_flush_lsn()")
+        self._wait_for(f"select pg_last_wal_replay_lsn() >= '{end}'")
+
+    def _wait_for(self, sql: str) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while self.query(sql) != "t":
+            if time.monotonic() > deadline:
+                raise ServiceFailed(f"still not so: {sql}\n{self._log_end()}")
+            time.sleep(0.02)
+
     def remove(self) -> None:
         """Stop it at once and delete its data."""
         with contextlib.suppress(ServiceFailed):
@@ -213,6 +282,16 @@ class PrivatePostgres:
         if identity:
             entry = pwd.getpwnam("postgres")
             os.chown(self.directory, entry.pw_uid, entry.pw_gid)
+        if self._of is not None:
+            source = (
+                f"host={self._of.directory} port={self._of.port} user=postgres application_name={self.name}"
+            )
+            self._call(
+                ["pg_basebackup", "-D", str(self.directory / "data"), "-d", source, "-R", "-X", "stream",
+                 "-c", "fast", "--no-sync"]
+            )  # fmt: skip
+            self._is_made = True
+            return
         secret = self.directory / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
@@ -248,6 +327,23 @@ def private_postgres(
     server = PrivatePostgres(durable=durable, options=options)
     try:
         server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@contextlib.contextmanager
+def private_standby(
+    primary: PrivatePostgres,
+    name: str = "standby",
+    *,
+    durable: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[PrivatePostgres]:
+    """A running standby that streams from `primary` under `name`, removed afterwards."""
+    server = PrivatePostgres(durable=durable, options=options, of=primary, name=name)
+    try:
+        server.follow(primary)
         yield server
     finally:
         server.remove()
