@@ -114,7 +114,7 @@ class PrivatePostgres:
         self.port = free_ports(1)[0]
         self.name = name
         self._of = of
-        self._password = of._password if of else secrets.token_hex(12)
+        self._password: str = secrets.token_hex(12) if of is None else of._password
         self._options = {
             "fsync": "on" if durable else "off",
             "full_page_writes": "on" if durable else "off",
