@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
 
-from skerry.emitter import EventEmitter, Mode, Overflow
+from skerry.emitter import EventEmitter, Mode, Overflow, Subscription
 from skerry.errors import DeadlineExceeded, EmitterError
 
 
@@ -288,7 +289,7 @@ def test_names_that_nobody_hears_leave_nothing_behind() -> None:
     for number in range(1000):
         emitter.once(number, print).cancel()
     assert not emitter._listeners
-    assert not emitter._gone
+    assert not emitter._members
 
 
 def test_many_once_listeners_leave_nothing_behind() -> None:
@@ -299,7 +300,47 @@ def test_many_once_listeners_leave_nothing_behind() -> None:
     emitter.emit("x", 1)
     assert len(got) == 2000
     assert not emitter._listeners
-    assert not emitter._gone
+    assert not emitter._members
+
+
+def test_registering_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many listeners of one event are not copied again for each registration and each end of one."""
+    made = list[int]()
+
+    def counted(members: Iterable[Subscription]) -> tuple[Subscription, ...]:
+        made.append(0)
+        return tuple(members)
+
+    monkeypatch.setattr("skerry.emitter.listeners.tuple", counted, raising=False)
+    emitter = EventEmitter()
+    handles = [emitter.on("x", print) for _ in range(5000)]
+    for handle in handles:
+        handle.cancel()
+    assert not made
+
+
+def test_a_likely_leak_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """More listeners of one event than `leak_warning` are logged, with the event's name, once."""
+    emitter = EventEmitter()
+    emitter.leak_warning = 10
+    for _ in range(50):
+        emitter.on("change", print)
+    [record] = caplog.records
+    assert "11 listeners of 'change'" in record.getMessage()
+
+
+async def test_waiting_is_woken_from_another_thread() -> None:
+    """`wait_for` and `stream` end in the thread of their loop, whichever thread emits."""
+    emitter = EventEmitter()
+    waiting = asyncio.create_task(emitter.wait_for("x", 60.0))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(emitter.emit, "x", 1)
+    assert tuple(await waiting) == (1,)
+    async with emitter.stream("x") as stream:
+        fetching = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(emitter.emit, "x", 2)
+        assert tuple(await fetching) == (2,)
 
 
 # Passing on.

@@ -11,6 +11,7 @@ import pytest
 
 from skerry.emitter import AsyncEventEmitter, EventEmitter, Mode, Subscription
 from skerry.errors import DeadlineExceeded
+from skerry.loop.loop import Loop
 from skerry.testing.clock import run_virtual
 
 
@@ -225,6 +226,45 @@ async def test_emit_async_groups_errors_and_a_listeners_own_timeout_is_its_own(
         ]
     with pytest.raises(ValueError, match="1 or more"):
         await emitter.emit_async("x", limit=0)
+
+
+async def test_a_counted_call_that_is_not_made_is_given_back(emitter: AsyncEventEmitter) -> None:
+    """`once` behind a listener that was cancelled with its emission is called by the next one, once."""
+    started, got = asyncio.Event(), list[int]()
+
+    async def slow(n: int) -> None:
+        started.set()
+        if n == 0:
+            await asyncio.Event().wait()
+
+    emitter.on("x", slow)
+    emitter.once("x", got.append)
+    task = asyncio.create_task(emitter.emit_async("x", 0, timeout_seconds=None))
+    await started.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert got == []
+    await emitter.emit_async("x", 1)
+    await emitter.emit_async("x", 2)
+    assert got == [1]
+    assert emitter.listeners("x") == (slow,)
+    assert not emitter._last_calls
+
+
+def test_calls_that_a_loop_erases_are_given_back() -> None:
+    """`Loop.erase` drops queued calls; a `once` among them waits for the next emission."""
+    loop, got = Loop(), list[int]()
+    emitter = AsyncEventEmitter(loop.on_tick)
+    emitter.once("x", got.append)
+    emitter.emit("x", 1)
+    loop.erase()
+    loop.tick()
+    assert got == []
+    emitter.emit("x", 2)
+    emitter.emit("x", 3)
+    loop.tick()
+    assert got == [2]
+    loop.stop()
 
 
 async def test_cancelling_emit_async_cancels_its_listeners(emitter: AsyncEventEmitter) -> None:

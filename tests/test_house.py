@@ -22,7 +22,7 @@ FLOORS = {
 
 PURE = [
     "errors.py", "clock.py", "position.py", "telemetry.py", "balancing.py",
-    "emitter/subscription.py", "emitter/listeners.py", "emitter/emitter.py", "emitter/async_emitter.py",
+    "emitter/listeners.py", "emitter/emitter.py", "emitter/async_emitter.py",
     "emitter/stream.py",
     "messages/message.py", "messages/envelope.py", "messages/serializer.py", "loop/interests.py", "loop/timers.py",
     "loop/registrations.py",

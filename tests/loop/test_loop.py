@@ -17,7 +17,7 @@ from skerry.emitter import AsyncEventEmitter
 from skerry.errors import LifecycleError
 from skerry.loop import models
 from skerry.loop.loop import Loop
-from skerry.testing.clock import VirtualLoop, run_virtual
+from skerry.testing.clock import VirtualClock, VirtualLoop, run_virtual
 
 
 @pytest.fixture(params=models.available())
@@ -498,6 +498,111 @@ def test_tick_is_one_iteration_that_does_not_wait(loop: Loop) -> None:
 
         loop.run(main)
         assert got[3:5] == ["tick", "tick"]
+
+
+def test_ticks_of_a_foreign_loop_keep_timers_and_tasks() -> None:
+    """Between two ticks timers go on, and a coroutine function's task is still there; no tick waits for either."""
+    clock = VirtualClock()
+    loop = Loop(clock=clock)
+    got: list[str] = []
+    gate: list[asyncio.Event] = []
+
+    async def work() -> None:
+        gate.append(asyncio.Event())
+        got.append("begun")
+        await gate[0].wait()
+        got.append("done")
+
+    loop.on_tick(work)
+    loop.add_timer(1.0, lambda: got.append("timer"))
+    loop.tick()
+    assert got == ["begun"]
+    clock.jump(1.0)
+    gate[0].set()
+    loop.tick()
+    assert sorted(got) == ["begun", "done", "timer"]
+    assert not loop.running
+    loop.run(until_idle=True)
+    loop.tick()
+    loop.stop()
+    with pytest.raises(LifecycleError):
+        Loop.current()
+
+
+async def test_within_asyncio_one_is_told_to_start(loop: Loop) -> None:
+    """`run` and `tick` where an asyncio loop runs (a notebook): what to call instead, and nothing is left behind."""
+    for call in (loop.run, loop.tick):
+        with pytest.raises(LifecycleError, match="start"):
+            call()
+    loop.start()
+    loop.stop()
+
+
+def test_a_forgotten_stop_ends_with_the_asyncio_loop(loop: Loop) -> None:
+    """When the adopted loop was closed, this one is not running, is not the current one, and can be used again."""
+
+    async def main() -> None:
+        loop.add_timer(60.0, lambda: None)
+        loop.start()
+
+    asyncio.run(main())
+    assert not loop.running
+    with pytest.raises(LifecycleError):
+        Loop.current()
+    asyncio.run(main())
+    assert loop.interests.count().timers == 2
+
+
+def test_a_forked_child_runs_none_of_its_parent_s_loops(loop: Loop) -> None:
+    """`Loop.current()` in a child that was forked within a loop finds none."""
+
+    async def main() -> int:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                Loop.current()
+                os.write(writing, b"parent's")
+            except LifecycleError:
+                os.write(writing, b"none")
+            finally:
+                os._exit(0)
+        os.close(writing)
+        assert os.read(reading, 100) == b"none"
+        os.close(reading)
+        return os.waitpid(child, 0)[1]  # noqa: ASYNC222 - it has said its last word
+
+    assert loop.run(main) == 0
+
+
+def test_a_descriptor_s_number_may_be_used_again(loop: Loop) -> None:
+    """A socket closed without `remove_read_stream`: another one that gets its number is read all the same."""
+    got: list[str] = []
+
+    def main() -> None:
+        old, old_peer = socket.socketpair()
+        loop.add_read_stream(old, lambda _: got.append("old"))
+        number = old.fileno()
+        old.close()
+        new, new_peer = socket.socketpair()
+        assert number in (new.fileno(), new_peer.fileno())
+        here, there = (new, new_peer) if new.fileno() == number else (new_peer, new)
+        kept.extend((old_peer, here, there))
+
+        def read(sock: socket.socket) -> None:
+            got.append(sock.recv(1).decode())
+            loop.remove_stream(sock)
+            loop.stop()
+
+        loop.add_read_stream(here, read)
+        there.send(b"n")
+
+    kept: list[socket.socket] = []
+    loop.on_start(main)
+    loop.run()
+    for each in kept:
+        each.close()
+    assert got == ["n"]
 
 
 def test_post_from_another_thread(loop: Loop) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -19,6 +20,30 @@ from skerry.supervision.solvers import Hands, Solver
 from skerry.supervision.supervisor import Supervisor
 from skerry.telemetry import Registry
 from skerry.testing.clock import VirtualLoop, run_virtual
+
+if sys.version_info >= (3, 12):
+
+    async def test_eager_tasks_change_nothing() -> None:
+        """A child that fails within `create_task` is restarted, and every failure is handled."""
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        runs = 0
+        worked = asyncio.Event()
+
+        async def work() -> None:
+            nonlocal runs
+            runs += 1
+            if runs < 5:
+                raise ValueError(f"run {runs}")
+            worked.set()
+            await asyncio.Event().wait()
+
+        supervisor = Supervisor("root", intensity=Intensity(100, 60.0))
+        supervisor.spawn("eager", work)
+        await supervisor.start()
+        await worked.wait()
+        await supervisor.settled()
+        assert (runs, supervisor.pending) == (5, 0)
+        await supervisor.stop()
 
 
 class Part:
@@ -441,6 +466,39 @@ async def test_tasks_are_restarted_however_they_end() -> None:
     await supervisor.stop()
     assert not child.running
     assert kinds[1] == ChildEnded.__name__
+
+
+@virtual
+async def test_a_temporary_child_leaves_when_it_has_returned() -> None:
+    """Two thousand jobs leave no name behind; one that fails is restarted like any other child."""
+    supervisor, runs = made(), list[str]()
+
+    def job(name: str) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def run() -> None:
+            runs.append(name)
+            if runs.count(name) == 1 and name == "7":
+                raise ValueError("once")
+
+        return run
+
+    await supervisor.start()
+    for number in range(2000):
+        supervisor.spawn(f"{number}", job(f"{number}"), temporary=True)
+    await asyncio.sleep(60.0)
+    assert supervisor.children == ()
+    assert runs.count("7") == 2
+    assert len(runs) == 2001
+    await supervisor.stop()
+
+
+@virtual
+async def test_a_storm_of_many_components_is_bounded() -> None:
+    """Failures of ever new components wait up to twice the limit; the others are logged, and counted as dropped."""
+    supervisor = Supervisor("root")
+    for number in range(3 * MOST_PENDING):
+        supervisor.accept(Failure(f"c{number}", ("builtins:ValueError", "builtins:Exception"), "x", "", 0.0))
+    assert supervisor.pending == 2 * MOST_PENDING
+    assert supervisor.dropped == MOST_PENDING
 
 
 @virtual

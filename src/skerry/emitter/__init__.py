@@ -21,14 +21,20 @@ What is promised:
 `AsyncEventEmitter(schedule)` delivers each call as its own entry of a loop (`schedule` is `Loop.on_tick`), and
 `await emit_async(...)` awaits coroutine listeners. Counting and cancelling mean the same in both.
 
-Not here: no tasks, no threads (an emitter belongs to the thread of its loop; from another one go through
-`Loop.post`), no delivery to other processes (see `skerry.bus`).
+* an emission that was counted but not delivered (`emit_async` was cancelled, the loop's queue was erased) is given
+  back: the next one takes its place.
+
+More than `leak_warning` listeners of one event (1,000) are logged once.
+
+Not here: no tasks, no delivery to other processes (see `skerry.bus`). An emitter belongs to the thread of its loop;
+from another one go through `Loop.post`. (Emitted there all the same, listeners are called in that thread; `wait_for`
+and `stream` wake up in theirs.)
 """
 
 from skerry.emitter.async_emitter import AsyncEventEmitter
 from skerry.emitter.emitter import EventEmitter, Mode
+from skerry.emitter.listeners import Listener, Name, Subscription
 from skerry.emitter.stream import Arguments, EventStream, Overflow
-from skerry.emitter.subscription import Listener, Name, Subscription
 
 __all__ = [
     "Arguments",

@@ -1,7 +1,7 @@
 """`AsyncEventEmitter`: each call of a listener is an entry of a loop, or is awaited.
 
 Registrations are counted when the event is emitted, not when the call is made: what waits between the two is kept
-account of here. Not here: the loop itself (`schedule` is given), tasks.
+account of here, and given back when the call is never made. Not here: the loop itself (`schedule` is given), tasks.
 """
 
 from __future__ import annotations
@@ -13,8 +13,26 @@ from functools import partial
 from typing import Any, ClassVar
 
 from skerry.emitter.emitter import EventEmitter, Mode
-from skerry.emitter.subscription import Name, Subscription, called, short
+from skerry.emitter.listeners import Name, Subscription, called, short
 from skerry.errors import DeadlineExceeded
+
+
+class QueuedCall:
+    """A call of one listener that waits in a loop's queue. `erased` is what the loop says when it drops the entry."""
+
+    __slots__ = ("_args", "_emitter", "_kwargs", "_one")
+
+    def __init__(
+        self, emitter: AsyncEventEmitter, one: Subscription, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._emitter, self._one, self._args, self._kwargs = emitter, one, args, kwargs
+
+    def __call__(self) -> object:
+        return self._emitter._deliver(self._one, self._args, self._kwargs)
+
+    def erased(self) -> None:
+        """The call will not be made."""
+        self._emitter._not_made(self._one)
 
 
 class AsyncEventEmitter(EventEmitter):
@@ -37,7 +55,7 @@ class AsyncEventEmitter(EventEmitter):
     def emit(self, event: Any, /, *args: Any, **kwargs: Any) -> None:
         """Queue one entry for each listener, in order, then one for each forward."""
         for one, given in self._admitted(event, args, kwargs):
-            self._schedule(partial(self._deliver, one, given, kwargs))
+            self._schedule(QueuedCall(self, one, given, kwargs))
         if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
             for other in self._forwards:
                 self._schedule(partial(self._pass_on, other, event, args, kwargs))
@@ -60,6 +78,7 @@ class AsyncEventEmitter(EventEmitter):
         if limit is not None and limit < 1:
             raise ValueError(f"1 or more listeners may run at once, not {limit}")
         results: dict[Subscription, Any] = {}
+        waiting: set[Subscription] = set()
         errors: list[Exception] | None = None
         room = None if limit is None else asyncio.Semaphore(limit)
 
@@ -68,6 +87,7 @@ class AsyncEventEmitter(EventEmitter):
             if room is not None:
                 await room.acquire()
             try:
+                waiting.discard(one)
                 if self._taken(one):
                     results[one] = await self._finish(one, given, kwargs, timeout_seconds)
             except Exception as error:
@@ -77,14 +97,19 @@ class AsyncEventEmitter(EventEmitter):
                     room.release()
 
         admitted = self._admitted(event, args, kwargs)
-        if limit == 1 or len(admitted) == 1:
-            for one, given in admitted:
-                await call(one, given)
-        else:
-            ends = await asyncio.gather(*(call(*each) for each in admitted), return_exceptions=True)
-            for end in ends:
-                if end is not None:
-                    raise end
+        waiting.update(one for one, _ in admitted)
+        try:
+            if limit == 1 or len(admitted) == 1:
+                for one, given in admitted:
+                    await call(one, given)
+            else:
+                ends = await asyncio.gather(*(call(*each) for each in admitted), return_exceptions=True)
+                for end in ends:
+                    if end is not None:
+                        raise end
+        finally:
+            for one in waiting:  # cancelled before their turn
+                self._not_made(one)
         if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
             for other in self._forwards:
                 try:
@@ -121,11 +146,7 @@ class AsyncEventEmitter(EventEmitter):
         self, event: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[tuple[Subscription, tuple[Any, ...]]]:
         """Count this emission for everybody who listens; those whom it reaches, with what they are given."""
-        try:
-            found = self._listeners.get(event)
-        except TypeError:
-            found = None
-        listeners, given = self._resolve(event, found, args, kwargs)
+        listeners, given = self._resolve(event, None, args, kwargs)
         admitted = [one for one in listeners if one._active and one._admit()]
         for one in admitted:
             one._queued += 1
@@ -139,6 +160,13 @@ class AsyncEventEmitter(EventEmitter):
         if one._queued == 0:
             self._last_calls.pop(one, None)
         return not one._cancelled
+
+    def _not_made(self, one: Subscription) -> None:
+        """One counted call will not be made."""
+        one._queued -= 1
+        if one._queued == 0:
+            self._last_calls.pop(one, None)
+        one._give_back()
 
     def _deliver(self, one: Subscription, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         if not self._taken(one):

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, overload
 
-from skerry.emitter.listeners import Listeners
+from skerry.emitter.listeners import Listeners, Name, Subscription, called, short
 from skerry.emitter.stream import Arguments, EventStream, Overflow, arrival
-from skerry.emitter.subscription import Name, Subscription, called, short
 from skerry.errors import EmitterError
 
 E = TypeVar("E")
@@ -108,9 +107,17 @@ class EventEmitter(Listeners):
         """Which listeners an emission reaches and with which arguments, without looking at forwards."""
         if self._mode and self._mode & Mode.MUTE_INCOMING:  # a flag's `&` is slow
             return (), args
+        if found is None:
+            found = self._found(event)
         if found is None and not args and not kwargs and _is_typed(event):
-            return self._listeners.get(type(event), ()), (event,)
+            return self._emission(type(event)) or (), (event,)
         return found or (), args
+
+    def _found(self, event: Any) -> tuple[Subscription, ...] | None:
+        try:
+            return self._emission(event)
+        except TypeError:
+            return None  # a typed event that cannot be hashed
 
     def _forward(
         self, event: Any, args: tuple[Any, ...], kwargs: dict[str, Any], errors: list[Exception] | None
@@ -183,8 +190,9 @@ class EventEmitter(Listeners):
                 continue
             seen.add((id(at), name))
             open_ends.extend((further, name) for further in at._forwards)
-            names = list(at._listeners) if name is _EVERY else [name]
-            open_ends.extend((c.target, n) for n in names for c in at._registered(n) if c.target is not None)
+            names = list(at._members) if name is _EVERY else [name]
+            copies = ((c.target, n) for n in names for c in at._registered(n))
+            open_ends.extend((target, n) for target, n in copies if isinstance(target, EventEmitter))
 
     @property
     def mode(self) -> Mode:

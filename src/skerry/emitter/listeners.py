@@ -1,27 +1,100 @@
-"""Who listens to what: registrations by event, in the order in which they were made, and the ways to end them.
+"""Registrations by event, in the order in which they were made: who listens to what, counted how, and until when.
 
-Not here: calling the listeners (`emitter`, `async_emitter`).
+`Subscription` is one registration and the handle that is given out for it. Not here: calling the listeners
+(`emitter`, `async_emitter`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import ClassVar, TypeVar, overload
-
-from skerry.emitter.subscription import Listener, Name, Subscription, called
+import logging
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 
 F = TypeVar("F", bound=Callable[..., object])
+Listener = Callable[..., object]
+Name: TypeAlias = Hashable | type[Any]
+"""What names an event: any hashable, or the class of a typed event."""
+
+logger = logging.getLogger("skerry.emitter")
+
+
+class Subscription:
+    """One registration. `cancel()` ends exactly this one; also a context manager that cancels at its end."""
+
+    __slots__ = (
+        "__weakref__", "_active", "_cancelled", "_first", "_last", "_listeners", "_queued", "_seen", "call", "event",
+        "listener", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self, listeners: Listeners, event: Name, listener: Listener, first: int, last: int | None
+    ) -> None:
+        self.event, self.listener = event, listener
+        self.target: Listeners | None = None
+        """The emitter that a copy goes to (`copy_event`)."""
+        self._listeners = listeners
+        self._active, self._cancelled, self._queued = True, False, 0
+        # Emissions are numbered as they reach this listener; those from `first` to `last` are delivered.
+        self._first, self._last, self._seen = first, last, 0
+        self.call = listener if first == 0 and last is None else self._counted
+
+    @property
+    def active(self) -> bool:
+        """Whether a further emission may reach the listener."""
+        return self._active
+
+    def cancel(self) -> None:
+        """End this registration now. Calls that still wait in a loop are not made either. Twice is once."""
+        self._listeners._cancel(self)
+
+    def _admit(self) -> bool:
+        """Count one emission; whether it is to be delivered. Ended before the last call is made."""
+        if self._first == 0 and self._last is None:
+            return True
+        number = self._seen
+        self._seen = number + 1
+        if number < self._first:
+            return False
+        if self._last is None:
+            return True
+        if number >= self._last:
+            self._listeners._end(self)
+        return number <= self._last
+
+    def _give_back(self) -> None:
+        """An emission that was counted is not delivered after all: another one takes its place."""
+        if self._last is not None and not self._cancelled:
+            self._last += 1
+            if not self._active:
+                self._listeners._begin(self)
+
+    def _counted(self, *args: object, **kwargs: object) -> object:
+        return self.listener(*args, **kwargs) if self._admit() else None
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.cancel()
+
+    def __repr__(self) -> str:
+        state = "active" if self._active else "ended"
+        return f"<Subscription {short(self.event)} -> {called(self.listener)}, {state}>"
 
 
 class Listeners:
-    """The book of an emitter's registrations. An entry is out at once; emissions under way look at `active`."""
+    """An emitter's registrations. Ending one takes effect at once, for emissions in progress too."""
 
     _takes_coroutines: ClassVar[bool] = False
 
     def __init__(self) -> None:
+        self.leak_warning: int | None = 1_000
+        """More listeners of one event than this are logged once as a likely leak; None: never."""
+        self._members: dict[Name, dict[Subscription, None]] = {}
+        # What an emission iterates: made from `_members` when first needed, dropped when they change.
         self._listeners: dict[Name, tuple[Subscription, ...]] = {}
-        self._gone: dict[Name, int] = {}
+        self._warned: set[Name] = set()
 
     # Registration. Every form takes the listener or, without one, is a decorator that gives it back.
 
@@ -89,8 +162,24 @@ class Listeners:
     def _add(self, event: Name, listener: Listener, first: int, last: int | None) -> Subscription:
         self._check(listener)
         made = Subscription(self, event, listener, first, last)
-        self._listeners[event] = (*self._listeners.get(event, ()), made)
+        self._begin(made)
         return made
+
+    def _begin(self, one: Subscription) -> None:
+        one._active = True
+        members = self._members.setdefault(one.event, {})
+        members[one] = None
+        self._listeners.pop(one.event, None)
+        if self.leak_warning is not None and len(members) > self.leak_warning:
+            self._warn(one.event, len(members))
+
+    def _warn(self, event: Name, count: int) -> None:
+        if event not in self._warned:
+            self._warned.add(event)
+            logger.warning(
+                "%d listeners of %s on one %s: is each of them cancelled when it is done? (leak_warning is the limit)",
+                count, short(event), type(self).__name__,
+            )  # fmt: skip
 
     def _check(self, listener: Listener) -> None:
         if not callable(listener):
@@ -116,7 +205,7 @@ class Listeners:
 
     def flush_listeners(self) -> None:
         """End every registration for every event, copies included. Forwards stay (`discard_events`)."""
-        for event in list(self._listeners):
+        for event in list(self._members):
             self.remove_listeners(event)
 
     def find_listener(self, event: Name, listener: Listener) -> Subscription | None:
@@ -125,31 +214,43 @@ class Listeners:
 
     def listeners(self, event: Name) -> tuple[Listener, ...]:
         """The listeners of `event`, as registered, in the order in which they are called."""
-        return tuple(one.listener for one in self._listeners.get(event, ()) if one._active)
+        return tuple(one.listener for one in self._members.get(event, ()))
 
     def _registered(self, event: Name) -> list[Subscription]:
-        return [one for one in self._listeners.get(event, ()) if one._active]
+        return list(self._members.get(event, ()))
+
+    def _emission(self, event: Name) -> tuple[Subscription, ...] | None:
+        """What an emission of `event` that begins now goes through; None when nobody listens."""
+        found = self._listeners.get(event)
+        if found is None and (members := self._members.get(event)):
+            found = self._listeners[event] = tuple(members)
+        return found
 
     def _cancel(self, one: Subscription) -> None:
         one._cancelled = True
-        self._forget(one)
+        self._end(one)
 
-    def _forget(self, one: Subscription) -> None:
-        """Take a registration out. Emissions skip it at once; long tuples are rebuilt when half is gone."""
+    def _end(self, one: Subscription) -> None:
+        """Take a registration out; emissions in progress skip it."""
         if not one._active:
             return
         one._active = False
-        event = one.event
-        listeners, gone = self._listeners[event], self._gone.get(event, 0) + 1
-        if gone * 2 < len(listeners):
-            self._gone[event] = gone
-            return
-        self._gone.pop(event, None)
-        if left := tuple(other for other in listeners if other._active):
-            self._listeners[event] = left
-        else:
-            del self._listeners[event]
+        members = self._members[one.event]
+        del members[one]
+        if not members:
+            del self._members[one.event]
+        self._listeners.pop(one.event, None)
 
 
 def _is_coroutine_function(listener: object) -> bool:
     return inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(type(listener).__call__)
+
+
+def called(listener: object) -> str:
+    """A listener's name in messages."""
+    return getattr(listener, "__qualname__", None) or repr(listener)[:80]
+
+
+def short(event: object) -> str:
+    """An event's name in messages."""
+    return event.__name__ if isinstance(event, type) else repr(event)[:80]

@@ -9,8 +9,7 @@ import asyncio
 from collections import deque
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from skerry.emitter.listeners import Listeners
-from skerry.emitter.subscription import Name, short
+from skerry.emitter.listeners import Listeners, Name, short
 from skerry.errors import DeadlineExceeded, EmitterError
 
 Overflow = Literal["drop_oldest", "drop_newest", "error"]
@@ -34,8 +33,7 @@ async def arrival(emitter: Listeners, event: Name, timeout: float | None) -> Any
     arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def settle(*args: Any, **kwargs: Any) -> None:
-        if not arrived.done():
-            arrived.set_result(_payload(event, args, kwargs))
+        _wake(arrived, _payload(event, args, kwargs))
 
     with emitter.once(event, settle):
         try:
@@ -79,17 +77,15 @@ class EventStream(Generic[E]):
                 return
             self._waiting.popleft()
         self._waiting.append(cast(E, _payload(self.event, args, kwargs)))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._fetcher is not None and not self._fetcher.done():
-            self._fetcher.set_result(None)
+        if self._fetcher is not None:
+            _wake(self._fetcher, None)
 
     def close(self) -> None:
         """Take no more; what waits can still be fetched, then the iteration ends."""
         self._closed = True
         self._subscription.cancel()
-        self._wake()
+        if self._fetcher is not None:
+            _wake(self._fetcher, None)
 
     def __aiter__(self) -> EventStream[E]:
         return self
@@ -112,6 +108,27 @@ class EventStream(Generic[E]):
 
     async def __aexit__(self, *_exc: object) -> None:
         self.close()
+
+
+def _wake(waiting: asyncio.Future[Any], result: Any) -> None:
+    """Complete a future, in the thread of its loop, whichever thread emits."""
+    loop = waiting.get_loop()
+    if _is_running(loop):
+        _complete(waiting, result)
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(_complete, waiting, result)
+
+
+def _complete(waiting: asyncio.Future[Any], result: Any) -> None:
+    if not waiting.done():
+        waiting.set_result(result)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:  # no loop runs in this thread
+        return False
 
 
 def _payload(event: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

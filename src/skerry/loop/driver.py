@@ -72,7 +72,7 @@ class Driver:
         self._moves += 1
         interests.timers.changed = interests.changed = interests.queued = None
         interests.timers.hold(self._clock.monotonic())
-        for kind in KINDS:
+        for kind in KINDS if not self.running.is_closed() else ():
             for key in interests.watched[kind]:
                 self._ignore(kind, key)
         for handle in (self._soon, self._alarm):

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from skerry.errors import Overloaded
 from skerry.loop.timers import Timers
@@ -34,6 +34,13 @@ class HasDescriptor(Protocol):
 
 
 Resource = int | HasDescriptor
+
+
+@runtime_checkable
+class Erasable(Protocol):
+    """A queued callback that wants to know when it will not be called."""
+
+    def erased(self) -> object: ...
 
 
 class Interest:
@@ -103,6 +110,8 @@ class InterestSet:
         """Add a callback for a stream or signal, after those that it has already."""
         key = int(resource) if kind == "signal" else _descriptor(resource)
         made = Interest(self, kind, key, resource, callback)
+        if kind != "signal":
+            self._drop([one for one in self.watched[kind].get(key, ()) if _is_closed(one.resource, key)])
         there = self.watched[kind].setdefault(key, [])
         there.append(made)
         try:
@@ -170,9 +179,13 @@ class InterestSet:
         aside.move_to(other, everything=everything)
 
     def erase(self, *, everything: bool = False) -> None:
-        """End the queued ticks, or everything. Handles become inactive."""
+        """End the queued ticks, or everything. Handles become inactive; an entry that has a method `erased` is told."""
         for phase in PHASES if everything else TICKS:
+            entries = list(self.queues[phase])
             self.queues[phase].clear()
+            for callback, _ in entries:
+                if isinstance(callback, Erasable):
+                    callback.erased()
         if everything:
             self.timers.clear()
             for kind in KINDS:
@@ -191,6 +204,11 @@ class InterestSet:
     def _tell(self, kind: Kind, key: int) -> None:
         if self.changed is not None:
             self.changed(kind, key)
+
+
+def _is_closed(resource: Any, key: int) -> bool:
+    """Whether what was registered under descriptor `key` has been closed since, so that the number is another's now."""
+    return not isinstance(resource, int) and resource.fileno() != key
 
 
 def _descriptor(resource: Resource) -> int:

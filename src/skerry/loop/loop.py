@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -44,6 +46,7 @@ log = logging.getLogger("skerry.loop")
 OnError = Callable[[Exception, object], object]
 
 _HERE = threading.local()  # the loops that run in this thread
+os.register_at_fork(after_in_child=_HERE.__dict__.clear)  # a child has the parent's loops, but runs none
 
 
 class Loop(Registrations):
@@ -59,6 +62,7 @@ class Loop(Registrations):
         self.on_error = on_error
         self.events = EventEmitter()
         self._driver: Driver | None = None
+        self._ticking: asyncio.Runner | None = None
         self._thread = 0
         self._stopping = self._until_idle = False
         self._tasks = Tasks(self._report, self._settled)
@@ -68,10 +72,11 @@ class Loop(Registrations):
     @staticmethod
     def current() -> Loop:
         """The loop that runs in this thread. LifecycleError when there is none."""
-        running: list[Loop] = getattr(_HERE, "loops", [])
-        if not running:
-            raise LifecycleError("find the current loop", "no Loop runs in this thread", ("run", "start"))
-        return running[-1]
+        here: list[Loop] = getattr(_HERE, "loops", [])
+        for loop in reversed(here):
+            if not loop._has_lapsed():
+                return loop
+        raise LifecycleError("find the current loop", "no Loop runs in this thread", ("run", "start"))
 
     @property
     def model(self) -> str:
@@ -87,8 +92,9 @@ class Loop(Registrations):
 
     @property
     def running(self) -> bool:
-        """Between start and stop; false too after an exception has ended `run`."""
-        return self._driver is not None
+        """Between start and stop; false too after an exception has ended `run`, when the adopted asyncio loop was
+        closed without a stop, and between two calls of `tick`."""
+        return self._driver is not None and self._ticking is None and not self._has_lapsed()
 
     # Running.
 
@@ -100,6 +106,7 @@ class Loop(Registrations):
         Returns what `main` returned. Tasks of the loop get five seconds to end, then they are cancelled.
         """
         self._refuse_running("run")
+        _refuse_asyncio("run")
         with asyncio.Runner(loop_factory=models.factory(self._model)) as runner:
             return runner.run(self._live(main, until_idle))
 
@@ -124,6 +131,10 @@ class Loop(Registrations):
         """
         if self._driver is None:
             return
+        if self._ticking is not None and not self._driver.busy:
+            self._end_ticking()
+            self.events.emit("stopped")
+            return
         self._stopping = True
         self._settled()
 
@@ -132,16 +143,25 @@ class Loop(Registrations):
         await self._tasks.drain(seconds)
 
     def tick(self) -> None:
-        """One iteration that does not wait: what is queued, due and ready now. Not from within a callback."""
+        """One iteration that does not wait: what is queued, due and ready now. Not from within a callback.
+
+        For loops that are turned by somebody else's (a game's, a GUI's): timers go on between the calls, and tasks
+        of coroutine functions get a turn in each of them, until `stop`, `run` or `start`.
+        """
         driver = self._driver
-        if driver is not None:
+        if driver is not None and self._ticking is None and not self._has_lapsed():
             if driver.busy:
                 raise LifecycleError("tick", "in an iteration", ("on_tick",))
             driver.iterate()
             driver.ring()
             return
-        with asyncio.Runner(loop_factory=models.factory(self._model)) as runner:
-            runner.run(self._once())
+        _refuse_asyncio("tick")
+        if self._ticking is None:
+            self._ticking = runner = asyncio.Runner(loop_factory=models.factory(self._model))
+            weakref.finalize(self, runner.close)
+            self._open(runner.get_loop(), single=True)
+            _HERE.loops.remove(self)
+        self._ticking.run(self._once())
 
     def post(self, callback: Callback) -> None:
         """`on_tick` from any thread."""
@@ -183,19 +203,41 @@ class Loop(Registrations):
             await self.drain()
 
     async def _once(self) -> None:
-        driver = self._open(asyncio.get_running_loop(), single=True)
+        driver = self._driver
+        assert driver is not None
+        _HERE.loops.append(self)
         try:
             driver.iterate()
             driver.ring()
             for _ in range(3):  # the selector is asked, its callbacks are queued, they run
                 await asyncio.sleep(0)
         finally:
-            self._close()
-            await self.drain()
+            if self in _HERE.loops:
+                _HERE.loops.remove(self)
 
     def _refuse_running(self, verb: str) -> None:
-        if self._driver is not None:
+        self._end_ticking()
+        if self._driver is not None and not self._has_lapsed():
             raise LifecycleError(verb, "running", ("stop",))
+
+    def _end_ticking(self) -> None:
+        """Leave the asyncio loop that `tick` keeps; its tasks get the time that they get at any end."""
+        runner = self._ticking
+        if runner is None:
+            return
+        _refuse_asyncio("end the ticks")
+        self._ticking = None
+        runner.run(self.drain())
+        self._close()
+        runner.close()
+
+    def _has_lapsed(self) -> bool:
+        """Whether the adopted asyncio loop was closed though nobody called `stop`: then this is a stop."""
+        driver = self._driver
+        if driver is None or not driver.running.is_closed():
+            return False
+        self._close()
+        return True
 
     def _open(self, running: asyncio.AbstractEventLoop, *, single: bool = False) -> Driver:
         self._driver = driver = Driver(
@@ -211,7 +253,8 @@ class Loop(Registrations):
         if self._driver is not None:
             self._driver.release()
             self._driver = None
-            _HERE.loops.remove(self)
+            if self in getattr(_HERE, "loops", ()):
+                _HERE.loops.remove(self)
 
     def _finish(self) -> None:
         driver = self._driver
@@ -248,7 +291,7 @@ class Loop(Registrations):
     @contextmanager
     def _set_aside(self, other: Loop) -> Iterator[None]:
         """Release the normal sets of both loops, so that they are plain values, and adopt them again."""
-        loops = [loop for loop in dict.fromkeys((self, other)) if loop.running and not loop.held]
+        loops = [loop for loop in dict.fromkeys((self, other)) if loop._driver is not None and not loop.held]
         for loop in loops:
             if loop._thread != threading.get_ident():
                 raise LifecycleError("move interests", "that loop runs in another thread", ("post", "stop"))
@@ -314,3 +357,12 @@ class Loop(Registrations):
     def _blocked(self, report: Report, blocked: Blocked) -> None:
         report(blocked)
         self.post(lambda: self.events.emit("blocked", blocked))
+
+
+def _refuse_asyncio(verb: str) -> None:
+    """LifecycleError where an asyncio loop runs in this thread already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise LifecycleError(verb, "within a running asyncio loop", ("start",))

@@ -28,7 +28,8 @@ class Child(Protocol):
 class TaskChild:
     """A coroutine function as a child: started as a task, cancelled to stop it.
 
-    It is meant to run until it is stopped; returning is a failure (`ChildEnded`) unless `ends` is true.
+    It is meant to run until it is stopped; returning is a failure (`ChildEnded`) unless `ends` is true: then
+    `finished` is called with its name.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class TaskChild:
         report: Callable[[str, BaseException], object],
         *,
         ends: bool = False,
+        finished: Callable[[str], object] | None = None,
     ) -> None:
         self.name = name
-        self._work, self._report, self._ends = work, report, ends
+        self._work, self._report, self._ends, self._finished = work, report, ends, finished
         self._task: asyncio.Task[object] | None = None
 
     @property
@@ -71,3 +73,5 @@ class TaskChild:
             self._report(self.name, error)
         elif not self._ends:
             self._report(self.name, ChildEnded(self.name))
+        elif self._finished is not None:
+            self._finished(self.name)

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from skerry.supervision.failure import Failure
@@ -17,7 +18,7 @@ from skerry.supervision.failure import Failure
 logger = logging.getLogger("skerry.supervision")
 
 MOST_PENDING = 10_000
-"""So many failures wait at most; further ones of the same kind and component are counted, not kept each."""
+"""From here on failures of the same kind and component are counted as one; twice as many wait at most."""
 
 
 class Lanes:
@@ -29,12 +30,21 @@ class Lanes:
         self._owner, self._handle = owner, handle
         self._lanes: dict[str, deque[Failure]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._starting: set[str] = set()
+        self.dropped = 0
+        """How many failures were only logged, because too many waited already."""
         self._calm = asyncio.Event()
         self._calm.set()
 
     def put(self, failure: Failure) -> None:
-        """Keep a failure, at the end of its component's lane."""
+        """Keep a failure, at the end of its component's lane. Beyond the limit it is counted with another one of its
+        kind in that lane; beyond twice the limit it is only logged."""
         if self.pending >= MOST_PENDING and self._counted_with_another(failure):
+            return
+        if self.pending >= 2 * MOST_PENDING:
+            self.dropped += 1
+            told = self._owner, self.pending, failure, failure.traceback
+            logger.critical("%s: %d failures wait already; only logged: %s\n%s", *told)
             return
         self.pending += 1
         self._calm.clear()
@@ -42,11 +52,23 @@ class Lanes:
 
     def work_on(self, component: str) -> None:
         """Have a task handle what waits in this lane, unless one does."""
-        if component not in self._tasks:
+        running = self._tasks.get(component)
+        if component in self._starting or (running is not None and not running.done()):
+            return
+        # An eager task (Python 3.12) works within create_task, and may have ended when that returns.
+        self._starting.add(component)
+        try:
             task = asyncio.get_running_loop().create_task(
                 self._work(component), name=f"{self._owner}: {component}"
             )
-            self._tasks[component] = task
+        finally:
+            self._starting.discard(component)
+        self._tasks[component] = task
+        task.add_done_callback(partial(self._ended, component))
+
+    def _ended(self, component: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(component) is task:
+            del self._tasks[component]
 
     def work_on_all(self) -> None:
         """`work_on` for every lane in which a failure waits."""
@@ -95,7 +117,6 @@ class Lanes:
                 lane.popleft()
                 self.pending -= 1
         finally:
-            del self._tasks[component]
             if not lane:
                 del self._lanes[component]
             if self.pending == 0:

@@ -116,10 +116,20 @@ class Supervisor:
         self._roster.add(Supervised(child, make, self._new_budget()))
 
     def spawn(
-        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], *, ends: bool = False
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        ends: bool = False,
+        temporary: bool = False,
     ) -> TaskChild:
-        """Supervise a coroutine function as a task; it begins with `start`, or now when that has happened."""
-        child = TaskChild(name, work, self.report, ends=ends)
+        """Supervise a coroutine function as a task; it begins with `start`, or now when that has happened.
+
+        Returning is a failure unless it `ends`: then it is kept and may be started again. A `temporary` one ends
+        too, and is forgotten when it has returned, so that its name is free.
+        """
+        forget = self._roster.forget if temporary else None
+        child = TaskChild(name, work, self.report, ends=ends or temporary, finished=forget)
         self.add(child)
         if self._running:
             child.start()
@@ -212,6 +222,11 @@ class Supervisor:
     def pending(self) -> int:
         """How many failures wait or are being handled."""
         return self._lanes.pending
+
+    @property
+    def dropped(self) -> int:
+        """How many failures were only logged, because too many waited."""
+        return self._lanes.dropped
 
     async def _solve(self, failure: Failure) -> None:
         for solver in self._rules.chain(failure):
