@@ -39,7 +39,7 @@ async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool)
         memory.clear()
         for table, rows in gathered:
             memory.take_rows(table, rows)
-    memory.failed.clear()
+    memory.loaded(position.offset)
     for history in histories:
         memory.relive(history.projection, history.state, history.records)
     return position

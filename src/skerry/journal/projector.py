@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +24,7 @@ from skerry.errors import JournalError, SkerryError, Trimmed, Unavailable
 from skerry.journal.hints import EarlyHints, HintLike, Hints
 from skerry.journal.journal import JournalReader, Record
 from skerry.journal.loading import load
-from skerry.journal.memory import Memory
+from skerry.journal.memory import Memory, Stopped
 from skerry.journal.poll import Poll
 from skerry.journal.projection import Projection
 from skerry.journal.snapshot import SnapshotFile
@@ -107,14 +107,24 @@ class Projector:
         return known
 
     @property
-    def failed(self) -> dict[str, str]:
-        """Projections that could not apply an event: name -> why. They are not fed any more."""
-        return self._memory.failed
+    def stopped(self) -> Mapping[str, Stopped]:
+        """Projections that could not apply an event, by name. They are not fed any more. Always the same mapping."""
+        return self._memory.stopped
+
+    @property
+    def held(self) -> int:
+        """The offset up to which every projection has everything: less than that of `position` when one stopped."""
+        return min((each.held for each in self._memory.stopped.values()), default=self._offset)
 
     @property
     def behind(self) -> int:
-        """How many known events are not applied yet (exact as of the last hint or poll)."""
-        return max(0, self._tip - self._offset)
+        """How many known events not every projection has applied yet (exact as of the last hint or poll)."""
+        return max(0, self._tip - self.held)
+
+    def shows(self, command_id: str, offset: int) -> bool:
+        """Whether memory shows the effect of a command whose last event is at `offset`, which it has reached: no
+        projection that would apply one of its events has stopped."""
+        return self._memory.shows(command_id, offset)
 
     @property
     def stale_seconds(self) -> float:
@@ -199,7 +209,7 @@ class Projector:
 
     def save(self) -> None:
         """Write the warm-start file now, when one is configured and every projection can be dumped."""
-        if self._warm is not None and self._epoch and not self.failed and self.phase is not Phase.LOADING:
+        if self._warm is not None and self._epoch and not self.stopped and self.phase is not Phase.LOADING:
             known_at = self._clock.now() - self.stale_seconds if self.fresh_at else 0.0
             self._warm.write(self.position, self._memory.projections, known_at)
 
@@ -341,6 +351,7 @@ class Projector:
         if position is None:
             self._memory.clear()
             return False
+        self._memory.loaded(position.offset)
         self._epoch, self._offset, self._tip = position.epoch, position.offset, position.offset
         if warm.known_at:
             age = max(0.0, self._clock.now() - warm.known_at)

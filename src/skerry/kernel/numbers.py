@@ -45,7 +45,7 @@ def measure_reading(kernel: Kernel) -> None:
 
 
 def _live(projector: Projector) -> float:
-    return 1.0 if projector.phase is Phase.LIVE and not projector.failed else 0.0
+    return 1.0 if projector.phase is Phase.LIVE and not projector.stopped else 0.0
 
 
 def measure_hub(registry: Registry, hub: Hub) -> None:

@@ -88,7 +88,7 @@ class Housekeeping:
             return  # what is half loaded is the state of no position
         states = [(type(p).__name__, p.version, p.state()) for p in self._stored]
         for name, version, state in states:
-            if name not in projector.failed:
+            if name not in projector.stopped:
                 await self._writer.save_projection(StoredProjection(name, version, position, state))
 
     async def _trim(self) -> None:
