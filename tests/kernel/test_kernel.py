@@ -311,7 +311,7 @@ async def test_a_projection_that_cannot_apply_is_said_loudly(
     kernel = await machine.process(application(), "one", decides=True)
     assert (await kernel.commands.send(Add("poison"))).applied
     assert (await kernel.commands.send(Add("a"))).applied
-    assert set(kernel.projector.failed) == {"Counts"}
+    assert set(kernel.projector.stopped) == {"Counts"}
     said = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert len(said) == 1
     text = said[0].getMessage() + (said[0].exc_text or "")

@@ -15,6 +15,7 @@ from skerry.backends.memory.transport import MemoryHub
 from skerry.bus.transport import Announcement
 from skerry.http.application import Application
 from skerry.journal.journal import Status
+from skerry.journal.memory import Stopped
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import LISTENERS, Surroundings, TransportAnnouncer, _snapshot, declare_routes
@@ -24,6 +25,7 @@ from skerry.testing.app import World, running
 from skerry.testing.client import Client
 from skerry.testing.clock import VirtualClock, settle
 
+STOPPED = Stopped("Values", 6, "event 7 (value_put)", "KeyError", "mend it")
 MEMORY = Settings(journal="memory:", transport="memory:", warm_start=False)
 
 
@@ -81,7 +83,7 @@ async def test_a_runtime_that_mends_something_is_not_ready(kernel: Kernel) -> No
 
 async def test_a_projection_that_failed_is_not_ready(kernel: Kernel) -> None:
     """Its memory is wrong from then on: 503 with its name and the event."""
-    kernel.projector.failed["Values"] = "event 7 (value_put): KeyError: 'x'"
+    kernel.projector.stopped["Values"] = STOPPED
     answer = await ask(kernel, Surroundings(), "/health/ready")
     assert answer.status == 503
     assert "Values stopped at event 7" in answer.text
@@ -183,7 +185,7 @@ async def test_a_broker_or_database_that_takes_nothing_is_no_readiness_for_write
 async def test_what_should_get_no_connections(kernel: Kernel) -> None:
     """A stopped projection does not count for traffic, as every other server stopped there too; a runtime that starts,
     ends or failed does, and memory that is not loaded."""
-    kernel.projector.failed["Values"] = "event 7 (value_put): KeyError: 'x'"
+    kernel.projector.stopped["Values"] = STOPPED
     assert [(await ready(kernel, f"?for={what}"))[0] for what in ("traffic", "writes")] == [200, 200]
     for purpose in ("?for=traffic", "?for=writes"):
         status, text = await ready(kernel, purpose, "stopping")

@@ -13,7 +13,7 @@ import hashlib
 import os
 import random
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from skerry.messages.envelope import NO_HEADERS, Envelope
 from skerry.messages.message import Command, Query
 
 R = TypeVar("R")
+Guard = Callable[[Callable[..., Any], Sequence[object]], Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +208,18 @@ class QueryBus:
         self._declared = handlers
         self._handlers: dict[type[Query[Any]], tuple[Callable[..., Any], Handler[Any]]] = {}
 
-    def compile(self, resolve: Resolve) -> None:
-        """Bind every handler to its services. Raises DeclarationError for what nothing fills."""
+    def compile(self, resolve: Resolve, guard: Guard = lambda function, services: function) -> None:
+        """Bind every handler to its services. `guard` may wrap what depends on some of them. Raises
+        DeclarationError for what nothing fills."""
         for kind, handler in self._declared.items():
-            self._handlers[kind] = (bind(handler, resolve, QUERY_ARGUMENTS(kind)), handler)
+            services: list[object] = []
+
+            def noted(wanted: type, services: list[object] = services) -> object:
+                services.append(found := resolve(wanted))
+                return found
+
+            function = bind(handler, noted, QUERY_ARGUMENTS(kind))
+            self._handlers[kind] = (guard(function, services), handler)
 
     def ask(self, query: Query[R]) -> R:
         """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one."""

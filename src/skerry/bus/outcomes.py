@@ -11,7 +11,7 @@ import enum
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from skerry.bus.undecided import Undecided
@@ -31,7 +31,8 @@ class Level(enum.IntEnum):
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a sender is told. `status` is PENDING when the command is durable but not decided within the wait.
-    `position`: the journal's, with the effect in it; None while pending. `result`: JSON or None."""
+    `position`: the journal's, with the effect in it; None while pending. `result`: JSON or None. `visible`: False
+    when the sender waited for this process's memory, and a projection that would show the effect has stopped."""
 
     id: str
     status: Status
@@ -39,6 +40,7 @@ class Receipt:
     reason: str = ""
     kind: str = ""
     result: bytes | None = None
+    visible: bool = True
 
     @property
     def applied(self) -> bool:
@@ -62,6 +64,7 @@ class Outcomes:
 
     `when` gives a future for "memory is at that offset", `position` tells where memory is.
     `ask` is told of commands whose outcome should be looked up in the database, because an answer may be lost.
+    `shows` tells whether memory, which has reached an offset, shows the effect of the command that ended there.
     `now` is a monotonic clock, by which `undecided` tells since when commands wait.
     """
 
@@ -73,12 +76,13 @@ class Outcomes:
         limit: int = 100_000,
         remembered: int = 10_000,
         now: Callable[[], float] = time.monotonic,
+        shows: Callable[[str, int], bool] = lambda command_id, offset: True,
     ) -> None:
         self._position, self._when, self._ask, self._limit = position, when, ask, limit
         self._waiting: dict[str, _Waiting] = {}
         self._remembered = remembered
         self._pending: OrderedDict[str, str] = OrderedDict()  # with the hash of the request
-        self._now = now
+        self._now, self._shows = now, shows
         self.undecided = Undecided(remembered)
 
     def __len__(self) -> int:
@@ -200,8 +204,15 @@ class Outcomes:
         waiting = self._waiting.get(command_id)
         if waiting is not None:
             self._drop(command_id, waiting)
+            if waiting.level is Level.VISIBLE and not self._is_shown(receipt):
+                receipt = replace(receipt, visible=False)
             if not waiting.future.done():
                 waiting.future.set_result(receipt)
+
+    def _is_shown(self, receipt: Receipt) -> bool:
+        """Whether memory shows what it has reached."""
+        position = receipt.position
+        return not receipt.applied or position is None or self._shows(receipt.id, position.offset)
 
     def _visible(self, receipt: Receipt, _: asyncio.Future[bool]) -> None:
         self._finish(receipt.id, receipt)

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from skerry.errors import DeclarationError
 from skerry.http import openapi
 from skerry.http.auth import SAFE_METHODS, Right, Tokens
-from skerry.http.binding import Resolve, bind, no_services
+from skerry.http.binding import Resolve, Watch, bind, no_services
 from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
 from skerry.http.lane import Lane
@@ -59,6 +59,7 @@ class _Declared:
     right: Right | str | None
     max_body_bytes: int | None
     documented: bool = True
+    stale: bool = False
 
 
 class Application:
@@ -94,8 +95,10 @@ class Application:
         rights: Right | str | None = BY_METHOD,
         max_body_bytes: int | None = None,
         documented: bool = True,
+        stale: bool = False,
     ) -> Callable[[View], View]:
         """Declare a view for a path. `rights`: "read", "write" or None (everybody); by default the method decides.
+        `stale`: served although a projection that it reads from has stopped; its answer says so (else it is 503).
 
         `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
         """
@@ -109,7 +112,9 @@ class Application:
 
         def declare(view: View) -> View:
             chosen_name = name or str(getattr(view, "__name__", type(view).__name__))
-            self._declare(_Declared(path, chosen, view, chosen_name, rights, max_body_bytes, documented))
+            self._declare(
+                _Declared(path, chosen, view, chosen_name, rights, max_body_bytes, documented, stale)
+            )
             return view
 
         return declare
@@ -209,13 +214,19 @@ class Application:
 
     # Composing
 
-    def compile(self, resolve: Resolve = no_services, tokens: Tokens | None = None) -> None:
-        """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type."""
+    def compile(
+        self,
+        resolve: Resolve = no_services,
+        tokens: Tokens | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type,
+        `watch` puts a gate before views whose services may stop."""
         self._tokens = tokens if tokens else None
         table = RouteTable()
         self.table = table
         for declared in (*self._declared, *self._own_pages()):
-            table.add(self._compose(declared, resolve))
+            table.add(self._compose(declared, resolve, watch))
         for mount in self._mounts:
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
@@ -226,10 +237,10 @@ class Application:
         self._stack = Edge(stack, self.failure) if self._covering else stack
         self.compiled = True
 
-    def _compose(self, declared: _Declared, resolve: Resolve) -> Route:
+    def _compose(self, declared: _Declared, resolve: Resolve, watch: Watch | None) -> Route:
         template = PathTemplate(declared.path)
         where = f"{'/'.join(sorted(declared.methods))} {declared.path} ({declared.name})"
-        binding = bind(declared.view, where, template.names, declared.methods, resolve)
+        binding = bind(declared.view, where, template.names, declared.methods, resolve, watch, declared.stale)
         lane = not inspect.iscoroutinefunction(declared.view)
         if lane and binding.needs_connection:
             raise DeclarationError(

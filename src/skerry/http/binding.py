@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import msgspec.inspect
@@ -27,6 +27,26 @@ from skerry.http.request import Request
 Resolve = Callable[[type], object]
 Kind = Literal["path", "query", "body", "bytes", "request", "identity", "connection", "service"]
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+ANSWERED_METHODS = BODY_METHODS | {"GET", "HEAD"}
+
+
+class Gate(Protocol):
+    """Stands before a view that reads from something which may stop. `closed`: empty while nothing has; it is looked
+    at for each request, and nothing else is asked as long as it is."""
+
+    closed: Sized
+
+    def enter(self, view: Callable[..., Any], *given: Any) -> Any:
+        """Call the view although something has stopped, or raise what is answered instead."""
+        ...
+
+    async def leave(self, result: Awaitable[Any]) -> Any:
+        """The answer of an `async def` view, if it may still be given when the view is done."""
+        ...
+
+
+Watch = Callable[[Sequence[object], bool], Gate | None]
+"""Called with the services of a view, and whether it may serve what has stopped: the gate before it, or None."""
 
 
 class Body:
@@ -73,18 +93,46 @@ def bind(
     path_names: tuple[str, ...],
     methods: frozenset[str],
     resolve: Resolve = no_services,
+    watch: Watch | None = None,
+    stale: bool = False,
 ) -> Binding:
     """Compose a view. Raises DeclarationError, which names `where` and the parameter, for what cannot be bound."""
     arguments, result = arguments_of(view, where, path_names, methods)
     sources: dict[str, Any] = {"view": view}
+    services: list[object] = []
+
+    def noted(kind: type) -> object:
+        services.append(found := resolve(kind))
+        return found
+
     passed: list[str] = []
     for number, argument in enumerate(arguments):
-        expression = _expression(argument, number, path_names, sources, where, resolve)
+        expression = _expression(argument, number, path_names, sources, where, noted)
         passed.append(f"{argument.name}={expression}" if argument.keyword_only else expression)
     parameters = "".join(f", p{number}" for number in range(len(path_names)))
     # The same way as dataclasses makes __init__: names are ours, values come in by `sources`.
     exec(f"def call(request{parameters}): return view({', '.join(passed)})", sources)
+    gate = None if watch is None else watch(services, stale)
+    if gate is not None:
+        _put_behind(gate, sources, parameters, ", ".join(passed), methods)
     return Binding(sources["call"], arguments, result)
+
+
+def _put_behind(
+    gate: Gate, sources: dict[str, Any], parameters: str, passed: str, methods: frozenset[str]
+) -> None:
+    """Replace `call` by one that looks at the gate first; an `async def` view is looked at when it is done too,
+    unless it is a websocket's, whose end answers nobody."""
+    sources |= {"closed": gate.closed, "enter": gate.enter, "leave": gate.leave, "plain": sources["call"]}
+    called = f"view({passed})"
+    if inspect.iscoroutinefunction(sources["view"]) and methods & ANSWERED_METHODS:
+        called = f"leave({called})"
+    exec(
+        f"def call(request{parameters}):\n"
+        f"    if closed: return enter(plain, request{parameters})\n"
+        f"    return {called}",
+        sources,
+    )
 
 
 def arguments_of(

@@ -10,10 +10,11 @@ from starlette.requests import Request as StarletteRequest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from skerry.errors import Unavailable
 from skerry.http.auth import SAFE_METHODS, Tokens, authorize
 from skerry.http.conditional import not_modified
 from skerry.http.lane import decoded
-from skerry.http.problems import Problem
+from skerry.http.problems import Problem, problem_of
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import Found
@@ -115,11 +116,13 @@ async def serve_websocket(
             assert tokens is not None
             assert route.right is not None
             request.identity = authorize(tokens, route.right, "GET", request.headers)
-        parameters = decoded(route, found.raw)
-    except Problem as problem:
+        conversation = route.call(request, *decoded(route, found.raw))
+    except (Problem, Unavailable) as error:  # Unavailable: what it would read from has stopped
+        problem = problem_of(error)
+        assert problem is not None
         await refuse_websocket(problem, scope, receive, send)
         return
-    await route.call(request, *parameters)
+    await conversation
 
 
 def keep_direct(scope: Scope, receive: Receive, send: Send) -> None:

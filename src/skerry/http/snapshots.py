@@ -18,7 +18,7 @@ from typing import Protocol
 from msgspec.json import encode
 
 from skerry.clock import Clock
-from skerry.errors import SkerryError
+from skerry.errors import SkerryError, Unavailable
 from skerry.http.feed import Feed, FeedEvent
 from skerry.http.listener import Listener, Wire
 from skerry.position import Position
@@ -288,6 +288,8 @@ class Snapshots:
             raise NoSnapshot("too many snapshots at a time")
         try:
             position, rows = self._take(prefix)
+        except Unavailable as error:  # what it would read from has stopped
+            raise NoSnapshot(error.reason) from error
         except Exception as error:  # the application's function
             log.exception("no snapshot under %r could be taken", prefix)
             raise NoSnapshot("the application's snapshot failed") from error

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -107,8 +107,9 @@ class Projector:
         return known
 
     @property
-    def stopped(self) -> Mapping[str, Stopped]:
-        """Projections that could not apply an event, by name. They are not fed any more. Always the same mapping."""
+    def stopped(self) -> dict[str, Stopped]:
+        """Projections that could not apply an event, by name. They are not fed any more. Always the same dict,
+        for those who look at it often; not to be changed."""
         return self._memory.stopped
 
     @property

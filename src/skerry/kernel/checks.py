@@ -21,6 +21,7 @@ def reading_checks(kernel: Kernel, reasons: Callable[[], tuple[str, ...]]) -> He
     """The checks of a process that reads along. `reasons`: why its runtime is not ready."""
     health = Health()
     health.add("memory", lambda: _memory(kernel))
+    health.add("events", lambda: _events(kernel))
     health.add("commands", lambda: _commands(kernel))
     health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
     return health
@@ -28,8 +29,8 @@ def reading_checks(kernel: Kernel, reasons: Callable[[], tuple[str, ...]]) -> He
 
 def _memory(kernel: Kernel) -> Finding:
     projector = kernel.projector
-    if projector.failed:
-        told = "; ".join(f"{name} stopped at {why}" for name, why in projector.failed.items())
+    if projector.stopped:
+        told = "; ".join(f"{name} stopped at {why}" for name, why in projector.stopped.items())
         return Finding(False, told, projector.behind, traffic=True, writes=True)
     stale = projector.stale_seconds
     if projector.phase is not Phase.LIVE:
@@ -42,6 +43,15 @@ def _memory(kernel: Kernel) -> Finding:
     if stale > FRESH_SECONDS:
         return Finding(True, f"not compared with the journal for {stale:.0f} s", projector.behind)
     return Finding(True, lag=projector.behind)
+
+
+def _events(kernel: Kernel) -> Finding:
+    losses = kernel.losses
+    unknown = f"nothing here declares: {', '.join(losses.told())}" if losses.unknown else ""
+    if not losses.found:
+        return Finding(True, unknown) if unknown else READY
+    told = [*map(str, losses.found.values()), unknown]
+    return Finding(False, "; ".join(filter(None, told)), traffic=True, writes=True)
 
 
 def _commands(kernel: Kernel) -> Finding:

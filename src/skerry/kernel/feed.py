@@ -6,14 +6,14 @@ Stands between the projector (records) and `http` (JSON payloads). Nothing is re
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from skerry.clock import Deadline
-from skerry.errors import JournalError, MessageError, Unavailable
+from skerry.errors import JournalError, MessageError, Unavailable, UnknownMessage
 from skerry.http.feed import FeedEvent
 from skerry.journal.journal import JournalReader, Record
 from skerry.journal.projector import Projector
@@ -21,6 +21,9 @@ from skerry.kernel.declaration import Render
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
+
+Lost = Callable[[Iterable[str], Record, Exception], None]
+"""Told of an event that listeners are shown without its content: by whom, which, why."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,13 +60,15 @@ class JournalFeed:
         keep: int = 10_000,
         keep_bytes: int = 32 * 1024 * 1024,
         backlog_limit: int = 20_000,
+        lost: Lost = lambda consumers, record, error: None,
     ) -> None:
         self._projector, self._reader, self._serializer = projector, reader, serializer
-        self._renderers = renderers
+        self._renderers, self._lost = renderers, lost
         self._keep, self._keep_bytes, self._backlog_limit = keep, keep_bytes, backlog_limit
         self._ring: deque[_Kept] = deque()
         self._ring_bytes = 0
         self._epoch = ""
+        self._told: set[str] = set()
         self._listeners: list[Callable[[Sequence[FeedEvent]], None]] = []
         projector.listen(self._applied)
         projector.events.on("reloaded", self._reloaded)
@@ -140,11 +145,16 @@ class JournalFeed:
             event: Any = self._serializer.decode(record.name, record.version, record.data)
             how: Render = self._renderers.get(type(event), render)
             payload = _encode({**head, **how(event, record), **tail})
-        except MessageError:
+        except MessageError as error:
             # Not known here (any more): what may be shown of it is not known either, but for its key.
+            if not isinstance(error, UnknownMessage) or self._serializer.knows_name(record.name):
+                self._lost([f"live stream of {record.name}"], record, error)
             payload = _encode({**head, **({"key": record.key} if record.key else {}), **tail})
         except Exception as error:  # the application's function: memory must not stop for it
-            self._failed(record, error)
+            self._lost([f"renderer of {record.name}"], record, error)
+            if record.name not in self._told:  # once with its stack; then it is counted
+                self._told.add(record.name)
+                self._failed(record, error)
             payload = _encode({**head, **tail})
         return FeedEvent(position, record.key, payload, record.at)
 

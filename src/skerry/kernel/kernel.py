@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,13 @@ from skerry.journal.projector import Projector
 from skerry.journal.snapshot import SnapshotFile
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.feed import JournalFeed
+from skerry.kernel.losses import Losses
 from skerry.kernel.services import Services
 from skerry.kernel.settings import Settings
+from skerry.kernel.visibility import Visibility
 from skerry.kernel.writable import Writable
 from skerry.kernel.writes import HttpReads, HttpWrites
+from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
 from skerry.telemetry import Registry
@@ -95,7 +98,9 @@ class Kernel:
             self.projector.when,
             self._ask_outcome,
             now=self.clock.monotonic,
+            shows=self.projector.shows,
         )
+        self.visibility = Visibility(self.projector, self.services)
         self.writable = Writable(
             transport,
             reader,
@@ -116,7 +121,10 @@ class Kernel:
         self.events.on_error = _log_listener  # a runtime takes them over
         self.projector.events.on("failure", _log_memory)
         self.projector.events.on("reloaded", self._memory_jumped)
-        self.feed = JournalFeed(self.projector, reader, self.serializer, declaration.renderers)
+        self.losses = Losses(declaration.messages, self.registry)
+        self.feed = JournalFeed(
+            self.projector, reader, self.serializer, declaration.renderers, lost=self.losses.note
+        )
         self._asking: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._subscriptions: list[Any] = []
@@ -138,7 +146,7 @@ class Kernel:
         self.services.add(HttpReads(self.projector))
         for made, factory in declaration.services.items():
             self.services.add_factory(made, factory)
-        self.queries.compile(self.services.resolve)
+        self.queries.compile(self.services.resolve, self.visibility.guarded)
 
     def _make_projections(self) -> list[Projection]:
         made: list[Projection] = []
@@ -171,6 +179,7 @@ class Kernel:
             transport.announcements(self._on_announcement),
             self.projector.listen(self.outcomes.applied),
         ]
+        self._subscriptions.append(self.projector.listen(lambda records, epoch: self.losses.look(records)))
         self._listen_for_application()
         transport.announce(Announcement(ASKING, b""))
         await self.projector.start(wait=wait)
@@ -195,7 +204,7 @@ class Kernel:
         for kind, handlers in declared.items():
             for handler in handlers:
                 listener = bind(handler, self.services.resolve, EVENT_ARGUMENTS(kind))
-                self._subscriptions.append(self.events.on(kind, listener).cancel)
+                self._subscriptions.append(self.events.on(kind, self._counted(handler, listener)).cancel)
         names = {kind.message_name: kind for kind in declared}
 
         def applied(records: Sequence[Record], epoch: str) -> None:
@@ -205,11 +214,26 @@ class Kernel:
                     continue
                 try:
                     event = self.serializer.decode(record.name, record.version, record.data)
-                except MessageError:
-                    continue  # the projector has reported it
+                except MessageError as error:
+                    self.losses.note(map(_listener_name, declared[kind]), record, error)
+                    continue
                 self.events.emit(kind, event, record)
 
         self._subscriptions.append(self.projector.listen(applied))
+
+    def _counted(
+        self, handler: Handler[Any], listener: Callable[..., Any]
+    ) -> Callable[[Event, Record], None]:
+        """The listener; what it raises is counted under its name, and reported as before."""
+
+        def counted(event: Event, record: Record) -> None:
+            try:
+                listener(event, record)
+            except Exception as error:
+                self.losses.note([_listener_name(handler)], record, error)
+                raise
+
+        return counted
 
     # --- outcomes that may have been lost
 
@@ -280,6 +304,10 @@ class Kernel:
     def reaction(self, handler: Handler[Any]) -> Any:
         """A reactor's function with its services filled in."""
         return bind(handler, self.services.resolve, EVENT_ARGUMENTS(handler.message))
+
+
+def _listener_name(handler: Handler[Any]) -> str:
+    return f"listener {handler.name}"
 
 
 def _log_memory(name: str, record: Record | None, error: Exception) -> None:

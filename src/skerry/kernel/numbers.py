@@ -21,7 +21,16 @@ def measure_reading(kernel: Kernel) -> None:
         "The journal offset that memory has applied.",
         read=lambda: projector.position.offset,
     )
-    registry.gauge("skerry_memory_behind", "Known events not yet in memory.", read=lambda: projector.behind)
+    registry.gauge(
+        "skerry_memory_behind",
+        "Known events that not every projection has applied.",
+        read=lambda: projector.behind,
+    )
+    registry.gauge(
+        "skerry_projections_stopped",
+        "Projections that do not follow the journal any more.",
+        read=lambda: len(projector.stopped),
+    )
     registry.gauge(
         "skerry_memory_stale_seconds",
         "How long ago memory was last known to equal the journal.",

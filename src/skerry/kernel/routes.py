@@ -125,6 +125,7 @@ def _snapshot(kernel: Kernel, function: Any) -> Snapshot | None:
     names = list(inspect.signature(function).parameters)
     services = {name: kernel.services.resolve(hints[name]) for name in names if name != "prefix"}
     takes_prefix = "prefix" in names
+    function = kernel.visibility.guarded(function, services.values())
 
     def snapshot(prefix: str) -> tuple[Position, Iterable[bytes]]:
         position = kernel.projector.position

@@ -6,7 +6,7 @@ One object per type, made before the first request. Factories run once, on first
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, get_type_hints
 
 from skerry.errors import DeclarationError
@@ -21,6 +21,7 @@ class Services:
         self._made: dict[type, Any] = {}
         self._factories: dict[type, Callable[..., Any]] = {}
         self._making: list[type] = []
+        self._made_of: dict[int, list[object]] = {}
 
     def add(self, service: object, kind: type | None = None) -> None:
         """Offer an object, under its own class unless `kind` is given."""
@@ -46,6 +47,12 @@ class Services:
             raise LookupError(f"no single service of type {wanted} (candidates: {names})")
         return self.resolve(candidates[0])
 
+    def parts(self, service: object) -> Iterator[object]:
+        """The service itself, and what its factory was given, down to the last."""
+        yield service
+        for part in self._made_of.get(id(service), ()):
+            yield from self.parts(part)
+
     def _make(self, kind: type) -> Any:
         if kind in self._making:
             circle = " -> ".join(k.__name__ for k in (*self._making, kind))
@@ -53,10 +60,12 @@ class Services:
         self._making.append(kind)
         try:
             factory = self._factories[kind]
-            made = factory(**{name: self.resolve(wanted) for name, wanted in _needs(factory).items()})
+            needed = {name: self.resolve(wanted) for name, wanted in _needs(factory).items()}
+            made = factory(**needed)
         finally:
             self._making.pop()
         self._made[kind] = made
+        self._made_of.setdefault(id(made), []).extend(needed.values())
         return made
 
 

@@ -22,6 +22,7 @@ from skerry.http.reply import JSON, Fields, Response, response_of
 from skerry.http.request import Request
 from skerry.journal.journal import Status
 from skerry.journal.projector import Projector
+from skerry.kernel.visibility import served_as_of
 from skerry.messages.message import Command
 from skerry.position import Position
 
@@ -29,6 +30,7 @@ LONGEST_WAIT_SECONDS = 30.0
 READ_WAIT_SECONDS = 2.0
 COMMAND_HEADER = "Skerry-Command"
 POSITION_HEADER = "Skerry-Position"
+NOT_VISIBLE = "committed, not visible here: a projection of this server has stopped"
 
 Answer = Callable[[Receipt], Any]
 """What a view may return: a Response, or what becomes JSON."""
@@ -50,8 +52,9 @@ class HttpWrites:
 
         `answer(receipt)` builds the 200 once the command is applied and visible; `Skerry-Position` and
         `Skerry-Command` are added. 202 with `accepted` and "message": "Accepted" when it is durable but not decided
-        in time; 409 for a rule, 412 for a precondition, 422 for an idempotency key used twice, 503 with
-        `Retry-After` and `Skerry-Command` otherwise. Raises Problem 400 for a malformed Idempotency-Key.
+        in time, or committed but not visible here because a projection that would show it has stopped; 409 for a
+        rule, 412 for a precondition, 422 for an idempotency key used twice, 503 with `Retry-After` and
+        `Skerry-Command` otherwise. Raises Problem 400 for a malformed Idempotency-Key.
         """
         prefer = Prefer.of(request.headers)
         wait = prefer.wait(self._wait_seconds, LONGEST_WAIT_SECONDS)
@@ -88,6 +91,11 @@ class HttpWrites:
 
     def _conclude(self, receipt: Receipt, answer: Answer, accepted: Mapping[str, Any] | None) -> Response:
         match receipt.status:
+            case Status.APPLIED if not receipt.visible:
+                body = {**(accepted or {}), "message": "Accepted", "detail": NOT_VISIBLE}
+                response = Response.json(body, 202)
+                response.with_header("Location", f"/commands/{receipt.id}")
+                response.with_header(POSITION_HEADER, str(receipt.position))
             case Status.APPLIED:
                 response = response_of(answer(receipt))
                 response.with_header(POSITION_HEADER, str(receipt.position))
@@ -112,27 +120,32 @@ def _unavailable(error: Unavailable) -> Response:
     return response
 
 
+def _not_yet(here: Position, asked: Position) -> Problem:
+    return Problem(503, f"this server is at {here}, not yet at {asked}", headers={"Retry-After": "1"})
+
+
 class HttpReads:
     """Reads that may ask for a position: read your own write, on any server."""
 
     def __init__(self, projector: Projector) -> None:
-        self._projector = projector
+        self._projector, self._stopped = projector, projector.stopped
         self._made_at, self._fields = Position("", -1), Fields({})
         self._waiting: set[asyncio.Future[bool]] = set()
         self._longest = LONGEST_WAIT_SECONDS
 
     @property
     def position(self) -> Position:
-        """Where this server's memory is."""
-        return self._projector.position
+        """Where this server's memory is: as much of it as the view that is at work may read."""
+        position = self._projector.position
+        return (served_as_of.get() or position) if self._stopped else position
 
     def json(self, body: bytes) -> Response:
         """An answer of JSON with `Skerry-Position`: where this server's memory is."""
-        return Response(body, headers=self._lines(self._projector.position))
+        return Response(body, headers=self._lines(self.position))
 
     def row(self, body: bytes, offset: int) -> Response:
         """The same about one row: its ETag is the position of its last change."""
-        position = self._projector.position
+        position = self._projector.position if not self._stopped else self.position
         fields = self._fields if position is self._made_at else self._lines(position)
         return Response.ready(body, fields.lines, f"{position.epoch}:{offset}")
 
@@ -145,8 +158,8 @@ class HttpReads:
 
     def at(self, request: Request, answer: Callable[[], Response]) -> Response | asyncio.Future[Response]:
         """`answer()` once memory has reached the request's `Skerry-Position`; at once without one, and for a
-        position of another epoch. 503 with Retry-After when it is not reached within `Prefer: wait` (2 s).
-        Raises Problem 400 for a malformed position."""
+        position of another epoch. 503 with Retry-After when it is not reached within `Prefer: wait` (2 s), or when a
+        projection stops meanwhile. Raises Problem 400 for a malformed position."""
         asked = request.headers.get("skerry-position")
         if asked is None:
             return answer()
@@ -154,9 +167,12 @@ class HttpReads:
             position = Position.parse(asked)
         except ValueError as error:
             raise Problem(400, f"Skerry-Position: {error}") from error
-        here = self._projector.position
+        here = self.position
         if position.epoch != here.epoch or here.offset >= position.offset:
             return answer()
+        if here.offset < self._projector.position.offset:  # a view that serves what has stopped
+            raise _not_yet(here, position)
+        stopped_before = set(self._stopped)
         wait = Prefer.of(request.headers).wait(READ_WAIT_SECONDS, self._longest)
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Response] = loop.create_future()
@@ -169,9 +185,9 @@ class HttpReads:
             self._waiting.discard(reached)
             if result.done():
                 return
-            if reached.cancelled():
-                detail = f"this server is at {self._projector.position}, not yet at {position}"
-                result.set_result(Problem(503, detail, headers={"Retry-After": "1"}).response())
+            if reached.cancelled() or not self._stopped.keys() <= stopped_before:
+                held = Position(here.epoch, self._projector.held)
+                result.set_result(_not_yet(held, position).response())
                 return
             try:
                 result.set_result(answer())

@@ -24,6 +24,10 @@ class Serializer:
         """Whether this very class is the one known under its name."""
         return self._types.find(kind.message_name) is kind
 
+    def knows_name(self, name: str) -> bool:
+        """Whether any class is known under this name, of whichever version."""
+        return name in self._types
+
     def encode(self, message: Message) -> bytes:
         return self._encode(message)
 

@@ -77,11 +77,13 @@ def status_of(runner: Runner, target: str, namespace: str, address: str) -> Runn
 def _process(slot: Slot) -> ProcessStatus:
     child, failure = slot.child, slot.last_failure
     pid = child.pid if child is not None else 0
+    told = str(child.gauges.get("stopped", "")) if child is not None else ""
+    stopped = told.split("\n") if told else []
     return ProcessStatus(
         slot.spec.name,
         slot.spec.role,
         pid,
-        slot.state,
+        "not ready" if stopped and slot.state == "ready" else slot.state,
         slot.restarts,
         child.lived_seconds if child is not None else 0.0,
         memory_bytes(pid) if pid else 0,
@@ -91,6 +93,7 @@ def _process(slot: Slot) -> ProcessStatus:
         failure.message if failure is not None else "",
         failure.traceback if failure is not None else "",
         failure.at if failure is not None else 0.0,
+        stopped=stopped,
     )
 
 

@@ -8,7 +8,8 @@ import msgspec
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
-    """One child. Times are seconds, memory is bytes."""
+    """One child. Times are seconds, memory is bytes. `stopped`: projections that do not follow the journal any more,
+    each with the event and why."""
 
     name: str
     role: str
@@ -23,6 +24,7 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     failure: str = ""
     failure_details: str = ""
     failed_at: float = 0.0
+    stopped: list[str] = []
 
 
 class RunnerStatus(msgspec.Struct, frozen=True):
@@ -63,7 +65,8 @@ def rendered(status: RunnerStatus, now: float, details: bool = False) -> str:
 
 
 def _columns(process: ProcessStatus, now: float) -> tuple[str, ...]:
-    state = process.state + (f" ({'; '.join(process.reasons)})" if process.reasons else "")
+    reasons = process.reasons or [told.partition(";")[0] for told in process.stopped]
+    state = process.state + (f" ({'; '.join(reasons)})" if reasons else "")
     failure = ""
     if process.failure:
         failure = f"{duration(max(0.0, now - process.failed_at))} ago: {process.failure}"

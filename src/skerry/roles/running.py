@@ -156,7 +156,13 @@ class _Process:
                 for where in role.http.addresses:
                     logger.info("listening on %s", where)
         if self.control is not None:
-            self.control.ready()
+            stopped = [
+                told for role in roles if isinstance(role, ServerRole) for told in _stopped(role.kernel)
+            ]
+            if stopped:  # it serves what it can; a replacement of processes goes no further
+                self.control.state("not ready", stopped)
+            else:
+                self.control.ready()
 
     def _tell(self, control: Control, runtime: Runtime, kernel: Kernel, roles: list[Role]) -> None:
         """Let the runner know how this process is."""
@@ -202,6 +208,10 @@ class _Process:
         return kind(kernel, [bind_tcp(*address(bind, setting), setting=setting)])
 
 
+def _stopped(kernel: Kernel) -> list[str]:
+    return [f"{name} stopped at {why}" for name, why in kernel.projector.stopped.items()]
+
+
 def _metrics(kernel: Kernel, roles: list[Role]) -> list[Metric]:
     """The numbers of this process."""
     servers = [role for role in roles if isinstance(role, ServerRole)]
@@ -214,6 +224,8 @@ def _gauges(kernel: Kernel, roles: list[Role]) -> dict[str, float | str]:
     for role in roles:
         if isinstance(role, ServerRole):
             found["lag"] = kernel.projector.behind
+            if kernel.projector.stopped:
+                found["stopped"] = "\n".join(_stopped(kernel))
             found["position"] = str(kernel.projector.position)
             found["connections"] = role.http.connections
         elif isinstance(role, ConsumerRole):

@@ -94,7 +94,7 @@ class ServerRole:
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
         if tokens:
             install_login(kernel.application, tokens)
-        kernel.application.compile(kernel.services.resolve, tokens)
+        kernel.application.compile(kernel.services.resolve, tokens, kernel.visibility.gate)
         self.hub.start()
         self.http = self._server()
         await self.http.start([sock.dup() for sock in self._sockets])

@@ -1,0 +1,54 @@
+"""Every truth on every pair of backends; the servers are private ones, shared by the tests of this directory."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pairworld import Pair  # type: ignore[import-not-found]
+
+from skerry.kernel.settings import Settings
+from skerry.testing.broker import PrivateBroker
+from skerry.testing.services import PrivatePostgres, private_postgres, require
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivatePostgres, PrivateBroker]]:
+    """A PostgreSQL and a RabbitMQ."""
+    require("postgresql")
+    require("rabbitmq")
+    with asyncio.Runner() as runner, private_postgres() as postgres:
+        broker = PrivateBroker(tmp_path_factory.mktemp("broker"))
+        try:
+            runner.run(broker.start())
+            yield postgres, broker
+        finally:
+            runner.run(broker.stop())
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    """memory: + memory:, sqlite: + local:, postgresql: + amqp:, each with nothing in it."""
+    quiet = {"warm_start": False, "drain": 0.5, "data": str(tmp_path)}
+    match request.param:
+        case "memory":
+            return Pair("memory", Settings(journal="memory:", transport="memory:", **quiet))  # type: ignore[arg-type]
+        case "sqlite":
+            url = f"sqlite:///{tmp_path}/a.db"
+            return Pair("sqlite", Settings(journal=url, transport="local:", **quiet))  # type: ignore[arg-type]
+    postgres, broker = request.getfixturevalue("servers")
+    return Pair(
+        "postgresql",
+        Settings(
+            journal=postgres.database(),
+            transport=broker.url,
+            namespace=f"t{uuid.uuid4().hex[:8]}",
+            **quiet,  # type: ignore[arg-type]
+        ),
+    )
