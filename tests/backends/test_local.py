@@ -22,6 +22,7 @@ from skerry.backends.local.reader import RemoteJournal
 from skerry.backends.queues import Message
 from skerry.bus.transport import Announcement, Hint, Transport
 from skerry.errors import Disconnected, JournalError, SettingsError, Trimmed
+from skerry.journal.epochs import Epoch
 from skerry.journal.journal import DeadLetter, Head, Outcome, Record, Status, StoredProjection
 from skerry.loop.sockets import listen_unix
 from skerry.position import Position
@@ -293,8 +294,14 @@ class FakeJournal:
         self.open_snapshots = 0
         self.buried: list[DeadLetter] = []
 
-    async def head(self) -> Head:
-        return Head(Position("e", 7), 2)
+    async def head(self, at: int | None = None) -> Head:
+        return Head(Position("e", 7), 2, "" if at is None else f"c{at}")
+
+    async def epochs(self) -> Sequence[Epoch]:
+        return [Epoch(1, "d", 0), Epoch(2, "e", 5, "restored", "", 3, 1.5)]
+
+    async def missed(self, position: Position) -> bool:
+        return position.epoch == "d"
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         if after < 2:
@@ -355,6 +362,9 @@ async def test_journal_calls_reach_the_owner(tmp_path: Path) -> None:
     """Whatever a reader, a reactor or an admin asks comes back as if the journal were here."""
     async with served(tmp_path / "kv.db") as (remote, _, _peer):
         assert await remote.head() == Head(Position("e", 7), 2)
+        assert await remote.head(4) == Head(Position("e", 7), 2, "c4")
+        assert await remote.epochs() == [Epoch(1, "d", 0), Epoch(2, "e", 5, "restored", "", 3, 1.5)]
+        assert await remote.missed(Position("d", 6)) is True
         assert await remote.read(5, 10) == [record(6), record(7)]
         assert await remote.outcome("none") is None
         outcome = await remote.outcome("x")

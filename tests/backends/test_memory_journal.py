@@ -25,6 +25,16 @@ class TestMemoryJournal(JournalSuite):
     async def pass_time(self, journal: JournalWriter, seconds: float) -> None:
         await self.clock.advance(seconds)
 
+    async def fail_over(self, journal: JournalWriter, keep: int) -> None:
+        assert isinstance(journal, MemoryJournal)
+        del journal._records[keep - journal._floor :]
+        for table in journal._tables.values():
+            for key in [key for key, row in table.items() if row.offset > keep]:
+                del table[key]
+        for command in [c for c, outcome in journal._outcomes.items() if outcome.offset > keep]:
+            del journal._outcomes[command]
+        await journal.new_epoch("restored", keep)
+
     async def damage(self, journal: JournalWriter, what: str) -> None:
         assert isinstance(journal, MemoryJournal)
         if what == "event missing":

@@ -35,7 +35,9 @@ async def check(journal: JournalWriter) -> None:
     [record] = await all_records(journal)
     assert (record.command_id, record.who, record.trace) == ("c1", "", "")
     assert {letter.reason for letter in await journal.dead_letters()} == {"first", "later"}
+    assert [(epoch.number, epoch.name, epoch.began) for epoch in await journal.epochs()] == [(1, "older", 0)]
     await decide(journal, put(2))
+    assert len(await journal.epochs()) == 1
     assert (await journal.head()).position.offset == 2
     assert list(await journal.verify()) == []
 

@@ -63,6 +63,12 @@ class TestPostgresJournal(DurableJournalSuite, SqlJournalSuite, SharedJournalSui
         else:
             self.server.query(f"update suite_{THINGS} set pos = 99 where key = 'k1'", self.database)
 
+    async def fail_over(self, journal: JournalWriter, keep: int) -> None:
+        lose = [f"delete from suite__{table} where pos > {keep}" for table in ("event", "outcome")]
+        lose += [f"delete from suite_{table} where pos > {keep}" for table in (THINGS, "other_thing")]
+        lose.append(f"update suite__log set pos = {keep}, history = 'of another server'")
+        self.server.query("; ".join(lose), self.database)
+
     async def make_table(self, journal: JournalWriter) -> None:
         self.server.query("create table booking (room text primary key, guest text not null)", self.database)
 

@@ -43,6 +43,14 @@ class TestSqliteJournal(DurableJournalSuite, SqlJournalSuite):
             connection.execute(f"update suite_{THINGS} set pos = 99 where key = 'k1'")
         connection.close()
 
+    async def fail_over(self, journal: JournalWriter, keep: int) -> None:
+        connection = apsw.Connection(str(self.path))
+        for table in ("_event", "_outcome", THINGS, "other_thing"):
+            connection.execute(f"delete from suite_{table} where pos > ?", (keep,))
+        connection.execute("update suite__log set pos = ?", (keep,))
+        connection.close()
+        await journal.new_epoch("restored", keep)
+
     async def make_table(self, journal: JournalWriter) -> None:
         connection = apsw.Connection(str(self.path))
         connection.execute("create table booking (room text primary key, guest text not null)")

@@ -92,7 +92,7 @@ async def test_why_memory_is_not_there_is_said_once(caplog: pytest.LogCaptureFix
         assert isinstance(journal, Journal)
         head, tried = journal.head, 0
 
-        async def away() -> Head:
+        async def away(at: int | None = None) -> Head:
             nonlocal tried
             tried += 1
             raise Disconnected("the database is away")

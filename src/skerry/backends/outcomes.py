@@ -24,6 +24,7 @@ class WireOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     result: bytes | None
     request_hash: str
     at: float
+    epoch: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -34,7 +35,7 @@ def to_wire(outcomes: Sequence[Outcome]) -> list[WireOutcome]:
     return [
         WireOutcome(
             o.command_id, o.status, o.offset, o.events, o.reason, o.kind,
-            None if o.result is None else bytes(o.result), o.request_hash, o.at,
+            None if o.result is None else bytes(o.result), o.request_hash, o.at, o.epoch,
         )
         for o in outcomes
     ]  # fmt: skip
@@ -44,7 +45,7 @@ def from_wire(wired: Sequence[WireOutcome]) -> list[Outcome]:
     return [
         Outcome(
             w.command_id, w.status, w.offset, w.events, w.reason, w.kind,
-            None if w.result is None else msgspec.Raw(w.result), w.request_hash, w.at,
+            None if w.result is None else msgspec.Raw(w.result), w.request_hash, w.at, w.epoch,
         )
         for w in wired
     ]  # fmt: skip

@@ -45,6 +45,10 @@ def checked_table(table: str) -> str:
     return table
 
 
+MAX_EPOCHS = 1000
+"""So many are kept; a reader that was away for longer loads anew."""
+
+
 def new_epoch_name() -> str:
     """A name that no other history has."""
     return secrets.token_hex(6)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.journal.epochs import Epoch
 from skerry.journal.journal import DeadLetter, Head, Outcome, Status, StoredProjection
 from skerry.position import Position
 
@@ -20,10 +21,10 @@ def by_table(keys: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def read_outcome(row: Iterable[Any]) -> Outcome:
-    """From (command_id, status, pos, events, reason, kind, result, request_hash, at)."""
-    command_id, status, pos, events, reason, kind, result, request_hash, at = row
+    """From (command_id, status, pos, events, reason, kind, result, request_hash, at, epoch)."""
+    command_id, status, pos, events, reason, kind, result, request_hash, at, epoch = row
     raw = None if result is None else msgspec.Raw(result)
-    return Outcome(command_id, Status(status), pos, events, reason, kind, raw, request_hash, at)
+    return Outcome(command_id, Status(status), pos, events, reason, kind, raw, request_hash, at, epoch)
 
 
 def read_letter(row: Iterable[Any]) -> DeadLetter:
@@ -40,9 +41,12 @@ class StoredReads:
         """What the statement `name` finds; its parameters in the order in which it numbers them."""
         raise NotImplementedError
 
-    async def head(self) -> Head:
-        [(epoch, pos, floor)] = await self._rows("head")
-        return Head(Position(epoch, pos), floor)
+    async def head(self, at: int | None = None) -> Head:
+        [(epoch, pos, floor, command_id)] = await self._rows("head", at=at)
+        return Head(Position(epoch, pos), floor, command_id)
+
+    async def epochs(self) -> Sequence[Epoch]:
+        return [Epoch(*row) for row in await self._rows("epochs")]
 
     async def load_projection(self, name: str) -> StoredProjection | None:
         found = await self._rows("load_projection", name=name)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from skerry.journal.epochs import Epoch
 from skerry.position import Position
 
 
@@ -53,7 +54,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `offset`: the journal's offset once the command's effects were in (for any status: nothing of it comes
     later). `events`: how many events it made. `result`: JSON of what the handler returned, None for nothing.
-    `kind` tells a failed precondition ("precondition") from another rule ("") when rejected.
+    `kind` tells a failed precondition ("precondition") from another rule ("") when rejected. `epoch`: the one in which
+    `offset` was given out, "" where it is told otherwise.
     """
 
     command_id: str
@@ -65,14 +67,17 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     result: msgspec.Raw | None = None
     request_hash: str = ""
     at: float = 0.0
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The journal's ends: `position` of the last event, `floor` = offset below or at which events were trimmed."""
+    """The journal's ends: `position` of the last event, `floor` = offset below or at which events were trimmed.
+    `command_id`: of the event at the offset that was asked about, "" when there is none or it is not known."""
 
     position: Position
     floor: int
+    command_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +180,18 @@ class JournalReader(Protocol):
     """The journal for those who follow it. Every call may raise `Disconnected`: the database is away, or nobody
     has prepared it yet."""
 
-    async def head(self) -> Head: ...
+    async def head(self, at: int | None = None) -> Head:
+        """The ends, and whose event stands at the offset `at`, also at the floor."""
+        ...
+
+    async def epochs(self) -> Sequence[Epoch]:
+        """The last 1,000 epochs, the present one last."""
+        ...
+
+    async def missed(self, position: Position) -> bool:
+        """Tell that a reader had come to `position`, of an epoch that ended before: `verify` names what was lost.
+        False when no end of that epoch is known (yet)."""
+        ...
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         """At most `limit` records with offset > `after`, contiguous and in order; fewer at the end, and fewer
@@ -267,9 +283,11 @@ class JournalAdmin(JournalReader, Protocol):
         """Problems found in what is stored (gaps, rows ahead of the journal); empty when all is well."""
         ...
 
-    async def new_epoch(self) -> Position:
+    async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
         """Begin a new epoch at the same offset, as after restoring a back-up. Cursors and stored projections,
-        which were restored with it, move along; every memory loads a snapshot."""
+        which were restored with it, move along. `common`: up to this offset positions of the epochs before stay
+        right, and memory that is not ahead of it is kept; by default all of it is loaded anew. A backend whose
+        database tells its history begins one by itself, with what it finds, before it writes to another one."""
         ...
 
 
@@ -318,5 +336,6 @@ class JournalWriter(JournalAdmin, Protocol):
 
     async def save_projection(self, stored: StoredProjection) -> None:
         """Keep a stored projection's snapshot; one of an older position of the same version and epoch does not
-        replace a newer one."""
+        replace a newer one, nor is one kept that is ahead of what the journal has or of an epoch that it does not
+        know."""
         ...

@@ -139,21 +139,28 @@ class UpkeepSuite:
         assert await journal.cursor("other 'ü'") == Position("e", 1)
 
     async def test_a_stored_projection_does_not_go_back(self, journal: JournalWriter) -> None:
-        """The newest of one version and epoch stays; another version or epoch replaces it."""
+        """The newest of one version stays; another version replaces it. A new epoch takes it along."""
 
         def stored(version: int, epoch: str, offset: int, data: bytes) -> StoredProjection:
             return StoredProjection("totals", version, Position(epoch, offset), data)
 
+        for number in range(1, 6):
+            await decide(journal, put(number))
+        first = (await journal.head()).position.epoch
         assert await journal.load_projection("totals") is None
-        newest = stored(1, "e", 5, bytes(range(256)))
+        newest = stored(1, first, 5, bytes(range(256)))
         for saved, kept in (
             (newest, newest),
-            (stored(1, "e", 4, b"older"), newest),
-            (stored(2, "e", 3, b"rebuilt"), stored(2, "e", 3, b"rebuilt")),
-            (stored(2, "f", 1, b""), stored(2, "f", 1, b"")),
+            (stored(1, first, 4, b"older"), newest),
+            (stored(2, first, 3, b"rebuilt"), stored(2, first, 3, b"rebuilt")),
         ):
             await journal.save_projection(saved)
             assert await journal.load_projection("totals") == kept
+        second = (await journal.new_epoch()).epoch
+        assert await journal.load_projection("totals") == stored(2, second, 3, b"rebuilt")
+        await journal.save_projection(stored(2, second, 2, b"older"))
+        await journal.save_projection(stored(2, second, 4, b""))
+        assert await journal.load_projection("totals") == stored(2, second, 4, b"")
 
     # --- dead letters, attempts
 

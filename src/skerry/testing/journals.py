@@ -8,6 +8,7 @@
             return lambda: MyJournal(tmp_path / "file", "suite")
 
         async def damage(self, journal, what) -> None: ...   # plant what `verify` has to find
+        async def fail_over(self, journal, keep) -> None: ...  # as a standby with `keep` events that is promoted
 
 `open_journal` returns a function that makes an async context manager; entered, it is a `JournalWriter`. All that
 one test opens are of the same journal. `JournalSuite` is for every backend; what only some can promise stands
@@ -32,6 +33,7 @@ from skerry.journal.journal import (
     Writes,
 )
 from skerry.position import Position
+from skerry.testing.journal_epochs import EpochsSuite
 from skerry.testing.journal_reading import ReadingSuite
 from skerry.testing.journal_samples import (
     OTHERS,
@@ -50,8 +52,9 @@ from skerry.testing.journal_samples import (
 from skerry.testing.journal_upkeep import UpkeepSuite
 
 
-class JournalSuite(ReadingSuite, UpkeepSuite):
-    """Inherit, give it `open_journal`, `pass_time` and `damage`. Here: what a batch may write, and what it answers."""
+class JournalSuite(ReadingSuite, UpkeepSuite, EpochsSuite):
+    """Inherit, give it `open_journal`, `pass_time`, `damage` and `fail_over`. Here: what a batch may write,
+    and what it answers."""
 
     @pytest.fixture
     def open_journal(self) -> OpenJournal:
@@ -201,10 +204,20 @@ class JournalSuite(ReadingSuite, UpkeepSuite):
             ),
         ]
         await decide(journal, Writes(events=[event(1)], outcomes=news))
+        epoch = (await journal.head()).position.epoch
         for new in news:
             raw = None if new.result is None else msgspec.Raw(new.result)
             expected = Outcome(
-                new.command_id, new.status, 1, new.events, new.reason, new.kind, raw, new.request_hash, new.at
+                new.command_id,
+                new.status,
+                1,
+                new.events,
+                new.reason,
+                new.kind,
+                raw,
+                new.request_hash,
+                new.at,
+                epoch,
             )
             found = await journal.outcome(new.command_id)
             assert found is not None

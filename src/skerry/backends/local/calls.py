@@ -13,6 +13,7 @@ import msgspec
 
 from skerry import errors
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
+from skerry.journal.epochs import Epoch
 from skerry.journal.journal import DeadLetter, Head, Lease, Record, StoredProjection
 from skerry.position import Position
 
@@ -28,7 +29,9 @@ class Signature:
 
 SIGNATURES: dict[str, Signature] = {
     "outcome": Signature(tuple[str], None),  # its result: outcomes.py
-    "head": Signature(tuple[()], Head),
+    "head": Signature(tuple[int | None], Head),
+    "epochs": Signature(tuple[()], list[Epoch]),
+    "missed": Signature(tuple[Position], bool),
     "read": Signature(tuple[int, int], list[Record]),
     "load_projection": Signature(tuple[str], StoredProjection | None),
     "save_projection": Signature(tuple[StoredProjection], None, 60.0),
@@ -43,7 +46,7 @@ SIGNATURES: dict[str, Signature] = {
     "exhume": Signature(tuple[str], bool),
     "trim": Signature(tuple[Position], int, 600.0),
     "verify": Signature(tuple[()], list[str], 600.0),
-    "new_epoch": Signature(tuple[()], Position, 60.0),
+    "new_epoch": Signature(tuple[str, int], Position, 60.0),
 }
 
 SNAPSHOT = "snapshot"

@@ -16,6 +16,7 @@ import msgspec
 from skerry.backends.local import calls, frames
 from skerry.backends.local.peer import LocalPeer
 from skerry.errors import Disconnected
+from skerry.journal.epochs import Epoch
 from skerry.journal.journal import DeadLetter, Head, Lease, Outcome, Record, StoredProjection
 from skerry.position import Position
 
@@ -26,8 +27,14 @@ class RemoteJournal:
     def __init__(self, peer: LocalPeer) -> None:
         self._peer = peer
 
-    async def head(self) -> Head:
-        return await self._call("head")  # type: ignore[no-any-return]
+    async def head(self, at: int | None = None) -> Head:
+        return await self._call("head", at)  # type: ignore[no-any-return]
+
+    async def epochs(self) -> Sequence[Epoch]:
+        return await self._call("epochs")  # type: ignore[no-any-return]
+
+    async def missed(self, position: Position) -> bool:
+        return await self._call("missed", position)  # type: ignore[no-any-return]
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         return await self._call("read", after, limit)  # type: ignore[no-any-return]
@@ -93,8 +100,8 @@ class RemoteJournal:
     async def verify(self) -> Sequence[str]:
         return await self._call("verify")  # type: ignore[no-any-return]
 
-    async def new_epoch(self) -> Position:
-        return await self._call("new_epoch")  # type: ignore[no-any-return]
+    async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
+        return await self._call("new_epoch", reason, common)  # type: ignore[no-any-return]
 
     # --- the wire
 

@@ -7,6 +7,7 @@ what it has when it is closed and opened again. Not for what must survive the pr
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from skerry.backends.storable import (
+    MAX_EPOCHS,
     OUTCOME_SECONDS,
     PAGE_BYTES,
     PAGE_ROWS,
@@ -26,6 +28,7 @@ from skerry.backends.storable import (
 )
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, Fenced, JournalError, Overloaded, Trimmed, WrongEpoch
+from skerry.journal.epochs import Epoch, Epochs
 from skerry.journal.journal import (
     Batch,
     DeadLetter,
@@ -63,8 +66,8 @@ class MemoryJournal:
         self._clock = clock or SystemClock()
         self._turn_seconds, self._max_events = turn_seconds, max_events
         self._turn = asyncio.Lock()
-        self._epoch = new_epoch_name()
-        self._floor = 0
+        self._epochs = [Epoch(1, new_epoch_name(), 0, at=self._clock.now())]
+        self._floor, self._trimmed_id = 0, ""
         self._records: list[Record] = []
         self._tables: dict[str, dict[str, StoredRow]] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -86,11 +89,36 @@ class MemoryJournal:
     # --- reading
 
     @property
+    def _epoch(self) -> str:
+        return self._epochs[-1].name
+
+    @property
     def _position(self) -> Position:
         return Position(self._epoch, self._floor + len(self._records))
 
-    async def head(self) -> Head:
-        return Head(self._position, self._floor)
+    async def head(self, at: int | None = None) -> Head:
+        return Head(self._position, self._floor, "" if at is None else self._command_id(at))
+
+    def _command_id(self, offset: int) -> str:
+        if offset == self._floor:
+            return self._trimmed_id
+        found = self._records[offset - self._floor - 1 : offset - self._floor] if offset > self._floor else ()
+        return found[0].command_id if found else ""
+
+    async def epochs(self) -> Sequence[Epoch]:
+        return tuple(self._epochs)
+
+    async def missed(self, position: Position) -> bool:
+        names = [epoch.name for epoch in self._epochs]
+        if position.epoch not in names:
+            return False
+        for number in range(names.index(position.epoch) + 1, len(names)):
+            epoch = self._epochs[number]
+            if epoch.began < position.offset:
+                lost = max(epoch.lost, position.offset - epoch.began)
+                self._epochs[number] = dataclasses.replace(epoch, lost=lost)
+                return True
+        return False
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         if after < self._floor:
@@ -108,7 +136,12 @@ class MemoryJournal:
         yield _MemorySnapshot(self._position, {name: dict(self._table(name)) for name in tables})
 
     async def outcome(self, command_id: str) -> Outcome | None:
-        return self._outcomes.get(command_id)
+        outcome = self._outcomes.get(command_id)
+        return None if outcome is None else self._with_epoch(outcome)
+
+    def _with_epoch(self, outcome: Outcome) -> Outcome:
+        epoch = Epochs.of(self._epochs).named(outcome.offset).epoch
+        return msgspec.structs.replace(outcome, epoch=epoch)
 
     async def load_projection(self, name: str) -> StoredProjection | None:
         return self._projections.get(name)
@@ -215,7 +248,9 @@ class MemoryJournal:
             and old.position.offset > stored.position.offset
         ):
             return
-        self._projections[stored.name] = stored
+        common = Epochs.of(self._epochs).common(stored.position)
+        if common is not None and stored.position.offset <= min(common, self._position.offset):
+            self._projections[stored.name] = stored
 
     # --- dead letters
 
@@ -249,9 +284,11 @@ class MemoryJournal:
         return self._floor
 
     def _trim(self, wanted: int) -> None:
-        pinned = [c.offset for c in self._cursors.values()]
-        pinned += [p.position.offset for p in self._projections.values()]
+        epochs = Epochs.of(self._epochs)
+        needed = [*self._cursors.values(), *(p.position for p in self._projections.values())]
+        pinned = [at.offset if (common := epochs.common(at)) is None else common for at in needed]
         floor = max(self._floor, min([wanted, self._position.offset, *pinned]))
+        self._trimmed_id = self._command_id(floor)
         del self._records[: floor - self._floor]
         self._floor = floor
         horizon = self._clock.now() - OUTCOME_SECONDS
@@ -284,8 +321,11 @@ class MemoryJournal:
             if stored.position.epoch == self._epoch and stored.position.offset > end:
                 yield f"projection {name} ({stored.position.offset}) is ahead of the journal's end {end}"
 
-    async def new_epoch(self) -> Position:
-        old, self._epoch = self._epoch, new_epoch_name()
+    async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
+        last, end = self._epochs[-1], self._position.offset
+        old = last.name
+        began = Epoch(last.number + 1, new_epoch_name(), min(common, end), reason, at=self._clock.now())
+        self._epochs = [*self._epochs, began][-MAX_EPOCHS:]
         for name, cursor in self._cursors.items():
             if cursor.epoch == old:
                 self._cursors[name] = Position(self._epoch, cursor.offset)
@@ -307,7 +347,7 @@ class _MemoryBatch:
         self._journal, self._claims, self._lease = journal, frozenset(claims), lease
         self.position = journal._position
         self.known: Mapping[str, Outcome] = {
-            command_id: outcome
+            command_id: journal._with_epoch(outcome)
             for command_id in claims
             if (outcome := journal._outcomes.get(command_id)) is not None
         }

@@ -9,6 +9,7 @@ they read by the journal. SQL mode opens a transaction with its first savepoint 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,17 +20,19 @@ import asyncpg
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.faults import Foreign, translated
 from skerry.backends.postgres.rows import flush_values
-from skerry.backends.postgres.schema import Shape, Statements
+from skerry.backends.postgres.schema import Shape, Statement, Statements
 from skerry.backends.postgres.settings import PostgresSettings
-from skerry.backends.storable import check_text, check_writes
+from skerry.backends.storable import check_text, check_writes, new_epoch_name
 from skerry.backends.stored import by_table, read_outcome
 from skerry.clock import Clock
 from skerry.errors import Conflict, Disconnected, Fenced, JournalError
 from skerry.journal.journal import Lease, Outcome, StoredRow, Writes
 from skerry.position import Position
 
+logger = logging.getLogger("skerry.postgres")
 Place = tuple[str, str]
 _CROWDED = 8
+ANOTHER_HISTORY = "the database has another history (promoted, restored or restarted)"
 _FENCED, _MOVED = -2, -3
 _NO_EVIDENCE: Mapping[str, Any] = dict.fromkeys(
     ("claims", "read_tables", "read_counts", "read_keys", "read_positions")
@@ -39,26 +42,82 @@ _NO_EVIDENCE: Mapping[str, Any] = dict.fromkeys(
 @dataclass(slots=True)
 class Room:
     """What batches work with. `crowded`: above 0 when other writers were met lately; then what was read is sent
-    along at once, else only when the journal's end turns out to have moved."""
+    along at once, else only when the journal's end turns out to have moved. `seen`: the journal's end after the last
+    commit from here, and whose event that was."""
 
     connections: Connections
     statements: Statements
     settings: PostgresSettings
     clock: Clock
     crowded: int = 0
+    seen: tuple[Position, str] = (Position("", 0), "")
+
+    def note_seen(self, end: Position, command_id: str) -> None:
+        """The journal was raised to `end`, durably."""
+        if end.epoch != self.seen[0].epoch or end.offset > self.seen[0].offset:
+            self.seen = (end, command_id)
+
+    async def begin_epoch(self, reason: str, common: int | None = None) -> Position | None:
+        """Begin an epoch; without `common` only when the present one is of another history than the server's. See the
+        function in `migrations/0003.sql`."""
+        statement, epoch, seen = self.statements["begin_epoch"], new_epoch_name(), self.seen[0]
+        values = {"epoch": epoch, "common": common, "reason": reason}
+        values |= {"seen_epoch": seen.epoch, "seen": seen.offset}
+        async with self.connections.one() as connection:
+            pos = await connection.fetchval(statement.sql, *statement.arguments(values))
+        if pos is None:
+            return None
+        logger.warning(
+            "a new epoch %s of the journal %r begins at %d: %s", epoch, self.statements.namespace, pos, reason
+        )
+        if pos < seen.offset:
+            logger.error(
+                "%d events that were committed are lost: %s:%d to %d",
+                seen.offset - pos, seen.epoch, pos + 1, seen.offset,
+            )  # fmt: skip
+        return Position(epoch, pos)
 
 
 async def opened(
     room: Room, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None
 ) -> tuple[PostgresBatch, Mapping[Place, StoredRow]]:
-    """Read where the journal ends, which claims were decided before, and the rows: one statement, one view."""
+    """Read where the journal ends, which claims were decided before, and the rows: one statement, one view. In a
+    database whose history is another than that of the present epoch, the next one begins first."""
     check_text("command id", claims)
     wanted = _checked(room.statements, keys)
     tables = tuple(wanted)
     statement = room.statements.over("open", tables)
     values: dict[str, Any] = {f"keys_{table}": names for table, names in wanted.items()}
     values["claims"] = list(claims)
-    position = Position("", 0)
+    while True:
+        seen = room.seen  # before it is sent: others go on meanwhile
+        values["seen"] = seen[0].offset
+        found, there = await _fetched(room, statement, values, tables)
+        if there is None:
+            await room.begin_epoch(ANOTHER_HISTORY)
+        elif _has_changed(seen, found.position, there):
+            # The server does not say so, but it is not the same any more. Nobody knows since when.
+            await room.begin_epoch("what this writer had committed is not there", 0)
+        else:
+            break
+    batch = PostgresBatch(room, frozenset(claims), lease, found.position, found.known)
+    batch.note(wanted, found.rows)
+    return batch, found.rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    position: Position
+    known: Mapping[str, Outcome]
+    rows: Mapping[Place, StoredRow]
+
+
+async def _fetched(
+    room: Room, statement: Statement, values: Mapping[str, Any], tables: Sequence[str]
+) -> tuple[_Opened, str | None]:
+    """What the opening statement tells, and whose event stands at the offset seen before ("" for nobody's); None when
+    the present epoch is not of the server's history."""
+    position, there = Position("", 0), None
     rows: dict[Place, StoredRow] = {}
     decided: list[str] = []
     known: dict[str, Outcome] = {}
@@ -69,13 +128,19 @@ async def opened(
             elif kind == 1:
                 decided.append(key)
             else:
-                position = Position(data, pos)
+                position, there = Position(data, pos), key
         if decided:
             found = await connection.fetch(room.statements["outcomes"].sql, decided)
             known = {row[0]: read_outcome(row) for row in found}
-    batch = PostgresBatch(room, frozenset(claims), lease, position, known)
-    batch.note(wanted, rows)
-    return batch, rows
+    return _Opened(position, known, rows), there
+
+
+def _has_changed(seen: tuple[Position, str], now: Position, there: str) -> bool:
+    """Whether a journal that ends at `now`, with the event of `there` at the offset seen, cannot be the one seen."""
+    (position, command_id) = seen
+    if position.epoch != now.epoch:
+        return False
+    return now.offset < position.offset or (there != "" and command_id not in ("", there))
 
 
 def _checked(statements: Statements, keys: Iterable[Place]) -> dict[str, list[str]]:
@@ -148,9 +213,13 @@ class PostgresBatch:
                 await transaction.commit()
             except Foreign as error:
                 raise translated(error) from error
-            return base
-        async with self.room.connections.one() as connection:
-            return await self._flush(connection, writes, values, moves)
+        else:
+            async with self.room.connections.one() as connection:
+                base = await self._flush(connection, writes, values, moves)
+        if writes.events:
+            end = Position(self.position.epoch, base + len(writes.events))
+            self.room.note_seen(end, writes.events[-1].command_id)
+        return base
 
     def _unread(self, writes: Writes) -> list[Place]:
         """Rows to be deleted that nobody has read: the flush would not see one that is made while it waits."""
@@ -195,7 +264,7 @@ class PostgresBatch:
         if base == _FENCED and self.lease is not None:
             raise Fenced(self.lease.name)
         if base < 0:
-            raise Conflict("another writer was quicker, or a new epoch has begun")
+            raise Conflict("another writer was quicker, or a new epoch has to begin")
         return base
 
     def _evidence(self) -> dict[str, Any]:

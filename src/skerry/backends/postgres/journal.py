@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from skerry.backends.postgres import upkeep
-from skerry.backends.postgres.batch import Place, Room, opened
+from skerry.backends.postgres.batch import ANOTHER_HISTORY, Place, Room, opened
 from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.connections import Connections
@@ -24,7 +24,7 @@ from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
-from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
+from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, SettingsError, Trimmed, WrongEpoch
@@ -100,8 +100,11 @@ class PostgresJournal(StoredReads):
         async with self._connections.one() as connection:
             await prepare(connection, self._statements, tables)
             refused = await check_rights(connection, self._statements)
-        if refused:
-            raise SettingsError("SKERRY_JOURNAL", refused)
+            if refused:
+                raise SettingsError("SKERRY_JOURNAL", refused)
+            is_another = await connection.fetchval(self._statements["is_another"].sql)
+        if is_another:
+            await self._room.begin_epoch(ANOTHER_HISTORY)
 
     async def examine(self) -> list[Finding]:
         """What `skerry doctor` says of the server and of this user's rights."""
@@ -172,6 +175,10 @@ class PostgresJournal(StoredReads):
             await snapshot.begin()
             yield snapshot
 
+    async def missed(self, position: Position) -> bool:
+        check_text("epoch", (position.epoch,))
+        return bool(await self._rows("missed", epoch=position.epoch, pos=position.offset))
+
     async def outcome(self, command_id: str) -> Outcome | None:
         check_text("command id", (command_id,))
         found = await self._rows("outcomes", claims=[command_id])
@@ -208,7 +215,12 @@ class PostgresJournal(StoredReads):
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         check_text("lease", (name, owner))
         found = await self._rows("acquire", name=name, owner=owner, seconds=float(seconds))
-        return Lease(name, owner, found[0][0]) if found else None
+        if not found:
+            return None
+        [(fence, is_another)] = found
+        if is_another:  # noticed here when nobody writes
+            await self._room.begin_epoch(ANOTHER_HISTORY)
+        return Lease(name, owner, fence)
 
     async def release(self, lease: Lease) -> None:
         await self._rows("release", lease=lease.name, owner=lease.owner, fence=lease.fence)
@@ -255,7 +267,7 @@ class PostgresJournal(StoredReads):
         await self.bodies.trim()
         return floor
 
-    async def new_epoch(self) -> Position:
-        epoch = new_epoch_name()
-        [(pos,)] = await self._rows("new_epoch", epoch=epoch, reason="asked for")
-        return Position(epoch, pos)
+    async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
+        begun = await self._room.begin_epoch(reason, common)
+        assert begun is not None
+        return begun

@@ -26,8 +26,7 @@ class PostgresSnapshot:
 
     async def begin(self) -> None:
         """The first statement decides what is seen."""
-        epoch, pos, _ = await self._connection.fetchrow(self._statements["head"].sql)
-        self.position = Position(epoch, pos)
+        self.position = Position(*await self._connection.fetchrow(self._statements["end"].sql))
 
     async def rows(self, table: str) -> AsyncIterator[Sequence[tuple[str, bytes | str, int]]]:
         statement = self._statements.of("page", table)

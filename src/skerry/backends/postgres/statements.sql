@@ -29,9 +29,10 @@ select name, owner from {ns}__lease where until > clock_timestamp() order by nam
 
 -- name: first_position
 with made as (
-    insert into {ns}__log values (true, $epoch::text, 0, 0) on conflict do nothing returning epoch
+    insert into {ns}__log (only_one, epoch, pos, floor, history) values (true, $epoch::text, 0, 0, {ns}__history())
+    on conflict do nothing returning epoch, history
 )
-insert into {ns}__epoch (number, epoch, began, history, reason) select 1, epoch, 0, '', '' from made
+insert into {ns}__epoch (number, epoch, began, history, reason) select 1, epoch, 0, history, '' from made
 
 -- name: tables
 select name from {ns}__table order by name
@@ -61,7 +62,29 @@ with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_
 insert into {ns}__table values ($name::text)
 
 -- name: head
-select epoch, pos, floor from {ns}__log
+select epoch, pos, floor, case when floor = $at::bigint then trimmed_id
+    else coalesce((select command_id from {ns}__event as event where event.pos = $at), '') end
+from {ns}__log
+
+-- name: end
+select epoch, pos from {ns}__log
+
+-- name: epochs
+select number, epoch, began, reason, history, lost, extract(epoch from at)::double precision
+from {ns}__epoch order by number
+
+-- name: is_another
+select history <> {ns}__history() from {ns}__log
+
+-- name: begin_epoch
+select {ns}__begin_epoch($epoch::text, $common::bigint, $reason::text, $seen_epoch::text, $seen::bigint)
+
+-- name: missed
+update {ns}__epoch set lost = greatest(lost, $pos::bigint - began) where number = (
+    select min(later.number) from {ns}__epoch as mine join {ns}__epoch as later on later.number > mine.number
+    where mine.epoch = $epoch::text and later.began < $pos
+)
+returning 1
 
 -- name: read
 select log.floor, event.*
@@ -96,7 +119,9 @@ from {ns}_{table} where key >= $after::text and (key <> $after or $first::boolea
 order by key
 
 -- name: open
-select 0 as kind, ''::text as key, epoch as data, pos from {ns}__log
+select 0 as kind, case when history = {ns}__history() then
+    coalesce((select command_id from {ns}__event as event where event.pos = $seen::bigint), '') end as key,
+    epoch as data, pos from {ns}__log
 union all
 select 1, command_id, '', 0 from {ns}__outcome where command_id = any($claims::text[])
 {rows}
@@ -112,7 +137,7 @@ select {number}, key, data, pos from {ns}_{table} where key = any($keys_{table}:
 select {number} as kind, key, data, pos from {ns}_{table} where key = any($keys_{table}::text[])
 
 -- name: outcomes
-select command_id, status, pos, events, reason, kind, result, request_hash, at
+select command_id, status, pos, events, reason, kind, result, request_hash, at, {ns}__named(pos)
 from {ns}__outcome where command_id = any($claims::text[])
 
 -- name: flush
@@ -134,7 +159,7 @@ held as materialized (
 ),
 asked as materialized (
     select case when $lease is not null and not exists (select from held) then -2 else (
-        select coalesce((select pos from {ns}__log where epoch = $epoch::text), -1)
+        select coalesce((select pos from {ns}__log where epoch = $epoch::text and history = {ns}__history()), -1)
     ) end as base
 ),
 counter as (select base from asked where base >= 0)
@@ -213,7 +238,7 @@ values ($name::text, $owner::text, 1, clock_timestamp() + make_interval(secs => 
 on conflict (name) do update set owner = excluded.owner, until = excluded.until,
     fence = lease.fence + (lease.owner <> excluded.owner)::integer
 where lease.owner = excluded.owner or lease.until <= clock_timestamp()
-returning fence
+returning fence, (select log.history <> {ns}__history() from {ns}__log as log)
 
 -- name: release
 update {ns}__lease set owner = '', until = '-infinity'
@@ -234,7 +259,7 @@ select version, epoch, pos, data from {ns}__projection where name = $name::text
 
 -- name: save_projection
 insert into {ns}__projection as old
-values ($name::text, $version::integer, $epoch::text, $pos::bigint, $data::bytea)
+select $name::text, $version::integer, $epoch::text, $pos::bigint, $data::bytea where {ns}__common($epoch, $pos) = $pos
 on conflict (name) do update set
     version = excluded.version, epoch = excluded.epoch, pos = excluded.pos, data = excluded.data
 where old.version <> excluded.version or old.epoch <> excluded.epoch or old.pos <= excluded.pos
@@ -259,10 +284,18 @@ attempt as (delete from {ns}__attempt using gone where {ns}__attempt.command_id 
 select count(*) from gone
 
 -- name: raise_floor
-update {ns}__log set floor = greatest(floor, least(
-    pos, $wanted::bigint, (select min(pos) from {ns}__cursor), (select min(pos) from {ns}__projection)
-)) where epoch = $epoch::text
-returning floor
+update {ns}__log as log set floor = greatest(log.floor, wanted.pos), trimmed_id = case
+    when wanted.pos > log.floor then coalesce(
+        (select command_id from {ns}__event as event where event.pos = wanted.pos), ''
+    ) else trimmed_id end
+from (
+    select least(
+        pos, $wanted::bigint, (select min(coalesce({ns}__common(epoch, pos), pos)) from {ns}__cursor),
+        (select min(coalesce({ns}__common(epoch, pos), pos)) from {ns}__projection)
+    ) as pos from {ns}__log
+) as wanted
+where log.epoch = $epoch::text
+returning log.floor
 
 -- name: trim_events
 with gone as (
@@ -300,16 +333,6 @@ delete from {ns}__body where key = any($keys::text[])
 -- name: trim_bodies
 delete from {ns}__body as body where at < $orphaned::double precision or at < $settled::double precision
 and exists (select from {ns}__outcome where command_id = split_part(body.key, '.', 1))
-
--- name: new_epoch
-with old as (select epoch, pos from {ns}__log for update),
-begun as (
-    insert into {ns}__epoch (number, epoch, began, history, reason)
-    select (select max(number) + 1 from {ns}__epoch), $epoch::text, old.pos, '', $reason::text from old
-),
-cursors as (update {ns}__cursor as c set epoch = $epoch from old where c.epoch = old.epoch),
-projections as (update {ns}__projection as p set epoch = $epoch from old where p.epoch = old.epoch)
-update {ns}__log as log set epoch = $epoch from old returning log.pos
 
 -- name: verify_events
 select log.pos, log.floor, count(event.pos), min(event.pos), max(event.pos)

@@ -35,7 +35,14 @@ from skerry.backends.sqlite.rows import letter_row, listed, read_records
 from skerry.backends.sqlite.schema import Statements, prepare
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.backends.sqlite.snapshot import SqliteSnapshot
-from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text, new_epoch_name
+from skerry.backends.storable import (
+    MAX_EPOCHS,
+    OUTCOME_SECONDS,
+    PAGE_BYTES,
+    check_letter,
+    check_text,
+    new_epoch_name,
+)
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, JournalError, Overloaded, SettingsError, Trimmed, WrongEpoch
@@ -214,6 +221,11 @@ class SqliteJournal(StoredReads):
             snapshot.close()
             self._snapshots.release()
 
+    async def missed(self, position: Position) -> bool:
+        check_text("epoch", (position.epoch,))
+        [found] = await self._change(("missed", (position.epoch, position.offset)))
+        return bool(found)
+
     async def outcome(self, command_id: str) -> Outcome | None:
         found = await self._query(self._statements["outcome"], command_id)
         return read_outcome(found[0]) if found else None
@@ -332,16 +344,22 @@ class SqliteJournal(StoredReads):
             raise WrongEpoch(before.epoch, epoch)
         while floor < wanted:  # in small transactions: others get their turn between
             floor = min(wanted, floor + _TRIM_EVENTS)
-            await self._change(("trim_events", (floor,)), ("set_floor", (floor,)))
+            [(last,)] = await self._query(self._statements["trimmed_id"], floor)
+            await self._change(("trim_events", (floor,)), ("set_floor", (floor, last)))
         horizon = self._clock.now() - OUTCOME_SECONDS
         await self._change(("trim_outcomes", (horizon,)), ("trim_attempts", (horizon,)))
         return int(floor)
 
-    async def new_epoch(self) -> Position:
+    async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
+        return await self._begin_epoch(reason, common, 0)
+
+    async def _begin_epoch(self, reason: str, common: int, seen: int) -> Position:
+        """`seen`: how far the epoch before is known to have come."""
         epoch = new_epoch_name()
         old = (await self.head()).position.epoch
         await self._change(
-            ("begin_epoch", (epoch, "asked for")),
+            ("begin_epoch", (epoch, reason, common, seen)),
+            ("forget_epochs", (MAX_EPOCHS,)),
             ("new_epoch", (epoch,)),
             ("move_cursors", (epoch, old)),
             ("move_projections", (epoch, old)),

@@ -44,7 +44,10 @@ class Statements:
     def __getitem__(self, name: str) -> str:
         text = self._plain.get(name)
         if text is None:
-            text = self._plain[name] = _texts()[name].replace("{ns}", self.namespace)
+            text = (
+                _texts()[name].replace("{named}", _texts()["named"]).replace("{common}", _texts()["common"])
+            )
+            text = self._plain[name] = text.replace("{ns}", self.namespace)
         return text
 
     def of(self, name: str, table: str) -> str:

@@ -31,7 +31,7 @@ class SqliteSnapshot:
             connection = open_reader(self._path)
             try:
                 connection.execute("begin")
-                epoch, pos, _floor = connection.execute(self._statements["head"]).fetchall()[0]
+                epoch, pos = connection.execute(self._statements["end"]).fetchall()[0]
             except BaseException:
                 connection.close()
                 raise

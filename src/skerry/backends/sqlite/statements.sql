@@ -21,11 +21,11 @@ insert into {ns}__meta values ('application', ?1) on conflict (name) do update s
 select name from sqlite_schema where type in ('table', 'view') and name not like 'sqlite@_%' escape '@'
 
 -- name: first_position
-insert into {ns}__log values (1, ?1, 0, 0) on conflict do nothing
+insert into {ns}__log (only_one, epoch, pos, floor) values (1, ?1, 0, 0) on conflict do nothing
 
 -- name: first_epoch
-insert into {ns}__epoch select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log where true
-on conflict do nothing
+insert into {ns}__epoch (number, epoch, began, history, reason, at)
+    select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log where not exists (select 1 from {ns}__epoch)
 
 -- name: tables
 select name from {ns}__table order by name
@@ -37,7 +37,22 @@ create table {ns}_{table} (key text primary key, data text not null, pos integer
 insert into {ns}__table values (?1)
 
 -- name: head
-select epoch, pos, floor from {ns}__log
+select epoch, pos, floor, iif(?1 = floor, trimmed_id, coalesce((
+    select command_id from {ns}__event as event where event.pos = ?1
+), '')) from {ns}__log
+
+-- name: end
+select epoch, pos from {ns}__log
+
+-- name: epochs
+select number, epoch, began, reason, history, lost, at from {ns}__epoch order by number
+
+-- name: missed
+update {ns}__epoch set lost = max(lost, ?2 - began) where number = (
+    select min(later.number) from {ns}__epoch as mine join {ns}__epoch as later on later.number > mine.number
+    where mine.epoch = ?1 and later.began < ?2
+)
+returning 1
 
 -- name: read
 select floor, (
@@ -88,12 +103,26 @@ select group_concat('[' || json_quote(key) || ',' || data || ',' || pos || ']', 
 from {ns}_{table} where key in (select value from json_each(?1))
 
 -- name: outcome
-select command_id, status, pos, events, reason, kind, result, request_hash, at
-from {ns}__outcome where command_id = ?1
+select command_id, status, pos, events, reason, kind, result, request_hash, at, {named}
+from {ns}__outcome as outcome where command_id = ?1
 
 -- name: outcomes
-select command_id, status, pos, events, reason, kind, result, request_hash, at
-from {ns}__outcome where command_id in (select value from json_each(?1))
+select command_id, status, pos, events, reason, kind, result, request_hash, at, {named}
+from {ns}__outcome as outcome where command_id in (select value from json_each(?1))
+
+-- name: named
+coalesce(
+    (select epoch from {ns}__epoch where began < outcome.pos order by number desc limit 1),
+    (select epoch from {ns}__epoch order by number limit 1)
+)
+
+-- name: common
+(
+    select min(
+        at.pos, (select pos from {ns}__log),
+        coalesce((select min(began) from {ns}__epoch as later where later.number > mine.number), at.pos)
+    ) from {ns}__epoch as mine where mine.epoch = at.epoch
+)
 
 -- name: flush_view
 create temp view {ns}__flush as
@@ -170,7 +199,8 @@ delete from {ns}__cursor where subscriber = ?1
 select version, epoch, pos, data from {ns}__projection where name = ?1
 
 -- name: save_projection
-insert into {ns}__projection values (?1, ?2, ?3, ?4, ?5)
+insert into {ns}__projection
+    select ?1, ?2, at.epoch, at.pos, ?5 from (select ?3 as epoch, ?4 as pos) as at where {common} = at.pos
 on conflict (name) do update set
     version = excluded.version, epoch = excluded.epoch, pos = excluded.pos, data = excluded.data
 where version <> excluded.version or epoch <> excluded.epoch or pos <= excluded.pos
@@ -203,15 +233,18 @@ delete from {ns}__attempt where command_id = ?1
 select epoch, floor, max(floor, min(
     ?1,
     pos,
-    coalesce((select min(pos) from {ns}__cursor), ?1),
-    coalesce((select min(pos) from {ns}__projection), ?1)
+    coalesce((select min(coalesce({common}, at.pos)) from {ns}__cursor as at), ?1),
+    coalesce((select min(coalesce({common}, at.pos)) from {ns}__projection as at), ?1)
 )) from {ns}__log
 
 -- name: trim_events
 delete from {ns}__event where pos <= ?1
 
 -- name: set_floor
-update {ns}__log set floor = ?1
+update {ns}__log set floor = ?1, trimmed_id = ?2
+
+-- name: trimmed_id
+select command_id from {ns}__event where pos = ?1
 
 -- name: trim_outcomes
 delete from {ns}__outcome
@@ -224,7 +257,13 @@ delete from {ns}__attempt where at < ?1
 update {ns}__log set epoch = ?1
 
 -- name: begin_epoch
-insert into {ns}__epoch select max(number) + 1, ?1, (select pos from {ns}__log), '', ?2, unixepoch('subsec') from {ns}__epoch
+insert into {ns}__epoch (number, epoch, began, history, reason, lost, at)
+    select max(number) + 1, ?1, (select min(pos, ?3) from {ns}__log), '', ?2,
+        max(0, ?4 - (select pos from {ns}__log)), unixepoch('subsec')
+    from {ns}__epoch
+
+-- name: forget_epochs
+delete from {ns}__epoch where number <= (select max(number) from {ns}__epoch) - ?1
 
 -- name: move_cursors
 update {ns}__cursor set epoch = ?1 where epoch = ?2

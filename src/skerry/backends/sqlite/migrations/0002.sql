@@ -1,16 +1,22 @@
 -- Round two, in one step: whose history an offset belongs to, who caused an event and within which trace, corrections
 -- of stored events, dead letters in the order in which they came.
 
--- Epochs in order. An epoch ended at the offset at which the next one began.
+-- Whose the event at the floor was.
+alter table {ns}__log add column trimmed_id text not null default '';
+
+-- Epochs in order. began: up to there, what happened in the epochs before is part of this one's history too. lost: so
+-- many events of the epoch before are known to have been seen by somebody, and are not here.
 create table {ns}__epoch (
     number integer primary key,
     epoch text not null unique,
     began integer not null check (began >= 0),
     history text not null,
     reason text not null,
+    lost integer not null default 0,
     at real not null
 );
-insert into {ns}__epoch select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log;
+insert into {ns}__epoch (number, epoch, began, history, reason, at)
+    select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log;
 
 alter table {ns}__event add column who text not null default '';
 alter table {ns}__event add column trace text not null default '';
