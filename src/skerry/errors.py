@@ -5,6 +5,7 @@ SkerryError
 ├── DeclarationError         the application contradicts itself; found at start, never later
 ├── MessageError             bytes that are no valid message
 │   ├── UnknownMessage       no type of that name is known here
+│   │   └── NewerVersion     the type is known in an older version: upgrade this process
 │   └── InvalidMessage       the type is known, the content does not fit it
 ├── Rejected                 a rule of the application said no: an answer, not a fault
 │   └── PreconditionFailed   `If-Match` and friends
@@ -70,12 +71,26 @@ class UnknownMessage(MessageError):
         self.name, self.version = name, version
 
 
-class InvalidMessage(MessageError):
-    """The content does not fit the message type."""
+class NewerVersion(UnknownMessage):
+    """The type is known, and this message was written by a newer release. Another release of this process reads it."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
-        self.name, self.reason = name, reason
+    def __init__(self, name: str, version: int, known: int) -> None:
+        super().__init__(name, version)
+        self.args = (f"{name} version {version} is newer than the {known} known here: upgrade this process",)
+        self.known = known
+
+
+class InvalidMessage(MessageError):
+    """The content does not fit the type. `field` and `value` name what does not, for operators and logs (the value is
+    cut and masked, see `skerry.messages.typed`); HTTP answers show `without_value`."""
+
+    def __init__(self, name: str, reason: str, *, field: str = "", value: str = "") -> None:
+        super().__init__(f"{name}: {reason}, the value is {value}" if value else f"{name}: {reason}")
+        self.name, self.reason, self.field, self.value = name, reason, field, value
+
+    @property
+    def without_value(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 class Rejected(SkerryError):

@@ -20,6 +20,7 @@ from skerry.errors import Disconnected, OutcomeUnknown, Rejected
 from skerry.journal.journal import Lease, Status
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.settings import Settings
+from skerry.messages.envelope import Envelope
 from skerry.roles.consumer import ConsumerRole
 from skerry.testing.clock import VirtualLoop, run_virtual, settle
 
@@ -340,11 +341,16 @@ def test_a_command_that_cannot_even_be_set_aside_as_it_is(key: str) -> None:
         async with world() as here:
             role = here.role()
             await role.start()
-            waiting = asyncio.ensure_future(here.add(key))
+            sent = Envelope(
+                "1" * 32, "add", 1, key, command=Add(key)
+            )  # not by our bus, which refuses such a key
+            await here.kernel.transport.send([sent], 0)
             assert (await here.add("next")).applied
-            assert (await waiting).status is Status.FAILED
+            outcome = await here.journal.outcome(sent.id)
+            assert outcome is not None
+            assert outcome.status is Status.FAILED
             [letter] = await here.journal.dead_letters()
-            assert letter.command_id == (await waiting).id
+            assert letter.command_id == sent.id
             assert (await here.add("and on")).applied
             await role.stop()
 

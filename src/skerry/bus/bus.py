@@ -15,7 +15,8 @@ import random
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from skerry.bus.handlers import QUERY_ARGUMENTS, Handler, Resolve, bind
 from skerry.bus.outcomes import Level, Outcomes, Receipt
@@ -23,9 +24,17 @@ from skerry.bus.pipeline import within
 from skerry.bus.transport import Transport
 from skerry.clock import Clock, SystemClock
 from skerry.emitter import EventEmitter
-from skerry.errors import DeclarationError, Disconnected, OutcomeUnknown, Overloaded, SkerryError
+from skerry.errors import (
+    DeclarationError,
+    Disconnected,
+    InvalidMessage,
+    OutcomeUnknown,
+    Overloaded,
+    SkerryError,
+)
 from skerry.messages.envelope import NO_HEADERS, Envelope
 from skerry.messages.message import Command, Query
+from skerry.messages.typed import Typed, foreign_types, typed
 
 R = TypeVar("R")
 Guard = Callable[[Callable[..., Any], Sequence[object]], Callable[..., Any]]
@@ -72,6 +81,20 @@ def command_id_for(*parts: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, "\x00".join(parts)).hex
 
 
+def _checked_key(name: str, key: str) -> str:
+    """A routing key that travels and can be stored. Raises InvalidMessage: it must not spoil its neighbours' pack."""
+    if type(key) is not str:
+        raise InvalidMessage(name, f"routing_key() gives {type(key).__name__}, not str")
+    if "\x00" in key:
+        raise InvalidMessage(name, "its key has U+0000, which cannot be stored")
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidMessage(name, f"its key is not valid Unicode: {error.reason}") from error
+    return key
+
+
 class CommandBus:
     """Sends commands. All commands of one turn of the loop travel as one message per partition; one that is
     alone goes at once."""
@@ -88,7 +111,7 @@ class CommandBus:
         self._settings = settings or CommandBusSettings()
         self._clock = clock or SystemClock()
         self._ids = CommandIds()
-        self._kinds = {kind: (kind.message_name, kind.message_version) for kind in handlers}
+        self._kinds = {kind: (kind.message_name, kind.writes_version, typed(kind)) for kind in handlers}
         self._results = {kind: not handler.returns_nothing for kind, handler in handlers.items()}
         self._packs: dict[int, list[Envelope]] = {}
         self._sends: set[asyncio.Future[Any]] = set()
@@ -108,12 +131,16 @@ class CommandBus:
         The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps it was), after
         `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet decided.
         The same `id` again is answered as before, unless `request_hash` differs (kind "different_request").
-        Raises DeclarationError for a command that has no handler. Do not cancel the future: it may be shared.
+        Raises DeclarationError for a command that has no handler, and InvalidMessage for one that does not fit its own
+        declaration: nothing is sent then. Do not cancel the future: it may be shared.
         """
         kind = type(command)
         found = self._kinds.get(kind)
         if found is None:
             raise DeclarationError(f"no handler decides {kind.__name__}")
+        name, version, proof = found
+        body, command = proof.encode(command)
+        key = _checked_key(name, command.routing_key())
         now = self._clock.now()
         if id is None:
             id = self._ids.new(now)
@@ -128,9 +155,9 @@ class CommandBus:
             refused: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
             return refused
-        name, version = found
-        key = command.routing_key()
-        envelope = Envelope(id, name, version, key, self._transport.name, now, request_hash, headers, command)
+        envelope = Envelope(
+            id, name, version, key, self._transport.name, now, request_hash, headers, command, body
+        )
         self._enqueue(envelope, partition_of(key, self._settings.partitions))
         return future
 
@@ -206,7 +233,7 @@ class QueryBus:
 
     def __init__(self, handlers: Mapping[type[Query[Any]], Handler[Query[Any]]]) -> None:
         self._declared = handlers
-        self._handlers: dict[type[Query[Any]], tuple[Callable[..., Any], Handler[Any]]] = {}
+        self._handlers: dict[type[Query[Any]], _Asked] = {}
 
     def compile(self, resolve: Resolve, guard: Guard = lambda function, services: function) -> None:
         """Bind every handler to its services. `guard` may wrap what depends on some of them. Raises
@@ -219,28 +246,70 @@ class QueryBus:
                 return found
 
             function = bind(handler, noted, QUERY_ARGUMENTS(kind))
-            self._handlers[kind] = (guard(function, services), handler)
+            # A query stays in this process, and may hold what JSON cannot say; then it is taken as it is.
+            proof = None if foreign_types(kind) else typed(kind)
+            self._handlers[kind] = _Asked(guard(function, services), handler, proof, _answer_classes(kind))
 
     def ask(self, query: Query[R]) -> R:
-        """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one."""
-        function, handler = self._find(query)
-        if handler.is_async:
-            raise DeclarationError(f"{handler.name} is asynchronous: await queries.ask_async(...)")
-        return function(query)  # type: ignore[no-any-return]
+        """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one,
+        InvalidMessage for a query that does not fit its own declaration."""
+        asked = self._find(query)
+        if asked.handler.is_async:
+            raise DeclarationError(f"{asked.handler.name} is asynchronous: await queries.ask_async(...)")
+        return asked.answered(asked.function(asked.checked(query)))  # type: ignore[no-any-return]
 
     async def ask_async(self, query: Query[R]) -> R:
         """The answer of any handler, within its time-out (DeadlineExceeded)."""
-        function, handler = self._find(query)
+        asked = self._find(query)
+        handler = asked.handler
         if not handler.is_async:
-            return function(query)  # type: ignore[no-any-return]
-        work: Coroutine[Any, Any, Any] = function(query)
-        return await within(work, handler.timeout_seconds, handler.name)  # type: ignore[no-any-return]
+            return asked.answered(asked.function(asked.checked(query)))  # type: ignore[no-any-return]
+        work: Coroutine[Any, Any, Any] = asked.function(asked.checked(query))
+        return asked.answered(await within(work, handler.timeout_seconds, handler.name))  # type: ignore[no-any-return]
 
-    def _find(self, query: Query[Any]) -> tuple[Callable[..., Any], Handler[Any]]:
+    def _find(self, query: Query[Any]) -> _Asked:
         found = self._handlers.get(type(query))
         if found is None:
             raise DeclarationError(f"no handler answers {type(query).__name__}")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who answers one class of queries. `proof`: None for one that holds what JSON cannot say."""
+
+    function: Callable[..., Any]
+    handler: Handler[Any]
+    proof: Typed[Any] | None
+    answers: tuple[type, ...]
+
+    def checked(self, query: Query[Any]) -> Query[Any]:
+        return query if self.proof is None else self.proof.encode(query)[1]
+
+    def answered(self, answer: R) -> R:
+        """The answer, if it is of the class that `Query[R]` names. Only its outermost class is looked at: it may be a
+        whole projection, and nobody keeps it. Raises TypeError."""
+        if self.answers and not isinstance(answer, self.answers):
+            wanted = " or ".join(kind.__name__ for kind in self.answers)
+            raise TypeError(f"{self.handler.name} answers with {type(answer).__name__}, declared is {wanted}")
+        return answer
+
+
+def _answer_classes(kind: type[Query[Any]]) -> tuple[type, ...]:
+    """The classes that an answer may be of, as far as `Query[R]` says; empty: anything."""
+    for base in getattr(kind, "__orig_bases__", ()):
+        if isinstance(get_origin(base), type) and issubclass(get_origin(base), Query):
+            [told] = get_args(base)
+            parts = get_args(told) if get_origin(told) in (Union, UnionType) else (told,)
+            classes = [NoneType if part is None else get_origin(part) or part for part in parts]
+            if all(isinstance(each, type) and not _any_of(each) for each in classes):
+                return (*classes, *([int] if float in classes else ()))
+    return ()
+
+
+def _any_of(kind: type) -> bool:
+    """Whether this class says nothing about an object's own class."""
+    return kind in (object, Any, Annotated) or bool(getattr(kind, "_is_protocol", False))
 
 
 class EventBus(EventEmitter):

@@ -18,13 +18,21 @@ import msgspec
 
 from skerry.bus.handlers import COMMAND_ARGUMENTS, Handler, Resolve, bind
 from skerry.bus.pipeline import Decide, Middleware, compose, within
-from skerry.errors import JournalError, MessageError, PreconditionFailed, Rejected, Unavailable
+from skerry.errors import (
+    InvalidMessage,
+    JournalError,
+    MessageError,
+    PreconditionFailed,
+    Rejected,
+    Unavailable,
+)
 from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status
 from skerry.journal.unit import Overlay, Unit
 from skerry.messages.envelope import TRACE, WHO, Envelope, encode_body
 from skerry.messages.message import Command, Event
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
+from skerry.messages.typed import Typed
 
 logger = logging.getLogger("skerry.bus")
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +43,7 @@ class _Compiled:
     decide: Decide
     handler: Handler[Command]
     is_async: bool
+    result: Typed[Any]
 
 
 class Decider:
@@ -54,7 +63,9 @@ class Decider:
         for kind, handler in handlers.items():
             terminal = bind(handler, resolve, COMMAND_ARGUMENTS(kind))
             decide = compose(middlewares, kind, terminal, handler.is_async)
-            self._compiled[kind] = _Compiled(decide, handler, handler.is_async or decide is not terminal)
+            result: Typed[Any] = Typed(f"the result of {handler.name}", handler.result)
+            is_async = handler.is_async or decide is not terminal
+            self._compiled[kind] = _Compiled(decide, handler, is_async, result)
 
     def decode(self, envelope: Envelope) -> MessageError | None:
         """Make sure that the envelope holds its command and that somebody decides it; the reason when not."""
@@ -110,7 +121,8 @@ class Decider:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            _conclude(overlay, envelope, Status.FAILED, reason, "", at)
+            public = error.without_value if isinstance(error, InvalidMessage) else str(error)
+            _conclude(overlay, envelope, Status.FAILED, f"{type(error).__name__}: {public}", "", at)
             details = "".join(traceback.format_exception(error, limit=-20))
             overlay.writes.dead.append(letter_of(envelope, reason, details, at))
         return []
@@ -119,11 +131,11 @@ class Decider:
         result = compiled.decide(command, unit)
         if compiled.is_async:
             result = await within(result, compiled.handler.timeout_seconds, compiled.handler.name)
-        encoded = None if result is None else _encode(result)
+        encoded, _ = compiled.result.encode(result)
         for event in unit.events:
             if type(event) not in self._known:
                 self._meet(type(event))
-        return unit.fold(encoded, envelope.request_hash)
+        return unit.fold(None if encoded == b"null" else encoded, envelope.request_hash)
 
     def _meet(self, kind: type[Event]) -> None:
         """An event class for the first time: say so when no process could tell its listeners what is in it."""

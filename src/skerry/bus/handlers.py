@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Never, NoReturn, TypeVar, get_args, get_type_hints
 
 from skerry.errors import DeclarationError
 from skerry.journal.journal import Record
@@ -50,7 +50,13 @@ class Handler(Generic[M]):
     @property
     def returns_nothing(self) -> bool:
         """Whether the annotation says `-> None`: then the event alone is the answer."""
-        return _hints(self.function).get("return", Any) in (None, type(None))
+        return self.result is type(None)
+
+    @property
+    def result(self) -> Any:
+        """The declared type of what it returns; Any when nothing is said."""
+        hint = _hints(self.function, include_extras=True).get("return", Any)
+        return Any if hint in (NoReturn, Never, object) else hint
 
     def places(self, message: Any) -> list[tuple[str, str]]:
         """The (table, key text) pairs to load for this command."""
@@ -126,9 +132,9 @@ def _compose(
     return lambda *values: function(*(values[p] for p in positions), **services)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _hints(function: Callable[..., Any], *, include_extras: bool = False) -> dict[str, Any]:
     try:
-        return get_type_hints(function)
+        return get_type_hints(function, include_extras=include_extras)
     except NameError as error:
         raise DeclarationError(
             f"{function.__qualname__}: annotation {error.name} is not known at run time"

@@ -82,7 +82,7 @@ def problem_of(error: BaseException) -> Problem | None:
         case MessageTooLarge():
             return Problem(413, str(error))
         case InvalidMessage():
-            return Problem(422, str(error))
+            return Problem(422, error.without_value, members={"field": error.field} if error.field else None)
         case UnknownMessage():
             return Problem(422, str(error))
     return None

@@ -1,14 +1,16 @@
-"""Declared state: a table is a name, a type of key and a type of row."""
+"""Declared state: a table is a name, a type of key and a type of row. What is put is checked against both."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from skerry.errors import DeclarationError, InvalidMessage
+from skerry.messages.typed import Typed, shown
 
 K = TypeVar("K", str, int, UUID)
 Row = TypeVar("Row")
@@ -29,19 +31,30 @@ class Table(Generic[K, Row]):
         self.name = name
         self.key: type[K] = key
         self.row: type[Row] = row
+        self._typed: Typed[Row] = Typed(f"table {name}: its row {_called(row)}", row)
         self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(row).decode
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
 
     def key_text(self, key: K) -> str:
-        """The key as stored. Raises TypeError for a key of another type, InvalidMessage for one with NUL."""
-        if not isinstance(key, self.key):
-            raise TypeError(f"table {self.name}: key {key!r} is not {self.key.__name__}")
+        """The key as stored. Raises TypeError for a key of another type, InvalidMessage for text that no database
+        keeps."""
+        kind = self.key
+        if (
+            type(key) is not kind
+        ):  # True is an int, and an enumeration's str() is its name: neither would come back
+            if not isinstance(key, kind) or isinstance(key, bool):
+                raise TypeError(f"table {self.name}: key {key!r} is not {kind.__name__}")
+            return self.key_text(_plain[kind](key))
         text = str(key)
         if "\x00" in text:
             raise InvalidMessage(self.name, "a key with U+0000 cannot be stored")
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidMessage(self.name, f"a key that is not valid Unicode: {error.reason}") from error
         return text
 
     def key_of(self, text: str) -> K:
@@ -49,16 +62,37 @@ class Table(Generic[K, Row]):
         return key(text)  # type: ignore[no-any-return]
 
     def encode(self, row: Row) -> bytes:
+        """JSON of a row that is known to fit, as one that was decoded. See `checked`."""
         return self._encode(row)
+
+    def checked(self, key: K, row: Row) -> tuple[bytes, Row]:
+        """The JSON of a new row, and the row as everybody will read it. Raises InvalidMessage with field and value
+        when it does not fit its declared type."""
+        try:
+            return self._typed.encode(row)
+        except InvalidMessage as error:
+            called = f"table {self.name}, row {shown(key)} ({_called(self.row)})"
+            raise InvalidMessage(called, error.reason, field=error.field, value=error.value) from None
 
     def decode(self, data: bytes | str) -> Row:
         """Raises InvalidMessage when what is stored does not fit the declared row."""
         try:
-            return self._decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            return self._typed.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             hint = "; a field that was added needs a default" if "missing required" in str(error) else ""
-            what = f"stored row does not fit {self.row.__name__}: {error}{hint}"
+            what = f"stored row does not fit {_called(self.row)}: {error}{hint}"
             raise InvalidMessage(self.name, what) from error
 
+
+def _called(row: Any) -> str:
+    return getattr(row, "__name__", None) or str(row)
+
+
+_plain: dict[Any, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__int__,
+    UUID: lambda key: UUID(int=key.int),
+}
+"""The same key without its subclass."""
 
 AnyTable = Table[Any, Any]

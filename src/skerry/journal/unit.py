@@ -12,19 +12,16 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
-
-from skerry.errors import DeclarationError
+from skerry.errors import DeclarationError, InvalidMessage
 from skerry.journal.journal import NewEvent, NewOutcome, Status, StoredRow, Writes
 from skerry.journal.table import Table
 from skerry.messages.message import Event
+from skerry.messages.typed import typed
 
 K = TypeVar("K", str, int, UUID)
 Row = TypeVar("Row")
 Place = tuple[str, str]
 Loader = Callable[[Iterable[Place]], Awaitable[Mapping[Place, StoredRow]]]
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Cell:
@@ -91,7 +88,7 @@ class Unit:
         self.who, self.trace = who, trace
         self._connection = connection
         self._changes: dict[Place, _Cell] = {}
-        self._events: list[Event] = []
+        self._events: list[tuple[Event, str, bytes]] = []
         self._after: list[Callable[[], None]] = []
 
     # --- reading
@@ -135,16 +132,25 @@ class Unit:
     # --- changing
 
     def put(self, table: Table[K, Row], key: K, row: Row) -> None:
-        """Insert or replace. Raises TypeError when the row cannot be encoded."""
-        self._changes[self._place(table, key)] = _Cell(table.encode(row), row, None)
+        """Insert or replace. Raises InvalidMessage, with field and value, when the row does not fit the table's
+        declared type; what is read afterwards is the row as it will be stored."""
+        place = self._place(table, key)
+        data, kept = table.checked(key, row)
+        self._changes[place] = _Cell(data, kept, None)
 
     def delete(self, table: Table[K, Row], key: K) -> None:
         """Remove; nothing happens when there is no such row."""
         self._changes[self._place(table, key)] = _Cell(None, None, None)
 
     def emit(self, event: Event) -> None:
-        """Append an event to the journal, in order of emission, at the position that this command gets."""
-        self._events.append(event)
+        """Append an event to the journal, in order of emission, at the position that this command gets. Raises
+        InvalidMessage, with field and value, when a field does not fit its declared type."""
+        kind = type(event)
+        data, event = typed(kind).encode(event)
+        key = event.subject_key()
+        if type(key) is not str:
+            raise InvalidMessage(kind.message_name, f"subject_key() gives {type(key).__name__}, not str")
+        self._events.append((event, key, data))
 
     def after_commit(self, hook: Callable[[], None]) -> None:
         """Call `hook` in this process once the effect is durable. Not a place for what must not be lost: a crash
@@ -163,16 +169,15 @@ class Unit:
     @property
     def events(self) -> list[Event]:
         """What was emitted so far."""
-        return self._events
+        return [event for event, _, _ in self._events]
 
     def fold(self, result: bytes | None, request_hash: str) -> list[Callable[[], None]]:
         """Make this command's effects part of the batch; returns its after-commit hooks."""
         writes = self._overlay.writes
-        encoded = [_encode(event) for event in self._events]  # may raise: before anything is changed
-        left = len(encoded)
-        for event, data in zip(self._events, encoded, strict=True):
+        left = len(self._events)
+        for event, key, data in self._events:
             left -= 1
-            key, name, version = event.subject_key(), event.message_name, event.message_version
+            name, version = event.message_name, event.writes_version
             writes.events.append(
                 NewEvent(self.command_id, key, name, version, data, self.at, left > 0, self.who, self.trace)
             )
@@ -186,7 +191,7 @@ class Unit:
             else:
                 writes.deletes.get(table, set()).discard(key)
                 writes.puts.setdefault(table, {})[key] = (cell.data, before)
-        outcome = NewOutcome(self.command_id, Status.APPLIED, before, len(encoded))
+        outcome = NewOutcome(self.command_id, Status.APPLIED, before, len(self._events))
         writes.outcomes.append(replace(outcome, result=result, request_hash=request_hash, at=self.at))
         return self._after
 

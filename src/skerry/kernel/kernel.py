@@ -31,8 +31,9 @@ from skerry.kernel.settings import Settings
 from skerry.kernel.visibility import Visibility
 from skerry.kernel.writable import Writable
 from skerry.kernel.writes import HttpReads, HttpWrites
-from skerry.messages.message import Event
+from skerry.messages.message import Command, Event
 from skerry.messages.serializer import Serializer
+from skerry.messages.typed import typed
 from skerry.position import Position
 from skerry.telemetry import Registry
 
@@ -87,6 +88,9 @@ class Kernel:
             *declaration.handlers.events,
         ):
             declaration.messages.add(kind)
+        for message in declaration.messages:
+            if issubclass(message, Command | Event):
+                typed(message)  # one that JSON cannot say is told now, not when it is sent first
         self.serializer = Serializer(declaration.messages)
         self.services = Services()
         self.projections = self._make_projections()

@@ -1,6 +1,6 @@
 """What travels with a command: who, when, which one, and where the answer goes.
 
-In one process the command object itself is carried and `body` is made only when somebody needs the bytes.
+A command is carried as object and as bytes: the bus makes both, since what is encoded is decoded to prove its type.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skerry.messages.message import Command
+from skerry.messages.typed import typed
 
 NO_HEADERS: Mapping[str, str] = {}
 WHO = "who"
@@ -62,7 +63,7 @@ def encode_body(envelope: Envelope) -> bytes:
     """The command's JSON, made once and kept."""
     if envelope.body is None:
         assert envelope.command is not None
-        envelope.body = _encoder.encode(envelope.command)
+        envelope.body = typed(type(envelope.command)).encode(envelope.command)[0]
     return envelope.body
 
 

@@ -19,10 +19,14 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Message(msgspec.Struct, frozen=True):
-    """Something said. Fields are validated when bytes are decoded, by their annotations (msgspec.Meta too)."""
+    """Something said. Fields are validated by their annotations (msgspec.Meta too) when it is sent, emitted or asked,
+    and when bytes are decoded."""
 
     message_name: ClassVar[str] = ""
     message_version: ClassVar[int] = 1
+    writes_version: ClassVar[int] = 1
+    """In which version it is sent and stored, by default `message_version`. A release that reads 2 and still writes 1
+    (`downcast`) runs beside older ones, in any order of replacing."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -30,10 +34,18 @@ class Message(msgspec.Struct, frozen=True):
             cls.message_name = _HUMP.sub("_", cls.__name__).lower()
         if "message_version" not in cls.__dict__:
             cls.message_version = 1
+        if "writes_version" not in cls.__dict__:
+            cls.writes_version = cls.message_version
 
     @classmethod
     def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
         """Turn the fields of an older `version` into those of `message_version`; override when you raise it."""
+        return data
+
+    @classmethod
+    def downcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Turn the fields of `message_version` into those of an older `version`; override when `writes_version` is
+        lower."""
         return data
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.errors import InvalidMessage, UnknownMessage
+from skerry.errors import InvalidMessage, NewerVersion, UnknownMessage
 from skerry.messages.message import Message, MessageTypes
 
 Bytes = bytes | bytearray | memoryview | str | msgspec.Raw
@@ -32,7 +32,7 @@ class Serializer:
         return self._encode(message)
 
     def decode(self, name: str, version: int, data: Bytes) -> Message:
-        """The message. Raises UnknownMessage (name, or a version newer than ours) or InvalidMessage."""
+        """The message. Raises UnknownMessage (its name), NewerVersion or InvalidMessage."""
         found = self._decoders.get(name)
         if found is None:
             found = self._learn(name, version)
@@ -41,7 +41,7 @@ class Serializer:
             if version == current:
                 return decoder.decode(data)  # type: ignore[no-any-return]
             if version > current:
-                raise UnknownMessage(name, version)
+                raise NewerVersion(name, version, current)
             fields = msgspec.json.decode(data, type=dict[str, Any])
             return msgspec.convert(kind.upcast(version, fields), kind)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
