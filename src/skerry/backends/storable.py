@@ -90,6 +90,10 @@ def check_writes(writes: Writes, claims: Collection[str], known: Collection[str]
                 )
     for letter in writes.dead:
         check_letter(letter)
+    for amendment in writes.amendments:
+        check_text("amendment", (amendment.name,))
+        if not 0 < amendment.events_before <= len(writes.events):
+            raise JournalError("an amendment without the event that says so")
     for table, deleted in writes.deletes.items():
         if deleted and not deleted.isdisjoint(writes.puts.get(table, ())):
             raise JournalError(f"a key of {table} is put and deleted at once")

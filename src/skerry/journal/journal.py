@@ -12,7 +12,7 @@ import enum
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -134,16 +134,45 @@ class DeadLetter:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What is read in place of the event at `offset` from now on: the event itself is never rewritten. The batch's
+    event that says so is its `events_before`th. The last amendment of an offset counts."""
+
+    offset: int
+    name: str
+    version: int
+    data: bytes
+    events_before: int
+
+
 @dataclass(slots=True)
 class Writes:
     """Everything that one batch changes, written in one go. `puts`: per table, key -> (JSON, events_before):
-    the row's offset is the batch's base + events_before. A key is never in `puts` and `deletes` at once."""
+    the row's offset is the batch's base + events_before. A key is never in `puts` and `deletes` at once.
+    `amendments`: of events that stand in the journal when the batch is opened."""
 
     puts: dict[str, dict[str, tuple[bytes | str, int]]] = field(default_factory=dict)
     deletes: dict[str, set[str]] = field(default_factory=dict)
     events: list[NewEvent] = field(default_factory=list)
     outcomes: list[NewOutcome] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
+    amendments: list[Amendment] = field(default_factory=list)
+
+
+class Correction(msgspec.Struct, frozen=True):
+    """What an operator corrects, why, and who it was. `kind` "row": the row of `table` and `key` becomes `data`, or
+    goes when that is None. "event": what is read at `offset` becomes `data` in the form of `version`, or is passed
+    over when that is None. `data` is JSON that has been checked against the declared type."""
+
+    kind: Literal["row", "event"]
+    reason: str
+    who: str
+    table: str = ""
+    key: str = ""
+    offset: int = 0
+    version: int = 1
+    data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +224,8 @@ class JournalReader(Protocol):
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         """At most `limit` records with offset > `after`, contiguous and in order; fewer at the end, and fewer
-        when they would be over about 4 MiB together (at least one if there is one).
+        when they would be over about 4 MiB together (at least one if there is one). An amended one has name, version
+        and data of its amendment.
         Raises `Trimmed` when `after` lies below the floor."""
         ...
 
@@ -281,6 +311,11 @@ class JournalAdmin(JournalReader, Protocol):
 
     async def verify(self) -> Sequence[str]:
         """Problems found in what is stored (gaps, rows ahead of the journal); empty when all is well."""
+        ...
+
+    async def correct(self, correction: Correction) -> Position:
+        """Record a correction as an event at the head, and do it in the same transaction; the event's position. Raises
+        JournalError when what it is about is not there."""
         ...
 
     async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:

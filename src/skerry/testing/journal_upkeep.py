@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.errors import Fenced, Trimmed, WrongEpoch
+from skerry.errors import Fenced, JournalError, Trimmed, WrongEpoch
+from skerry.journal.correcting import AMENDED, NOTHING, ROW_DELETED, ROW_PUT, SKIPPED, read_correction
 from skerry.journal.journal import (
+    Correction,
     JournalWriter,
     NewOutcome,
     Status,
@@ -21,6 +23,7 @@ from skerry.testing.journal_samples import (
     THINGS,
     all_records,
     all_rows,
+    applied,
     command_id,
     decide,
     event,
@@ -257,3 +260,63 @@ class UpkeepSuite:
         assert other.fence > lease.fence
         await journal.release(lease)
         assert await decide(journal, put(1), other) == 0
+
+    # --- corrections
+
+    async def test_a_row_is_corrected_by_an_event(self, journal: JournalWriter) -> None:
+        """Row and event come together, at the position that is returned; who and why stand in the journal."""
+        await decide(journal, put(1, "a", "wrong"))
+        told = await journal.correct(
+            Correction("row", "it was wrong", "ann", THINGS, "a", data='{"value":"right"}')
+        )
+        assert told == (await journal.head()).position
+        assert (await all_rows(journal)) == {"a": (b'{"value":"right"}', 2)}
+        record = (await journal.read(1, 10))[0]
+        assert (record.name, record.key, record.who, record.more) == (ROW_PUT, "a", "ann", False)
+        corrected = read_correction(record)
+        assert corrected is not None
+        assert (corrected.reason, corrected.table) == ("it was wrong", THINGS)
+        outcome = await journal.outcome(record.command_id)
+        assert outcome is not None
+        assert (outcome.status, outcome.offset) == (Status.APPLIED, 2)
+        await journal.correct(Correction("row", "never was", "bob", THINGS, "a"))
+        assert await all_rows(journal) == {}
+        assert (await journal.read(2, 10))[0].name == ROW_DELETED
+        with pytest.raises(JournalError, match="no row 'a'"):
+            await journal.correct(Correction("row", "again", "bob", THINGS, "a"))
+        assert (await journal.head()).position.offset == 3
+
+    async def test_an_amended_event_is_read_as_its_replacement(self, journal: JournalWriter) -> None:
+        """At its own position, by everybody, from then on; nothing else of it changes. The last amendment counts,
+        a skipped one is a record that nobody applies, and may be amended again. `verify` finds nothing."""
+        await decide(journal, Writes(events=[event(n) for n in (1, 2, 3)], outcomes=[applied(3, 3, 3)]))
+        before = await all_records(journal)
+
+        async def read() -> list[tuple[str, int, bytes]]:
+            records = await all_records(journal)
+            assert [r.offset for r in records] == list(range(1, len(records) + 1))
+            untouched = [(r.command_id, r.key, r.at, r.more, r.who) for r in records[:3]]
+            assert untouched == [(r.command_id, r.key, r.at, r.more, r.who) for r in before]
+            return [(r.name, r.version, bytes(r.data)) for r in records]
+
+        mended = '{"number":22}'
+        await journal.correct(Correction("event", "a slip", "ann", offset=2, version=7, data=mended))
+        assert (await read())[1] == ("thing_put", 7, b'{"number":22}')
+        assert (await read())[0] == ("thing_put", 1, bytes(before[0].data))
+        assert [r.offset for r in await journal.read(1, 1)] == [2]
+        await journal.correct(Correction("event", "should not be", "ann", offset=2))
+        assert (await read())[1][0] == NOTHING
+        await journal.correct(Correction("event", "it should", "bob", offset=2, version=1, data=mended))
+        found = await read()
+        assert found[1] == ("thing_put", 1, b'{"number":22}')
+        assert [name for name, _, _ in found[3:]] == [AMENDED, SKIPPED, AMENDED]
+        corrected = read_correction((await all_records(journal))[3])
+        assert corrected is not None
+        assert (corrected.offset, corrected.event, corrected.version) == (2, "thing_put", 1)
+        assert await journal.verify() == []
+        for offset in (0, 7, 4):  # none, none yet, itself a correction
+            with pytest.raises(JournalError):
+                await journal.correct(Correction("event", "no", "ann", offset=offset))
+        epoch = (await journal.head()).position.epoch
+        await journal.trim(Position(epoch, 4))
+        assert [r.name for r in await journal.read(4, 10)] == [SKIPPED, AMENDED]

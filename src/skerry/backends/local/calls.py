@@ -14,7 +14,7 @@ import msgspec
 from skerry import errors
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import DeadLetter, Head, Lease, Record, StoredProjection
+from skerry.journal.journal import Correction, DeadLetter, Head, Lease, Record, StoredProjection
 from skerry.position import Position
 
 
@@ -46,6 +46,7 @@ SIGNATURES: dict[str, Signature] = {
     "exhume": Signature(tuple[str], bool),
     "trim": Signature(tuple[Position], int, 600.0),
     "verify": Signature(tuple[()], list[str], 600.0),
+    "correct": Signature(tuple[Correction], Position, 60.0),
     "new_epoch": Signature(tuple[str, int], Position, 60.0),
 }
 

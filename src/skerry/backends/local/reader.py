@@ -17,7 +17,7 @@ from skerry.backends.local import calls, frames
 from skerry.backends.local.peer import LocalPeer
 from skerry.errors import Disconnected
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import DeadLetter, Head, Lease, Outcome, Record, StoredProjection
+from skerry.journal.journal import Correction, DeadLetter, Head, Lease, Outcome, Record, StoredProjection
 from skerry.position import Position
 
 
@@ -99,6 +99,9 @@ class RemoteJournal:
 
     async def verify(self) -> Sequence[str]:
         return await self._call("verify")  # type: ignore[no-any-return]
+
+    async def correct(self, correction: Correction) -> Position:
+        return await self._call("correct", correction)  # type: ignore[no-any-return]
 
     async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
         return await self._call("new_epoch", reason, common)  # type: ignore[no-any-return]

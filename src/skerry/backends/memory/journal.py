@@ -28,9 +28,12 @@ from skerry.backends.storable import (
 )
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, Fenced, JournalError, Overloaded, Trimmed, WrongEpoch
+from skerry.journal.correcting import correct
 from skerry.journal.epochs import Epoch, Epochs
 from skerry.journal.journal import (
+    Amendment,
     Batch,
+    Correction,
     DeadLetter,
     Head,
     Lease,
@@ -69,6 +72,7 @@ class MemoryJournal:
         self._epochs = [Epoch(1, new_epoch_name(), 0, at=self._clock.now())]
         self._floor, self._trimmed_id = 0, ""
         self._records: list[Record] = []
+        self._amendments: dict[int, Amendment] = {}
         self._tables: dict[str, dict[str, StoredRow]] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._letters: dict[str, DeadLetter] = {}
@@ -124,6 +128,8 @@ class MemoryJournal:
         if after < self._floor:
             raise Trimmed(after, self._floor)
         records = self._records[after - self._floor : after - self._floor + limit]
+        if self._amendments:
+            records = [_amended(record, self._amendments.get(record.offset)) for record in records]
         total = 0
         for number, record in enumerate(records):
             total += len(bytes(record.data))
@@ -197,6 +203,8 @@ class MemoryJournal:
             self._outcomes[new.command_id] = _outcome(new, base, now)
         for letter in writes.dead:
             self._letters[letter.command_id] = letter
+        for amendment in writes.amendments:
+            self._amendments[amendment.offset] = amendment
         if len(self._records) > self._max_events * 1.1:
             self._trim(base + len(writes.events) - self._max_events)
         return base
@@ -291,6 +299,8 @@ class MemoryJournal:
         self._trimmed_id = self._command_id(floor)
         del self._records[: floor - self._floor]
         self._floor = floor
+        for offset in [offset for offset in self._amendments if offset <= floor]:
+            del self._amendments[offset]
         horizon = self._clock.now() - OUTCOME_SECONDS
         for command_id in [c for c, o in self._outcomes.items() if o.at < horizon and c not in self._letters]:
             del self._outcomes[command_id]
@@ -320,6 +330,9 @@ class MemoryJournal:
         for name, stored in self._projections.items():
             if stored.position.epoch == self._epoch and stored.position.offset > end:
                 yield f"projection {name} ({stored.position.offset}) is ahead of the journal's end {end}"
+
+    async def correct(self, correction: Correction) -> Position:
+        return await correct(self, correction, self._clock.now())
 
     async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
         last, end = self._epochs[-1], self._position.offset
@@ -403,6 +416,13 @@ def _record(offset: int, new: NewEvent) -> Record:
     return Record(
         offset, new.command_id, new.key, new.name, new.version, new.at, new.more, data, new.who, new.trace
     )
+
+
+def _amended(record: Record, amendment: Amendment | None) -> Record:
+    if amendment is None:
+        return record
+    data = msgspec.Raw(amendment.data)
+    return msgspec.structs.replace(record, name=amendment.name, version=amendment.version, data=data)
 
 
 def _outcome(new: NewOutcome, base: int, now: float) -> Outcome:

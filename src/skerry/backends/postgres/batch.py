@@ -209,17 +209,35 @@ class PostgresBatch:
             try:
                 await self._connection.execute(self.room.statements["plan_by_keys"].sql)
                 base = await self._flush(self._connection, writes, values, moves)
+                await self._amend(self._connection, writes, base)
                 transaction, self._transaction = self._transaction, None
                 await transaction.commit()
             except Foreign as error:
                 raise translated(error) from error
         else:
             async with self.room.connections.one() as connection:
-                base = await self._flush(connection, writes, values, moves)
+                if writes.amendments:
+                    async with connection.transaction():
+                        base = await self._flush(connection, writes, values, moves)
+                        await self._amend(connection, writes, base)
+                else:
+                    base = await self._flush(connection, writes, values, moves)
         if writes.events:
             end = Position(self.position.epoch, base + len(writes.events))
             self.room.note_seen(end, writes.events[-1].command_id)
         return base
+
+    async def _amend(self, connection: asyncpg.Connection, writes: Writes, base: int) -> None:
+        statement = self.room.statements["amend"]
+        for new in writes.amendments:
+            values = {
+                "offset": new.offset,
+                "by": base + new.events_before,
+                "name": new.name,
+                "version": new.version,
+                "data": new.data.decode(),
+            }
+            await connection.execute(statement.sql, *statement.arguments(values))
 
     def _unread(self, writes: Writes) -> list[Place]:
         """Rows to be deleted that nobody has read: the flush would not see one that is made while it waits."""

@@ -28,8 +28,10 @@ from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, 
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, SettingsError, Trimmed, WrongEpoch
+from skerry.journal.correcting import correct
 from skerry.journal.journal import (
     Batch,
+    Correction,
     DeadLetter,
     Lease,
     Outcome,
@@ -261,11 +263,15 @@ class PostgresJournal(StoredReads):
         horizon = self._clock.now() - OUTCOME_SECONDS
         while (await self._rows("trim_events", floor=floor, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
+        await self._rows("trim_amendments", floor=floor)
         while (await self._rows("trim_outcomes", horizon=horizon, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
         await self._rows("trim_attempts", horizon=horizon)
         await self.bodies.trim()
         return floor
+
+    async def correct(self, correction: Correction) -> Position:
+        return await correct(self, correction, self._clock.now())
 
     async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
         begun = await self._room.begin_epoch(reason, common)

@@ -89,8 +89,9 @@ returning 1
 -- name: read
 select log.floor, event.*
 from {ns}__log as log left join lateral (
-    select pos, command_id, key, name, version, at, more, data, who, trace
-    from {ns}__event
+    select pos, command_id, key, coalesce(new.name, event.name), coalesce(new.version, event.version), at, more,
+        coalesce(new.data, event.data), who, trace
+    from {ns}__event as event left join {ns}__amendment as new using (pos)
     where pos > $after::bigint and pos <= (
         select max(pos) from (
             select pos, size, sum(size) over (order by pos rows unbounded preceding) as total
@@ -215,6 +216,15 @@ put_{table} as (
 delete_{table} as (
     delete from {ns}_{table} using counter where key = any($delete_{table}::text[])
 )
+
+-- name: amend
+insert into {ns}__amendment
+values ($offset::bigint, $by::bigint, $name::text, $version::integer, $data::text)
+on conflict (pos) do update set amended_by = excluded.amended_by, name = excluded.name,
+    version = excluded.version, data = excluded.data
+
+-- name: trim_amendments
+delete from {ns}__amendment where pos <= $floor::bigint
 
 -- name: plan_as_usual
 set local enable_seqscan = on

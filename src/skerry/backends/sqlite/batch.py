@@ -8,12 +8,12 @@ transaction with its first savepoint.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import apsw
 
-from skerry.backends.sqlite.connection import Worker
+from skerry.backends.sqlite.connection import Worker, transaction
 from skerry.backends.sqlite.files import check_place
 from skerry.backends.sqlite.rows import flush_values, listed, read_rows
 from skerry.backends.sqlite.schema import Statements
@@ -112,13 +112,22 @@ class SqliteBatch:
         events, outcomes, dead, *rows = flush_values(writes, statements.tables, self.room.clock.now())
         holder = (lease.name, lease.fence, lease.owner) if lease else (None, None, None)
         values = (self.position.offset, len(writes.events), events, outcomes, dead, *holder, *rows)
-        in_transaction = self._in_transaction
+        in_transaction, base = self._in_transaction, self.position.offset
+        amended = [
+            (new.offset, base + new.events_before, new.name, new.version, new.data.decode())
+            for new in writes.amendments
+        ]
 
         def job(connection: apsw.Connection) -> None:
             if in_transaction and not connection.in_transaction:
                 raise Conflict("SQLite gave up the whole transaction")
             check_place(connection)
-            connection.execute(statements.flush, values)
+            if not amended:
+                connection.execute(statements.flush, values)
+            else:
+                with nullcontext() if in_transaction else transaction(connection):
+                    connection.execute(statements.flush, values)
+                    connection.executemany(statements["amend"], amended)
             if in_transaction:
                 connection.execute("commit")
 

@@ -46,8 +46,10 @@ from skerry.backends.storable import (
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, JournalError, Overloaded, SettingsError, Trimmed, WrongEpoch
+from skerry.journal.correcting import correct
 from skerry.journal.journal import (
     Batch,
+    Correction,
     DeadLetter,
     Lease,
     Outcome,
@@ -345,10 +347,15 @@ class SqliteJournal(StoredReads):
         while floor < wanted:  # in small transactions: others get their turn between
             floor = min(wanted, floor + _TRIM_EVENTS)
             [(last,)] = await self._query(self._statements["trimmed_id"], floor)
-            await self._change(("trim_events", (floor,)), ("set_floor", (floor, last)))
+            await self._change(
+                ("trim_events", (floor,)), ("trim_amendments", (floor,)), ("set_floor", (floor, last))
+            )
         horizon = self._clock.now() - OUTCOME_SECONDS
         await self._change(("trim_outcomes", (horizon,)), ("trim_attempts", (horizon,)))
         return int(floor)
+
+    async def correct(self, correction: Correction) -> Position:
+        return await correct(self, correction, self._clock.now())
 
     async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
         return await self._begin_epoch(reason, common, 0)

@@ -60,7 +60,9 @@ select floor, (
         || json_quote(name) || ',' || version || ',' || printf('%!.17g', at) || ','
         || iif(more, 'true,', 'false,') || data || ',' || json_quote(who) || ',' || json_quote(trace) || ']', ',')
     from (
-        select * from {ns}__event where pos > ?1 and pos <= (
+        select pos, command_id, key, coalesce(new.name, event.name) as name,
+            coalesce(new.version, event.version) as version, at, more, coalesce(new.data, event.data) as data, who, trace
+        from {ns}__event as event left join {ns}__amendment as new using (pos) where pos > ?1 and pos <= (
             select max(pos) from (
                 select pos, size, sum(size) over (order by pos rows unbounded preceding) as total
                 from (select pos, octet_length(data) as size from {ns}__event where pos > ?1 order by pos limit ?2)
@@ -165,6 +167,14 @@ end
 -- name: flush
 insert into {ns}__flush (base, events, event, outcome, dead, lease, fence, owner{columns})
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8{places})
+
+-- name: amend
+insert into {ns}__amendment values (?1, ?2, ?3, ?4, ?5)
+on conflict (pos) do update set amended_by = excluded.amended_by, name = excluded.name,
+    version = excluded.version, data = excluded.data
+
+-- name: trim_amendments
+delete from {ns}__amendment where pos <= ?1
 
 -- name: attempts
 insert into {ns}__attempt select value, 1, ?2 from json_each(?1) where true
