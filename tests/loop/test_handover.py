@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
+from skerry.loop.door import Door
 from skerry.loop.handover import (
     LEAVE,
     LEFT,
@@ -20,19 +20,22 @@ from skerry.loop.handover import (
     read_report,
     report_message,
 )
-from skerry.loop.sockets import listen_unix
 
 
-class Door:
+class Balancer:
     """A balancer played by hand."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.listener = listen_unix(path)
+    def __init__(self) -> None:
+        self.inner, self.outer = Door.pair()
+        self.inner.setblocking(False)
         self.links: list[socket.socket] = []
 
     async def accept(self) -> socket.socket:
-        link, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(self.listener), 30)
+        came: asyncio.Queue[socket.socket] = asyncio.Queue()
+        door = Door(self.inner)
+        door.open(came.put_nowait)
+        link = await asyncio.wait_for(came.get(), 30)
+        door.shut()
         self.links.append(link)
         assert await self.hear(link, len(join_message("server", "s1"))) == join_message("server", "s1")
         return link
@@ -46,19 +49,21 @@ class Door:
         return data
 
     def close(self) -> None:
-        for link in (*self.links, self.listener):
+        for link in (*self.links, self.inner, self.outer):
             link.close()
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    made = Door(tmp_path / "door")
+async def door() -> AsyncIterator[Balancer]:
+    made = Balancer()
     yield made
     made.close()
 
 
-def receiver(door: Door, taken: list[socket.socket]) -> HandoverReceiver:
-    return HandoverReceiver(door.path, "s1", taken.append, lambda: len(taken), report_seconds=60.0)
+def receiver(door: Balancer, taken: list[socket.socket]) -> HandoverReceiver:
+    return HandoverReceiver(
+        Door(door.outer.dup()).knock, "s1", taken.append, lambda: len(taken), report_seconds=60.0
+    )
 
 
 def test_reports_are_read_back() -> None:
@@ -69,7 +74,7 @@ def test_reports_are_read_back() -> None:
         join_message("server", "n" * 300)
 
 
-async def test_a_socket_is_acknowledged_and_taken(door: Door) -> None:
+async def test_a_socket_is_acknowledged_and_taken(door: Balancer) -> None:
     """The acknowledgement comes with the number of connections, this one included."""
     taken: list[socket.socket] = []
     server = receiver(door, taken)
@@ -88,7 +93,7 @@ async def test_a_socket_is_acknowledged_and_taken(door: Door) -> None:
     await server.stop()
 
 
-async def test_draining_waits_for_the_balancers_word(door: Door) -> None:
+async def test_draining_waits_for_the_balancers_word(door: Balancer) -> None:
     """`drain` ends when nothing can come any more; `start` joins anew after it."""
     server = receiver(door, [])
     server.start()
@@ -107,7 +112,7 @@ async def test_draining_waits_for_the_balancers_word(door: Door) -> None:
     await server.stop()
 
 
-async def test_draining_without_an_answer_ends_in_time(door: Door) -> None:
+async def test_draining_without_an_answer_ends_in_time(door: Balancer) -> None:
     """A balancer that hangs: the link is given up, and it keeps what was not acknowledged."""
     server = receiver(door, [])
     server.start()
@@ -120,9 +125,23 @@ async def test_draining_without_an_answer_ends_in_time(door: Door) -> None:
     await server.stop()
 
 
-async def test_without_a_balancer_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+async def test_who_knocks_waits_for_the_next_balancer(door: Balancer) -> None:
+    """Nobody is there, and then somebody: the link was in the kernel meanwhile. One that was taken and dropped by a
+    balancer that died is made anew."""
+    server = receiver(door, [])
+    server.start()
+    await asyncio.sleep(0)
+    first = await door.accept()
+    first.close()
+    second = await door.accept()
+    second.send(WELCOME)
+    await asyncio.wait_for(server.joined.wait(), 30)
+    await server.stop()
+
+
+async def test_without_a_balancer_there_is_nothing_to_wait_for(door: Balancer) -> None:
     """Nobody has ever seen this server: draining is done at once, and stopping too."""
-    server = HandoverReceiver(tmp_path / "nobody", "s1", lambda sock: None, lambda: 0)
+    server = receiver(door, [])
     server.start()
     assert await asyncio.wait_for(server.drain(60.0), 30)
     await asyncio.wait_for(server.stop(), 30)

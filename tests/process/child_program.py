@@ -1,11 +1,16 @@
 """A child for the runner's tests: does what its arguments say, with the real `Worker`.
 
-child_program.py ready | crash | settings | standby FILE | hang | deaf | never | orphan
+child_program.py ready | crash | settings | owner FILE | hang | deaf | never | orphan
+
+An owner works while it has the lock on FILE, and stands by for it. What FILE.manner says when it starts is how it goes
+on: "good", "dies standing by", "dies as owner" (before it is ready), "dies at once" (when it is ready), "deaf" (lets
+nothing go).
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sys
 import time
@@ -13,6 +18,56 @@ from pathlib import Path
 
 from skerry.process.worker import Worker
 from skerry.supervision.failure import Failure
+
+
+class Owner:
+    """See the module."""
+
+    def __init__(self, worker: Worker, path: Path) -> None:
+        self.worker, self.path = worker, path
+        self.manner = path.with_suffix(".manner").read_text()
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT)
+        self.decided = 0
+        worker.gauges = lambda: {"decided": self.decided}
+        worker.on_yield, worker.on_recall = self.let_go, self.take_again
+        self.working: set[asyncio.Task[None]] = set()
+
+    def try_lock(self) -> bool:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    async def own(self) -> None:
+        if not self.try_lock():
+            self.worker.state("standby")
+            if self.manner == "dies standing by":
+                await asyncio.sleep(0)
+                os._exit(3)
+            while not self.try_lock():
+                await asyncio.sleep(0.01)
+        if self.manner == "dies as owner":
+            os._exit(3)
+        print(f"{os.getpid()} owns", flush=True)
+        if self.manner == "dies at once":
+            self.worker.ready()
+            await asyncio.sleep(0)
+            os._exit(3)
+
+    def let_go(self) -> None:
+        if self.manner != "deaf":
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+            self.worker.state("standby")
+
+    def take_again(self) -> None:
+        self.working.add(asyncio.create_task(self.go_on()))
+
+    async def go_on(self) -> None:
+        while not self.try_lock():
+            await asyncio.sleep(0.01)
+        self.worker.ready()
+        print(f"{os.getpid()} owns again", flush=True)
 
 
 async def serve(worker: Worker, kind: str) -> None:
@@ -26,10 +81,8 @@ async def serve(worker: Worker, kind: str) -> None:
     await worker.start(on_stop)
     worker.gauges = lambda: {"lag": 0}
     worker.metrics = lambda: f'# TYPE pid gauge\npid{{a="b"}} {os.getpid()}\n'
-    if kind == "standby":
-        worker.state("standby")
-        while Path(sys.argv[2]).exists():  # noqa: ASYNC110, ASYNC240 - a file of another process
-            await asyncio.sleep(0.01)
+    if kind == "owner":
+        await Owner(worker, Path(sys.argv[2])).own()
     if kind == "failing":
         try:
             raise LookupError("a part of the child")

@@ -21,7 +21,7 @@ async def test_every_runner_of_this_user_is_found() -> None:
     """`running` asks each; nothing is left when the runner ends."""
     status = RunnerStatus("a:app", "a", "http://x", os.getpid(), 1.0, memory_bytes(os.getpid()), [])
     assert status.memory_bytes > 1 << 20
-    control = Control(runner_directory(os.getpid()), lambda: status)
+    control = Control(lambda: status)
     await control.start()
     assert await asyncio.to_thread(lambda: list(running())) == [status]
     await control.stop()

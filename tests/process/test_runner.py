@@ -30,12 +30,20 @@ def spec(name: str, kind: str, *more: str) -> Spec:
 class World:
     """A runner over some children, and what it wrote."""
 
-    def __init__(self, *stages: list[Spec], hang_seconds: float = 10.0, grace_seconds: float = 4.0) -> None:
+    def __init__(
+        self,
+        *stages: list[Spec],
+        hang_seconds: float = 10.0,
+        grace_seconds: float = 4.0,
+        replaced_seconds: float = 30.0,
+    ) -> None:
         self.text = io.StringIO()
         self.output = Output(self.text)
         restarts = RestartSettings(Intensity(5, 60.0), 2, first_pause=0.01, longest_pause=0.02)
         self.runner = Runner(
-            stages, self.output, RunnerSettings(restarts, grace_seconds, hang_seconds, ready_seconds=90.0)
+            stages,
+            self.output,
+            RunnerSettings(restarts, grace_seconds, replaced_seconds, hang_seconds, ready_seconds=90.0),
         )
         self.events: list[tuple[object, ...]] = []
         for event in ("started", "ready", "ended", "all_ready", "replaced", "rolled"):
@@ -184,20 +192,97 @@ async def test_replacing_keeps_the_old_until_the_new_is_ready() -> None:
         assert [slot.restarts for slot in world.runner.slots] == [0, 0]
 
 
-async def test_a_successor_on_standby_takes_over(tmp_path: Path) -> None:
-    """A child that waits for its predecessor's end gets it: the old one ends when the new one stands by."""
-    held = tmp_path / "held"
-    world = World([spec("owner", "standby", str(held))])
+@pytest.fixture
+def owned(tmp_path: Path) -> Path:
+    """What one child at a time owns."""
+    (tmp_path / "owned.manner").write_text("good")
+    return tmp_path / "owned"
+
+
+async def test_a_successor_on_standby_takes_over(owned: Path) -> None:
+    """A child that waits for what its predecessor owns gets it; the predecessor stays for a while, then it ends."""
+    world = World([spec("owner", "owner", str(owned))])
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
-        held.touch()
-        rolling = asyncio.create_task(world.runner.roll())
-        pid = world.pid("owner")
-        await world.until(lambda: world.count("replaced") == 1)
-        assert world.pid("owner") != pid
-        assert not rolling.done()
-        held.unlink()
-        assert await asyncio.wait_for(rolling, 90)
+        before = world.pid("owner")
+        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert world.pid("owner") != before
+        [slot] = world.runner.slots
+        assert slot.ready
+        assert slot.predecessor is not None
+        assert slot.predecessor.pid == before
+        assert await asyncio.wait_for(world.runner.roll(), 90), "the one that stands by is in nobody's way"
+        assert gone(before)
+        assert world.count("ended") == 0
+
+
+@pytest.mark.parametrize("manner", ["dies standing by", "dies as owner"])
+async def test_the_one_before_works_again_when_its_successor_dies(owned: Path, manner: str) -> None:
+    """Whenever the new one dies before it is ready: the old process, with the old code, gets back what it let go of,
+    the roll says that it did not go through, and nobody is restarted."""
+    world = World([spec("other", "ready")], [spec("owner", "owner", str(owned))])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        before, other = world.pid("owner"), world.pid("other")
+        owned.with_suffix(".manner").write_text(manner)
+        assert not await asyncio.wait_for(world.runner.roll(), 90)
+        await world.until(lambda: world.runner.slots[1].ready)
+        assert (world.pid("owner"), world.pid("other")) == (before, other)
+        assert [slot.restarts for slot in world.runner.slots] == [0, 0]
+        assert world.runner.halfway == ""
+        owned.with_suffix(".manner").write_text("good")
+        assert await asyncio.wait_for(world.runner.roll(), 90), "mended"
+        assert world.pid("owner") != before
+
+
+async def test_a_successor_may_still_die_when_it_is_ready(owned: Path) -> None:
+    """Until it has decided something the one before stands by, and works again; what ran halfway is said."""
+    world = World([spec("other", "ready")], [spec("owner", "owner", str(owned))])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        before = world.pid("owner")
+        owned.with_suffix(".manner").write_text("dies at once")
+        rolled = await asyncio.wait_for(world.runner.roll(), 90)
+        await world.until(lambda: world.pid("owner") == before and world.runner.slots[1].ready)
+        assert world.runner.halfway.startswith(
+            "the replacement stopped halfway: other new, owner as before"
+        ) or (not rolled)
+    assert "the one before it works again" in world.written()
+
+
+async def test_one_that_lets_nothing_go_is_ended(owned: Path) -> None:
+    """A predecessor that does not make room in time makes it by its end."""
+    owned.with_suffix(".manner").write_text("deaf")
+    world = World([spec("owner", "owner", str(owned))], replaced_seconds=0.3)
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        before = world.pid("owner")
+        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert gone(before)
+
+
+async def test_one_stands_by_for_another_and_is_replaced_first(owned: Path) -> None:
+    """Two for one thing: all is ready with one on standby, and after a roll both run the new program."""
+    world = World([spec("one", "owner", str(owned)), spec("two", "owner", str(owned))])
+    for slot in world.runner.slots:
+        object.__setattr__(slot.spec, "role", "owner")
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        before = {world.pid("one"), world.pid("two")}
+        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert not before & {world.pid("one"), world.pid("two")}
+        await world.until(lambda: {slot.state for slot in world.runner.slots} == {"ready", "standby"})
+
+
+async def test_many_wishes_are_one_roll_and_one_more(owned: Path) -> None:
+    """What is wished for while a roll goes on is granted by the next one, however often it was wished for."""
+    world = World([spec("a", "ready")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        rolls = [asyncio.create_task(world.runner.roll()) for _ in range(10)]
+        assert await asyncio.wait_for(asyncio.gather(*rolls), 90) == [True] * 10
+        assert world.count("rolled") == 2
+        assert world.count("replaced", "a") == 2
 
 
 async def test_a_bad_successor_leaves_the_old_one(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ def test_the_tree_shows_state_restarts_lag_memory_and_the_last_failure() -> None
     status = RunnerStatus("livekv:app", "livekv", "http://127.0.0.1:8999", 10, 3700.0, 30 << 20, processes)
     lines = rendered(status, 100.0).splitlines()
     assert lines[0] == "livekv:app on http://127.0.0.1:8999 (up 1h01m, pid 10, 30 MiB)"
-    assert lines[2].split() == ["├─", "balancer", "11", "ready", "0", "1m05s", "-", "-", "20", "MiB"]
+    assert lines[2].split() == ["├─", "balancer", "11", "ready", "0", "1m05s", "-", "-", "20", "MiB", "-"]
     assert "not ready (catching up)" in lines[3]
-    assert lines[3].endswith("7    3     40 MiB  10s ago: server-1 was killed by SIGKILL")
+    assert lines[3].endswith("7    3     40 MiB  -     10s ago: server-1 was killed by SIGKILL")
     assert lines[4].startswith("└─ consumer-1  -    waiting to restart")
     assert "Boom" not in rendered(status, 100.0)
     assert "Boom" in rendered(status, 100.0, details=True)

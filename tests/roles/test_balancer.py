@@ -10,12 +10,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
+from skerry.loop.door import Door
 from skerry.loop.handover import HandoverReceiver
-from skerry.loop.sockets import bind_tcp, listen_unix
+from skerry.loop.sockets import bind_tcp
 from skerry.roles.balancer import Balancer, BalancerSettings
 
 
@@ -29,10 +29,10 @@ async def until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
 class World:
     """A public address, a door, balancers on them, and servers that take connections and keep them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self) -> None:
         self.public = bind_tcp("127.0.0.1", 0)
-        self.door = listen_unix(directory / "door")
-        self._door_path = directory / "door"
+        self.inner, outer = Door.pair()
+        self.door = Door(outer)
         self.taken: dict[str, list[socket.socket]] = {}
         self.kept: list[socket.socket] = []
         """Those of them that another server had before."""
@@ -43,7 +43,7 @@ class World:
         self, wait_seconds: float = 60.0, max_waiting: int = 100, silent_seconds: float = 60.0
     ) -> Balancer:
         settings = BalancerSettings(wait_seconds, max_waiting, silent_seconds)
-        return Balancer({self.public: "server"}, self.door, settings)
+        return Balancer({self.public: "server"}, Door(self.inner.dup()), settings)
 
     async def server(self, name: str, group: str = "server") -> HandoverReceiver:
         taken = self.taken.setdefault(name, [])
@@ -53,7 +53,7 @@ class World:
             self.kept.append(sock)
 
         receiver = HandoverReceiver(
-            self._door_path, name, taken.append, lambda: len(taken), group, 0.01, take_kept=take_kept
+            self.door.knock, name, taken.append, lambda: len(taken), group, 0.01, take_kept=take_kept
         )
         self.receivers[name] = receiver
         receiver.start()
@@ -77,14 +77,15 @@ class World:
             *self.clients,
             *(s for taken in self.taken.values() for s in taken),
             self.public,
-            self.door,
+            self.inner,
         ]:
             sock.close()
+        self.door.close()
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path)
+async def world() -> AsyncIterator[World]:
+    made = World()
     yield made
     await made.close()
 
@@ -180,9 +181,8 @@ async def test_too_many_waiting_are_refused_at_once(world: World) -> None:
 class Silent:
     """A server that joins and then acknowledges nothing: it hangs, or is about to die."""
 
-    def __init__(self, path: Path) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(path))
+    def __init__(self, door: Door) -> None:
+        self.sock = door.knock()
         self.sock.send(b"J" + bytes([9]) + b"server/s0")
 
     def die(self) -> None:
@@ -192,7 +192,7 @@ class Silent:
 async def test_a_server_that_dies_leaves_its_unread_connections_to_others(world: World) -> None:
     """What was sent to a server and not acknowledged is handed to another one, whole."""
     async with running(world.balancer()) as balancer:
-        silent = Silent(world._door_path)
+        silent = Silent(world.door)
         await until(lambda: "s0" in balancer.servers)
         client = await world.client()
         client.send(b"hello")
@@ -207,7 +207,7 @@ async def test_a_hung_server_is_given_up_and_cannot_take_them_later(world: World
     """Silent for too long: its connections go to others, and its late acknowledgement fails, so that it closes its
     copies unread and nobody is served twice."""
     async with running(world.balancer(silent_seconds=0.5)) as balancer:
-        silent = Silent(world._door_path)
+        silent = Silent(world.door)
         await until(lambda: "s0" in balancer.servers)
         client = await world.client()
         await until(lambda: balancer._handed.value == 1)
@@ -262,9 +262,7 @@ async def test_an_unknown_group_or_nonsense_is_turned_away(world: World) -> None
     """Who joins a group that does not exist, or speaks another protocol, is disconnected; others go on."""
     async with running(world.balancer()):
         for said in (b"J" + bytes([7]) + b"other/x", b"GET / HTTP/1.1\r\n\r\n"):
-            stranger = socket.socket(socket.AF_UNIX)
-            stranger.setblocking(False)
-            stranger.connect(str(world._door_path))
+            stranger = world.door.knock()
             stranger.send(said)
             assert await read(stranger) == b""
             stranger.close()

@@ -27,6 +27,8 @@ class Control:
     def __init__(self) -> None:
         self.gauges: Callable[[], dict[str, float | str]] = dict
         self.metrics: Callable[[], str] = str
+        self.on_yield: Callable[[], None] = lambda: None
+        self.on_recall: Callable[[], None] = lambda: None
         self.told: list[Any] = []
         self.is_ready = asyncio.Event()
         self.is_waiting = asyncio.Event()

@@ -14,6 +14,7 @@ from skerry.cli.options import fail, settings_of, with_settings
 from skerry.errors import SettingsError
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import Settings, address, listed
+from skerry.loop.door import Door
 from skerry.loop.sockets import adopt_listener, bind_tcp
 from skerry.process.metrics import exposition
 from skerry.process.topology import DOOR, GATEWAY_LISTEN, LISTEN
@@ -61,7 +62,7 @@ async def _hand_over(control: Worker, settings: Settings, registry: Registry) ->
     listeners: dict[socket.socket, str] = {adopt_listener(int(os.environ.pop(LISTEN))): "server"}
     if GATEWAY_LISTEN in os.environ:
         listeners[adopt_listener(int(os.environ.pop(GATEWAY_LISTEN)))] = "gateway"
-    door = adopt_listener(int(os.environ.pop(DOOR)))
+    door = Door.inherited(int(os.environ.pop(DOOR)))
     tls = frozenset(listeners.values()) if settings.tls_cert else frozenset[str]()
     role = Balancer(listeners, door, registry=registry, tls_groups=tls)
     control.gauges = lambda: {"connections": role.waiting, "servers": len(role.servers)}

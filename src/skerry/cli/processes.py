@@ -22,7 +22,8 @@ from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
 from skerry.kernel.settings import PREFIX, Settings, address
-from skerry.loop.sockets import address_text, bind_tcp, listen_unix, private_directory
+from skerry.loop.door import Door
+from skerry.loop.sockets import address_text, bind_tcp
 from skerry.process import control
 from skerry.process.output import Output, wants_colour
 from skerry.process.reload import Reloader
@@ -119,10 +120,9 @@ class _Up:
                 gateway = stack.enter_context(
                     bind_tcp(*address(settings.gateway_bind, "gateway_bind"), setting="gateway_bind")
                 )
-            directory = private_directory(control.runner_directory(os.getpid()))
-            door = stack.enter_context(listen_unix(directory / "door.sock"))
+            inner, outer = map(stack.enter_context, Door.pair())
             sockets = Sockets(
-                public.fileno(), door.fileno(), directory / "door.sock", gateway.fileno() if gateway else None
+                public.fileno(), inner.fileno(), outer.fileno(), gateway.fileno() if gateway else None
             )
             output = Output(sys.stdout, colour=wants_colour(sys.stdout), as_json=as_json)
             environment = {**topology.environment, f"{PREFIX}LOG_FORMAT": "json" if as_json else "text"}
@@ -133,7 +133,7 @@ class _Up:
             )
             url = self._url(public)
             asked = control.Control(
-                directory, lambda: control.status_of(runner, topology.target, settings.namespace, url)
+                lambda: control.status_of(runner, topology.target, settings.namespace, url)
             )
             await asked.start()
             runner.events.on("all_ready", lambda: self._on_all_ready(runner, url))

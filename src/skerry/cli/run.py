@@ -10,6 +10,7 @@ import click
 from skerry.cli.options import fail, load_app, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError, SkerryError
+from skerry.kernel.importing import code_of
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import listed, load_settings
 from skerry.process.worker import Worker
@@ -58,6 +59,8 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
     try:
         settings = load_settings(given)
         app = load_app(target)
+        if control is not None:
+            control.code = code_of(target)
         # Under a runner a line of text gets its process's name there.
         named = control is None or settings.log_format != "text"
         configure_logs(settings.log_format, settings.log_level, settings.process if named else "")

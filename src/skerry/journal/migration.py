@@ -56,6 +56,15 @@ class Migrates(Protocol):
         ...
 
 
+@runtime_checkable
+class Rehearses(Migrates, Protocol):
+    """A journal of one process at a time: whoever waits for it can try beforehand what it would do with it."""
+
+    async def rehearse(self, tables: Sequence[str], steps: Sequence[str]) -> None:
+        """Try on a copy, before the journal was opened. Raises what `prepare` and `migrate` would."""
+        ...
+
+
 def migrations_in(directory: Path) -> Migrations:
     """Read a directory. Raises DeclarationError when it is none, a number is missing, or a name says nothing."""
     if not directory.is_dir():
@@ -85,6 +94,11 @@ async def migrate(journal: object, migrations: Migrations | None) -> int:
             "journal", "this application has tables of its own (app.migrations): use sqlite: or postgresql:"
         )
     return await journal.migrate(migrations.sql(journal.dialect))
+
+
+async def rehearse(journal: Rehearses, tables: Sequence[str], migrations: Migrations | None) -> None:
+    """Find out whether `prepare` and `migrate` will go through, while somebody else still works with this journal."""
+    await journal.rehearse(tables, [] if migrations is None else migrations.sql(journal.dialect))
 
 
 def _text(texts: Texts, dialect: str, what: str) -> str:

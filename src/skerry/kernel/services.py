@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 from skerry.errors import DeclarationError
 
 T = TypeVar("T")
+_PROMISED = object()
 
 
 class Services:
@@ -40,12 +41,33 @@ class Services:
             return self._made[kind]  # type: ignore[no-any-return]
         if kind in self._factories:
             return self._make(kind)  # type: ignore[no-any-return]
+        return self.resolve(self._only_one(kind))
+
+    def promise(self, kind: type) -> object:
+        """Whether `resolve` would find something: like it, but nothing is made, and what is returned is of no use.
+        Raises LookupError, DeclarationError."""
+        self._can_make(kind, ())
+        return _PROMISED
+
+    def _can_make(self, kind: type, making: tuple[type, ...]) -> None:
+        if kind in self._made:
+            return
+        if kind not in self._factories:
+            self._can_make(self._only_one(kind), making)
+            return
+        if kind in making:
+            raise DeclarationError(_circle(*making, kind))
+        for wanted in _needs(self._factories[kind]).values():
+            self._can_make(wanted, (*making, kind))
+
+    def _only_one(self, kind: type) -> type:
+        """The one candidate whose class is below `kind`. Raises LookupError when there is none, or several."""
         candidates = [each for each in {**self._made, **self._factories} if _is_below(each, kind)]
         if len(candidates) != 1:
             names = ", ".join(c.__name__ for c in candidates) or "none"
             wanted = getattr(kind, "__name__", repr(kind))
             raise LookupError(f"no single service of type {wanted} (candidates: {names})")
-        return self.resolve(candidates[0])
+        return candidates[0]
 
     def parts(self, service: object) -> Iterator[object]:
         """The service itself, and what its factory was given, down to the last."""
@@ -55,8 +77,7 @@ class Services:
 
     def _make(self, kind: type) -> Any:
         if kind in self._making:
-            circle = " -> ".join(k.__name__ for k in (*self._making, kind))
-            raise DeclarationError(f"services need each other in a circle: {circle}")
+            raise DeclarationError(_circle(*self._making, kind))
         self._making.append(kind)
         try:
             factory = self._factories[kind]
@@ -67,6 +88,10 @@ class Services:
         self._made[kind] = made
         self._made_of.setdefault(id(made), []).extend(needed.values())
         return made
+
+
+def _circle(*kinds: type) -> str:
+    return f"services need each other in a circle: {' -> '.join(kind.__name__ for kind in kinds)}"
 
 
 def _needs(factory: Callable[..., Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How a balancer's connections reach a server process: the words on the link, and the server's end of it.
 
-The server connects to the balancer's unix socket and joins a group when it is ready. Each socket that comes is
+The server makes a link to the balancer (door.py) and joins a group when it is ready. Each socket that comes is
 acknowledged before a byte of it is read, so the balancer, which keeps its own copy until then, knows which ones it
 may still give to somebody else when a server dies or hangs. The balancer's end is `skerry.roles.balancer`.
 
@@ -18,11 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 from skerry.clock import Backoff
 
@@ -56,13 +54,14 @@ def read_report(record: bytes) -> tuple[int, int]:
 class HandoverReceiver:
     """A server's end: joins, takes sockets, tells how busy it is, leaves. Comes back by itself when the link breaks.
 
-    `take(sock)` owns the socket from then on, as does `take_kept` one whose client was served before, elsewhere (`take`
-    too unless given); `busy()` is the number of open connections. Call `start` when the server is ready to serve.
+    `connect()` makes a link to the balancer that is there, or will be, or raises OSError. `take(sock)` owns the socket
+    from then on, as does `take_kept` one whose client was served before, elsewhere (`take` too unless given); `busy()`
+    is the number of open connections. Call `start` when the server is ready to serve.
     """
 
     def __init__(
         self,
-        path: Path,
+        connect: Callable[[], socket.socket],
         name: str,
         take: Callable[[socket.socket], None],
         busy: Callable[[], int],
@@ -70,7 +69,7 @@ class HandoverReceiver:
         report_seconds: float = 0.1,
         take_kept: Callable[[socket.socket], None] | None = None,
     ) -> None:
-        self._path, self._name, self._group = path, name, group
+        self._connect, self._name, self._group = connect, name, group
         self._take, self._take_kept, self._busy = take, take_kept or take, busy
         self._report_seconds = report_seconds
         self._link: socket.socket | None = None
@@ -139,19 +138,18 @@ class HandoverReceiver:
         backoff = Backoff(first=0.02, ceiling=0.3)
         loop = asyncio.get_running_loop()
         while not self._leaving:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            link.setblocking(False)
             try:
-                await loop.sock_connect(link, os.fspath(self._path))
-                link.send(join_message(self._group, self._name))
+                link = self._connect()
             except OSError as error:
-                link.close()
-                log.debug("no balancer at %s: %s", self._path, error)
+                log.debug("the balancer cannot be reached: %s", error)
                 await asyncio.sleep(backoff.next())
                 continue
-            except BaseException:
+            try:
+                link.send(join_message(self._group, self._name))
+            except OSError:
                 link.close()
-                raise
+                await asyncio.sleep(backoff.next())
+                continue
             self._lost = loop.create_future()
             self._received = 0
             self._left.clear()

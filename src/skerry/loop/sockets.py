@@ -107,6 +107,18 @@ def runtime_root() -> Path:
     return private_directory(Path(tempfile.gettempdir()) / f"skerry-{os.getuid()}")
 
 
+def runtime_roots() -> list[Path]:
+    """Every place where a process of this user may have made its `runtime_root`: its surroundings were others, or have
+    changed since. Makes nothing."""
+    given, user = os.environ.get("SKERRY_RUNTIME_DIR"), os.getuid()
+    if given:
+        return [Path(given)]
+    places = [Path(f"/run/user/{user}/skerry"), Path(tempfile.gettempdir()) / f"skerry-{user}"]
+    if session := os.environ.get("XDG_RUNTIME_DIR"):
+        places.append(Path(session) / "skerry")
+    return [path for path in dict.fromkeys(places) if path.is_dir() and path.stat().st_uid == user]
+
+
 def private_directory(path: Path, setting: str = "runtime-dir") -> Path:
     """Make `path` a directory of this user that nobody else may enter (0700), and return it.
 

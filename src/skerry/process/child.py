@@ -20,7 +20,7 @@ from typing import Any
 
 from skerry.process import worker
 from skerry.process.output import LineSplitter
-from skerry.process.words import AnyWord, Beat, Failed, Lines, Now, Stop, Word, line
+from skerry.process.words import AnyWord, Beat, Failed, Lines, Loaded, Now, Recall, Stop, Word, Yield, line
 from skerry.supervision.failure import Failure, SupervisionError
 
 
@@ -63,6 +63,7 @@ class Child(asyncio.Protocol):
         self.state = "starting"
         self.reasons: list[str] = []
         self.gauges: dict[str, float | str] = {}
+        self.code = ""
         self.was_ready = False
         self.started_at = time.monotonic()
         self.last_beat: float | None = None
@@ -178,6 +179,21 @@ class Child(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(line(word))  # type: ignore[arg-type]
 
+    @property
+    def decided(self) -> bool:
+        """Whether it has decided a command, as far as it has told."""
+        count = self.gauges.get("decided", 0)
+        return isinstance(count, float | int) and count > 0
+
+    def make_room(self) -> None:
+        """Let go of what a successor waits for. It says that it stands by when it has."""
+        self.state = "making room"
+        self.say(Yield())
+
+    def recall(self) -> None:
+        """Have it take again what it has let go of."""
+        self.say(Recall())
+
     def ask_to_stop(self, seconds: float) -> None:
         """Drain within `seconds`; harmless when repeated."""
         self.asked_to_stop = True
@@ -215,6 +231,8 @@ class Child(asyncio.Protocol):
                     if not (self.asked_to_stop and state in ("ready", "standby", "starting")):
                         self.state, self.reasons = state, reasons
                     self.was_ready = self.was_ready or state == "ready"
+                case Loaded(code):
+                    self.code = code
                 case Failed(failure, fatal):
                     self._take_failure(failure, fatal)
                 case _:

@@ -18,13 +18,15 @@ from pathlib import Path
 import msgspec
 
 from skerry.errors import SettingsError
-from skerry.loop.sockets import listen_unix, private_directory, runtime_root
+from skerry.loop.sockets import listen_unix, peer_is_same_user, private_directory, runtime_root, runtime_roots
 from skerry.process.runner import Runner
 from skerry.process.slot import Slot
 from skerry.process.tree import ProcessStatus, RunnerStatus
 
 PREFIX = "up-"
 SOCKET_NAME = "control.sock"
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the socket is still there."""
 
 
 def runner_directory(pid: int) -> Path:
@@ -33,24 +35,55 @@ def runner_directory(pid: int) -> Path:
 
 
 class Control:
-    """Answers at `directory / control.sock`. `status()` makes the answer."""
+    """Answers in this runner's directory; `status()` makes the answer. A directory that was cleared away (logind does
+    that at a logout, others tidy up /tmp) is made again, where it was or where there is one now."""
 
-    def __init__(self, directory: Path, status: Callable[[], RunnerStatus]) -> None:
-        self._directory, self._status = directory, status
+    def __init__(self, status: Callable[[], RunnerStatus]) -> None:
+        self._status = status
+        self._path: Path | None = None
         self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        private_directory(self._directory)
-        listener = listen_unix(self._directory / SOCKET_NAME)
-        self._server = await asyncio.start_unix_server(self._answer, sock=listener)
+        """Raises SettingsError when there is no place for it."""
+        await self._listen()
+        self._look()
 
     async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._answering:
+            task.cancel()
         if self._server is not None:
             self._server.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._path is not None:
+            shutil.rmtree(self._path.parent, ignore_errors=True)
+
+    async def _listen(self) -> None:
+        directory = private_directory(runner_directory(os.getpid()))
+        listener = listen_unix(directory / SOCKET_NAME)
+        if self._server is not None:
+            self._server.close()
+        self._server = await asyncio.start_unix_server(self._answer, sock=listener)
+        self._path = directory / SOCKET_NAME
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_SECONDS, self._look)
+        if self._path is not None and not self._path.exists() and not self._answering:
+            task = loop.create_task(self._listen_again(), name="skerry-control")
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _listen_again(self) -> None:
+        with contextlib.suppress(SettingsError, OSError):  # next time, perhaps
+            await self._listen()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if not peer_is_same_user(writer.get_extra_info("socket")):
+                return
             async with asyncio.timeout(5.0):
                 await reader.readline()
                 writer.write(msgspec.json.encode(self._status()) + b"\n")
@@ -71,6 +104,7 @@ def status_of(runner: Runner, target: str, namespace: str, address: str) -> Runn
         time.time() - runner.started_at,
         memory_bytes(os.getpid()),
         [_process(slot) for slot in runner.slots],
+        runner.halfway,
     )
 
 
@@ -94,6 +128,7 @@ def _process(slot: Slot) -> ProcessStatus:
         failure.traceback if failure is not None else "",
         failure.at if failure is not None else 0.0,
         stopped=stopped,
+        code=child.code if child is not None else "",
     )
 
 
@@ -120,11 +155,7 @@ def cpu_seconds(pid: int) -> float:
 
 def running(seconds: float = 2.0) -> Iterator[RunnerStatus]:
     """The status of every runner of this user. Blocks up to `seconds` for each."""
-    try:
-        directories = sorted(runtime_root().glob(f"{PREFIX}*"))
-    except SettingsError:
-        return
-    for directory in directories:
+    for directory in sorted(found for root in runtime_roots() for found in root.glob(f"{PREFIX}*")):
         status = ask(directory, seconds)
         if status is not None:
             yield status

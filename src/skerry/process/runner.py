@@ -13,7 +13,7 @@ import asyncio
 import signal
 import textwrap
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 from skerry.emitter import EventEmitter
@@ -35,19 +35,23 @@ LAST_SECONDS = 1.0
 """What each later stage is left at least: a consumer that is killed leaves its socket behind."""
 HURRIED_SECONDS = 4.0
 """What the last stage has when everything is to end at once: a moment, but for a machine with much else to do."""
+TRIAL_SECONDS = 5.0
+"""How long a successor that has decided nothing yet may be followed by its predecessor again."""
 DUMP_SECONDS = 2.0
 """How long a hung child may take to write its stacks before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """`grace_seconds`: from the wish to end until nothing is left. `hang_seconds`: a loop that is silent for so long
+    """`grace_seconds`: from the wish to end until nothing is left. `replaced_seconds`: how long one that was replaced
+    may take for what it has under way; nobody is in a hurry then. `hang_seconds`: a loop that is silent for so long
     is ended (0: never). `ready_seconds`: how long a replacement may take until it is ready, and any child until it says
     something. `waits_for_change`: a child with wrong settings is left until the next `roll`; else it ends everything.
     """
 
     restarts: RestartSettings = field(default_factory=RestartSettings)
     grace_seconds: float = 4.5
+    replaced_seconds: float = 30.0
     hang_seconds: float = 10.0
     ready_seconds: float = 60.0
     waits_for_change: bool = False
@@ -74,7 +78,12 @@ class Runner:
         self._code = 0
         self._hurried = False
         self._wrong = ""
+        self.halfway = ""
+        """Where the last replacement has stopped, in words, while that is so."""
         self._rolling = asyncio.Lock()
+        self._asked = self._granted = 0
+        self._went_through = False
+        self._replaced: list[str] = []
         self._hanging = HangWatch(
             self._children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
         )
@@ -183,11 +192,16 @@ class Runner:
         self._note_change()
         if slot.child is not child:  # it was replaced, or never took its place
             self._extra.discard(child)
+            if slot.predecessor is child:
+                slot.predecessor = None
             return
         slot.child = None
         if self._stopping.is_set() or child.asked_to_stop:
             return
         slot.last_failure = failure = child.failure()
+        if self._recall(slot, child):
+            self.events.emit("ended", slot.name, failure)
+            return
         slot.budget.lived(child.lived_seconds, child.was_ready)
         self.events.emit("ended", slot.name, failure)
         if child.exit_code == WRONG_SETTINGS and not slot.budget.ever_ready:
@@ -235,6 +249,7 @@ class Runner:
             case Now(state):
                 if state == "ready":
                     self._on_ready(child)
+                self._look_whether_all_ready()
                 self._note_change()
             case Failed(_, fatal) if child.last_failure is not None:
                 if not fatal:
@@ -255,7 +270,9 @@ class Runner:
             if slot.child is child:
                 slot.budget.ever_ready = True
         self.events.emit("ready", child.spec.name)
-        if not self._was_all_ready and all(slot.ready for slot in self.slots):
+
+    def _look_whether_all_ready(self) -> None:
+        if not self._was_all_ready and all(slot.ready or self._is_covered(slot) for slot in self.slots):
             self._was_all_ready = True
             self.events.emit("all_ready")
 
@@ -291,34 +308,64 @@ class Runner:
 
     async def roll(self) -> bool:
         """Replace every child, one after the other, each when its successor works. False when a successor did not
-        get ready: then the old ones that are left stay."""
+        get ready: then the old ones that are left stay. What is wished for while it goes on is one more, together."""
+        self._asked += 1
+        wish = self._asked
         async with self._rolling:
-            for stage in reversed(self.stages):
-                for slot in stage:
-                    if self._stopping.is_set() or not await self._replace(slot):
-                        self.events.emit("rolled", False)
-                        return False
-            self.say("every process was replaced")
-            self.events.emit("rolled", True)
-            return True
+            if wish > self._granted:  # else it was granted by one that has begun since
+                self._granted = self._asked
+                self._went_through = await self._replace_all()
+                self.events.emit("rolled", self._went_through)
+            return self._went_through
+
+    async def _replace_all(self) -> bool:
+        self.halfway, self._replaced = "", []
+        for stage in reversed(self.stages):
+            # Who stands by first: whoever of them takes over meanwhile runs the new code then.
+            for slot in sorted(stage, key=lambda slot: slot.ready):
+                if self._stopping.is_set():
+                    return False
+                if not await self._replace(slot):
+                    self._on_halfway()
+                    return False
+                self._replaced.append(slot.name)
+                if self.halfway:  # one of those before has been given back to its predecessor
+                    return False
+        self.say("every process was replaced")
+        return True
+
+    def _on_halfway(self) -> None:
+        """Say where it has stopped, and how to get out of there."""
+        replaced = self._replaced
+        if not replaced or self._stopping.is_set():
+            return
+        left = [slot.name for slot in self.slots if slot.name not in replaced]
+        self.halfway = (
+            f"the replacement stopped halfway: {', '.join(replaced)} new, {', '.join(left)} as before; mend the "
+            "application and send SIGHUP to finish it, or put the old files back and send SIGHUP to take it back"
+        )
+        self.say(self.halfway)
 
     async def _replace(self, slot: Slot) -> bool:
         """One child. The supervision of the present one goes on meanwhile, except that it is not restarted."""
+        if slot.predecessor is not None:  # of the replacement before
+            await slot.predecessor.end(self.settings.grace_seconds)
         old = slot.child
         new = slot.successor = self._make(slot)
         self._extra.add(new)
         try:
             await new.start()
-            state = await self._settled(new)
+            state = await self._until(new, ("ready", "standby"), self.settings.ready_seconds)
             if state not in ("ready", "standby") or self._stopping.is_set():
                 self.say(f"{slot.name} stays as it is: its successor {self._why_not(new)}")
                 await new.end(1.0)
                 return False
+            if state == "standby" and old is not None and old.state == "ready":
+                return await self._take_over(slot, old, new)
             self._promote(slot, new)
             if old is not None and old.exit_code is None:
-                # A successor on standby gets what it waits for when its predecessor has ended.
-                await old.end(self.settings.grace_seconds + 5.0)
-            return state == "ready" or await self._settled(new, final=True) == "ready"
+                await self._end_child(old, self.settings.replaced_seconds)
+            return await self._works(slot, new) and new.exit_code is None
         except OSError as error:
             self._extra.discard(new)
             self.say(f"{slot.name} cannot be replaced: {error}")
@@ -328,6 +375,61 @@ class Runner:
             if slot.child is None and not self._stopping.is_set():
                 # The old one died meanwhile, and the new one never came up.
                 self.supervisor.accept(slot.last_failure or new.failure())
+
+    async def _take_over(self, slot: Slot, old: Child, new: Child) -> bool:
+        """The new one waits for what the old one owns. The old one makes room but stays, and gets it back when the new
+        one fails with it, until the new one has decided something."""
+        old.make_room()
+        if await self._until(old, ("standby",), self.settings.replaced_seconds) != "standby":
+            await self._end_child(old, LAST_SECONDS)
+        if old.exit_code is None:
+            slot.predecessor = old
+        self._promote(slot, new)
+        if new.exit_code is not None:  # meanwhile
+            self._on_end(slot, new)
+            return False
+        if await self._works(slot, new):
+            self.own(self._let_go(old, new))
+            return True
+        if not self._stopping.is_set():
+            new.kill()
+            await asyncio.wait({new.ended}, timeout=LAST_SECONDS)
+        return False
+
+    async def _works(self, slot: Slot, new: Child) -> bool:
+        """Whether it gets ready, or another one of its kind gets what it waits for."""
+        seconds = self.settings.ready_seconds
+        state = await self._until(new, ("ready",), seconds, lambda: self._is_covered(slot))
+        return state in ("ready", "standby")
+
+    async def _let_go(self, old: Child, new: Child) -> None:
+        """End one that stands by for its successor, when that has decided something, or has worked for a while."""
+        deadline = time.monotonic() + TRIAL_SECONDS
+        while new.exit_code is None and not new.decided and time.monotonic() < deadline:
+            await asyncio.wait({new.ended, old.ended}, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        if new.exit_code is None:
+            await old.end(self.settings.grace_seconds)
+
+    def _recall(self, slot: Slot, child: Child) -> bool:
+        """Give the place back to the one before, if it still stands by and `child` has decided nothing."""
+        before, slot.predecessor = slot.predecessor, None
+        if before is None or before.exit_code is not None or before.asked_to_stop or child.decided:
+            return False
+        self.say(f"{slot.name} {child.why()} before it had decided anything: the one before it works again")
+        if slot.name in self._replaced:
+            self._replaced.remove(slot.name)
+            if slot.successor is None:  # its roll has gone on, or is over
+                self._on_halfway()
+        self._extra.discard(before)
+        slot.child = before
+        before.recall()
+        return True
+
+    def _is_covered(self, slot: Slot) -> bool:
+        """Whether it stands by for another child of its kind, which works."""
+        return slot.state == "standby" and any(
+            each.ready for each in self.slots if each.spec.role == slot.spec.role and each is not slot
+        )
 
     def _promote(self, slot: Slot, new: Child) -> None:
         self._extra.discard(new)
@@ -343,12 +445,19 @@ class Runner:
             return child.why()
         return f"was not ready within {self.settings.ready_seconds:g} s ({child.state})"
 
-    async def _settled(self, child: Child, *, final: bool = False) -> str:
-        """The child's state once it is ready, on standby (unless `final`) or ended, or when time ran out."""
-        settled = ("ready",) if final else ("ready", "standby")
+    async def _until(
+        self,
+        child: Child,
+        states: tuple[str, ...],
+        seconds: float,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> str:
+        """The child's state once it is one of these, or it ended, or that is enough, or the time is over."""
         try:
-            async with asyncio.timeout(self.settings.ready_seconds):
-                while child.state not in settled and child.exit_code is None and not self._stopping.is_set():
+            async with asyncio.timeout(seconds):
+                while not (child.state in states or child.exit_code is not None or enough()):
+                    if self._stopping.is_set():
+                        break
                     await self._changed.wait()
         except TimeoutError:
             pass

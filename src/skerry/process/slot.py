@@ -10,7 +10,8 @@ from skerry.supervision.failure import Failure
 
 
 class Slot:
-    """`spawn(slot)` starts a process in it. `successor`: the process that is to replace the present one."""
+    """`spawn(slot)` starts a process in it. `successor`: the process that is to replace the present one. `predecessor`:
+    the one that has made room for it, and stands by until the present one has decided something."""
 
     def __init__(
         self, spec: Spec, budget: ProcessBudget, spawn: Callable[[Slot], Awaitable[None]], stop_seconds: float
@@ -19,6 +20,7 @@ class Slot:
         self._spawn, self._stop_seconds = spawn, stop_seconds
         self.child: Child | None = None
         self.successor: Child | None = None
+        self.predecessor: Child | None = None
         self.last_failure: Failure | None = None
         self.starts = 0
         self.given_up = False

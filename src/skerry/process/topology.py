@@ -9,11 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from skerry.process.child import Spec
 
-HANDOVER = "SKERRY_HANDOVER"
+JOIN = "SKERRY_JOIN_FD"
 LISTEN = "SKERRY_LISTEN_FD"
 GATEWAY_LISTEN = "SKERRY_GATEWAY_LISTEN_FD"
 DOOR = "SKERRY_DOOR_FD"
@@ -32,17 +31,18 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """The descriptors that outlive every child, and the path of the door where servers join the balancer."""
+    """The descriptors that outlive every child. `door`, `join`: the ends of the door where servers join the balancer,
+    its own and theirs."""
 
     public: int
     door: int
-    door_path: Path
+    join: int
     gateway: int | None = None
 
 
 def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
     """The children in the order in which they end."""
-    serving = {HANDOVER: str(sockets.door_path)}
+    serving = {JOIN: sockets.join}
     listening = {LISTEN: sockets.public, DOOR: sockets.door}
     if sockets.gateway is not None:
         listening[GATEWAY_LISTEN] = sockets.gateway
@@ -55,9 +55,9 @@ def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
     return [stage for stage in ([balancer], [*servers, *gateways], consumers) if stage]
 
 
-def _one(topology: Topology, role: str, number: int, more: Mapping[str, str]) -> Spec:
-    environment = {**topology.environment, **more}
-    return Spec(f"{role}-{number}", role, command(role, topology.target), environment)
+def _one(topology: Topology, role: str, number: int, descriptors: Mapping[str, int]) -> Spec:
+    name = f"{role}-{number}"
+    return Spec(name, role, command(role, topology.target), topology.environment, descriptors)
 
 
 def command(role: str, target: str) -> Sequence[str]:

@@ -9,7 +9,7 @@ import msgspec
 
 class ProcessStatus(msgspec.Struct, frozen=True):
     """One child. Times are seconds, memory is bytes. `stopped`: projections that do not follow the journal any more,
-    each with the event and why."""
+    each with the event and why. `code`: a hash of the application's files that it has imported."""
 
     name: str
     role: str
@@ -25,10 +25,11 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     failure_details: str = ""
     failed_at: float = 0.0
     stopped: list[str] = []
+    code: str = ""
 
 
 class RunnerStatus(msgspec.Struct, frozen=True):
-    """A runner with its children."""
+    """A runner with its children. `halfway`: where a replacement has stopped, in words."""
 
     target: str
     namespace: str
@@ -37,9 +38,10 @@ class RunnerStatus(msgspec.Struct, frozen=True):
     up_seconds: float
     memory_bytes: int
     processes: list[ProcessStatus]
+    halfway: str = ""
 
 
-_HEAD = ("PROCESS", "PID", "STATE", "RESTARTS", "UP", "LAG", "CONN", "MEMORY", "LAST FAILURE")
+_HEAD = ("PROCESS", "PID", "STATE", "RESTARTS", "UP", "LAG", "CONN", "MEMORY", "CODE", "LAST FAILURE")
 
 
 def rendered(status: RunnerStatus, now: float, details: bool = False) -> str:
@@ -57,6 +59,8 @@ def rendered(status: RunnerStatus, now: float, details: bool = False) -> str:
     lines += [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+    if status.halfway:
+        lines += ["", status.halfway]
     if details:
         for process in status.processes:
             if process.failure_details:
@@ -78,6 +82,7 @@ def _columns(process: ProcessStatus, now: float) -> tuple[str, ...]:
         _gauge(process, "lag"),
         _gauge(process, "connections"),
         size(process.memory_bytes) if process.memory_bytes else "-",
+        process.code[:7] or "-",
         failure[:100],
     )
 

@@ -33,6 +33,12 @@ class Now(Word, frozen=True, tag="now"):
     reasons: list[str] = []
 
 
+class Loaded(Word, frozen=True, tag="loaded"):
+    """Which code the child runs: a hash of the application's files that it has imported."""
+
+    code: str
+
+
 class Failed(Word, frozen=True, tag="failed"):
     """Something in the child failed: `Failure.to_wire()`; `fatal` when the process ends because of it."""
 
@@ -62,6 +68,14 @@ class Stop(Word, frozen=True, tag="stop"):
     seconds: float
 
 
+class Yield(Word, frozen=True, tag="yield"):
+    """Let go of what a successor waits for (the journal's file), and stand by without trying to get it back."""
+
+
+class Recall(Word, frozen=True, tag="recall"):
+    """The successor came to nothing: take it again, and go on."""
+
+
 class Collect(Word, frozen=True, tag="collect"):
     """Give me your metrics."""
 
@@ -75,8 +89,8 @@ class Gathered(Word, frozen=True, tag="gathered"):
     text: str
 
 
-FromChild = Beat | Now | Failed | Numbers | Gather
-FromRunner = Stop | Collect | Gathered
+FromChild = Beat | Now | Loaded | Failed | Numbers | Gather
+FromRunner = Stop | Yield | Recall | Collect | Gathered
 AnyWord = FromChild | FromRunner
 
 _encode = msgspec.json.Encoder().encode

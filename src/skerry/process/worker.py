@@ -26,10 +26,13 @@ from skerry.process.words import (
     Gather,
     Gathered,
     Lines,
+    Loaded,
     Now,
     Numbers,
+    Recall,
     Stop,
     Word,
+    Yield,
     line,
 )
 from skerry.supervision.failure import Failure
@@ -59,6 +62,10 @@ class Worker(asyncio.Protocol):
         self._numbers = itertools.count(1)
         self.gauges: Callable[[], dict[str, float | str]] = dict
         self.metrics: Callable[[], str] = str
+        self.on_yield: Callable[[], None] = lambda: None
+        self.on_recall: Callable[[], None] = lambda: None
+        self.code = ""
+        """Which code this process runs; told with the first words."""
 
     @classmethod
     def inherited(cls) -> Worker | None:
@@ -91,6 +98,8 @@ class Worker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: self, sock=self._control)
         self._transport = transport
+        if self.code:
+            self._say(Loaded(self.code))
         self._beat()
 
     # --- what the process tells
@@ -160,6 +169,10 @@ class Worker(asyncio.Protocol):
             match word:
                 case Stop(seconds):
                     self._end(seconds)
+                case Yield():
+                    self.on_yield()
+                case Recall():
+                    self.on_recall()
                 case Collect(number):
                     self._say(Numbers(number, self._own_metrics()))
                 case Gathered(number, text):

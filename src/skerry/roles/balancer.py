@@ -20,8 +20,8 @@ from functools import partial
 
 from skerry.balancing import LeastBusy
 from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed
+from skerry.loop.door import Door
 from skerry.loop.handover import WELCOME
-from skerry.loop.sockets import peer_is_same_user
 from skerry.roles.accepting import Acceptor
 from skerry.roles.link import Link, Waiting
 from skerry.roles.refusal import Refusals
@@ -44,9 +44,9 @@ class BalancerSettings:
 
 
 class Balancer:
-    """Connections of `listeners` go to the servers of the group that each is mapped to; servers join at `door`.
+    """Connections of `listeners` go to the servers of the group that each is mapped to; servers join through `door`.
 
-    All sockets are listening and non-blocking; this object does not close them unless `stop` is told so.
+    The listening sockets are non-blocking; this object does not close them, nor the door, unless `close` is called.
     """
 
     name = "balancer"
@@ -54,7 +54,7 @@ class Balancer:
     def __init__(
         self,
         listeners: Mapping[socket.socket, str],
-        door: socket.socket,
+        door: Door,
         settings: BalancerSettings | None = None,
         registry: Registry | None = None,
         tls_groups: frozenset[str] = frozenset(),
@@ -68,7 +68,7 @@ class Balancer:
             )
             for listener, group in listeners.items()
         ]
-        self._door_acceptor = Acceptor(door, self._on_door)
+        self._door = door
         self.settings = settings or BalancerSettings()
         self._tls_groups = tls_groups
         self._links: dict[str, list[Link]] = {group: [] for group in listeners.values()}
@@ -90,7 +90,7 @@ class Balancer:
 
     async def start(self) -> None:
         """Accept, and let servers join."""
-        self._door_acceptor.start()
+        self._door.open(self._on_door)
         await self.resume()
         self._tick()
 
@@ -107,7 +107,7 @@ class Balancer:
         """Accept nothing more, hand over what was accepted, let the servers go: they join the next balancer."""
         await self.hold()
         loop = asyncio.get_running_loop()
-        self._door_acceptor.stop()
+        self._door.shut()
         deadline = loop.time() + seconds
         while self._under_way() and loop.time() < deadline:
             self.distribute()
@@ -127,8 +127,9 @@ class Balancer:
 
     def close(self) -> None:
         """Close the listening sockets too: where no runner holds them."""
-        for acceptor in (*self._acceptors, self._door_acceptor):
+        for acceptor in self._acceptors:
             acceptor.listener.close()
+        self._door.close()
 
     @property
     def servers(self) -> dict[str, int]:
@@ -214,10 +215,6 @@ class Balancer:
     # --- servers
 
     def _on_door(self, sock: socket.socket) -> None:
-        if not peer_is_same_user(sock):
-            sock.close()
-            return
-        sock.setblocking(False)
         link = Link(self, sock)
         self._strangers.add(link)
         asyncio.get_running_loop().add_reader(sock, link.on_readable)

@@ -63,6 +63,8 @@ class ConsumerRole:
         self._database_at = float("-inf")
         self._troubles: dict[str, str] = {}
         self._unhear: Callable[[], None] = lambda: None
+        self.decided = 0
+        """Commands of this process's life."""
         self._decider: Decider | None = None
         self._stopping = False
         measure_deciding(kernel.registry, self.events, self.consumers)
@@ -70,7 +72,7 @@ class ConsumerRole:
             "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
         )
         self.events.on("retrying", lambda error, pause: self._say("commands", str(error)))
-        self.events.on("batch", lambda count, seconds: self._troubles.pop("commands", None))
+        self.events.on("batch", self._on_batch)
         self.events.on("failure", lambda error: self.supervisor.report("after commit", error))
         self.events.on_error = lambda error, event: self.supervisor.report("consumer.events", error)
 
@@ -181,6 +183,10 @@ class ConsumerRole:
                 await freed.wait()
         except TimeoutError:
             pass
+
+    def _on_batch(self, count: int, seconds: float) -> None:
+        self.decided += count
+        self._troubles.pop("commands", None)
 
     def _say(self, what: str, trouble: str) -> None:
         """A warning; the same trouble is said once."""

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 from skerry.bus.transport import Transport
 from skerry.errors import SettingsError
 from skerry.journal.journal import JournalReader, JournalWriter
+from skerry.journal.migration import Migrations, rehearse
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 
 if TYPE_CHECKING:
+    from skerry.backends.memory.journal import MemoryJournal
     from skerry.backends.sqlite.journal import SqliteJournal
 
 Standby = Callable[[], None]
+Made = Callable[["Parts"], None]
 PAIRS = {
     ("memory", "memory"): "one process, nothing kept",
     ("sqlite", "memory"): "one process, kept in a file",
@@ -34,7 +37,7 @@ ALIASES = {"postgres": "postgresql", "amqps": "amqp"}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A process's open backends. `writer`: where commands may be decided. `shared`: several consumers may write."""
+    """A process's backends. `writer`: where commands may be decided. `shared`: several consumers may write."""
 
     transport: Transport
     reader: JournalReader
@@ -109,101 +112,107 @@ async def open_parts(
     name: str,
     on_standby: Standby | None = None,
     wait: bool = True,
+    made: Made = lambda parts: None,
 ) -> AsyncIterator[Parts]:
     """Open what this process needs, close it at the end. `decides`: whether it has the consumer role.
     `on_standby` is called when another process owns the journal and this one waits for it. `wait`: whether servers
     have to be there; without, what only reads along is opened all the same (it has a copy of its memory), and its
-    parts connect when they can. Raises Disconnected, SettingsError."""
+    parts connect when they can. `made` gets the same parts before any is opened: what it raises ends this before
+    somebody else was asked to make room. Raises Disconnected, SettingsError."""
     namespace = settings.namespace or declaration.namespace
     async with AsyncExitStack() as stack:
+        opening = _Opening(stack, plan, settings, namespace, name, declaration.migrations, made)
         match plan.journal, plan.transport:
             case "memory", _:
-                parts = await _memory(stack, name)
+                parts = await _one_process(opening, _memory())
             case "sqlite", "memory":
-                parts = await _sqlite(stack, plan, settings, namespace, name)
+                parts = await _one_process(opening, _sqlite(opening))
             case "sqlite", "local" if decides:
-                parts = await _local_owner(stack, plan, settings, namespace, name, on_standby)
+                parts = await _local_owner(opening, on_standby)
             case "sqlite", "local":
-                parts = await _local_peer(stack, plan, name, wait)
+                parts = await _local_peer(opening, wait)
             case _:
-                parts = await _servers(stack, plan, settings, namespace, name, decides, wait or decides)
+                parts = await _servers(opening, decides, wait or decides)
         yield parts
 
 
-async def _memory(stack: AsyncExitStack, name: str) -> Parts:
-    from skerry.backends.memory.journal import MemoryJournal
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """What is to be opened, how, and where it is closed."""
 
-    journal = await stack.enter_async_context(MemoryJournal())
-    return Parts(await _one_process(stack, name), journal, journal)
+    stack: AsyncExitStack
+    plan: Plan
+    settings: Settings
+    namespace: str
+    name: str
+    migrations: Migrations | None
+    made: Made
 
 
-async def _sqlite(stack: AsyncExitStack, plan: Plan, settings: Settings, namespace: str, name: str) -> Parts:
-    journal = await stack.enter_async_context(_open_sqlite(plan, settings, namespace))
-    return Parts(await _one_process(stack, name), journal, journal)
-
-
-async def _one_process(stack: AsyncExitStack, name: str) -> Transport:
+async def _one_process(opening: _Opening, journal: MemoryJournal | SqliteJournal) -> Parts:
     from skerry.backends.memory.transport import MemoryHub
 
-    transport = MemoryHub().endpoint(name)
+    transport = MemoryHub().endpoint(opening.name)
+    parts = Parts(transport, journal, journal)
+    opening.made(parts)
+    await opening.stack.enter_async_context(journal)
     await transport.start()
-    stack.push_async_callback(transport.stop)
-    return transport
+    opening.stack.push_async_callback(transport.stop)
+    return parts
 
 
-def _open_sqlite(plan: Plan, settings: Settings, namespace: str) -> SqliteJournal:
+def _memory() -> MemoryJournal:
+    from skerry.backends.memory.journal import MemoryJournal
+
+    return MemoryJournal()
+
+
+def _sqlite(opening: _Opening) -> SqliteJournal:
     from skerry.backends.sqlite.journal import SqliteJournal
     from skerry.backends.sqlite.settings import SqliteSettings
 
-    chosen = SqliteSettings(synchronous=settings.durability.upper())
-    return SqliteJournal(str(sqlite_path(plan.journal_url)), namespace, settings=chosen)
+    chosen = SqliteSettings(synchronous=opening.settings.durability.upper())
+    return SqliteJournal(str(sqlite_path(opening.plan.journal_url)), opening.namespace, settings=chosen)
 
 
-async def _local_owner(
-    stack: AsyncExitStack,
-    plan: Plan,
-    settings: Settings,
-    namespace: str,
-    name: str,
-    on_standby: Callable[[], None] | None,
-) -> Parts:
+async def _local_owner(opening: _Opening, on_standby: Standby | None) -> Parts:
     """The consumer of an embedded journal: owns the file, and what the others speak to."""
     from skerry.backends.local.owner import LocalOwner
 
     # Under a runner a second consumer is a lasting standby; by hand, somebody wants to know who is in the way.
     patience = 30.0 if on_standby is None else 10 * 365 * 86400.0
-    owner = LocalOwner(sqlite_path(plan.journal_url), name, standby_seconds=patience, on_standby=on_standby)
+    file = sqlite_path(opening.plan.journal_url)
+    owner = LocalOwner(file, opening.name, standby_seconds=patience, on_standby=on_standby)
+    journal = _sqlite(opening)
+    parts = Parts(owner, journal, journal)
+    opening.made(parts)
+    await rehearse(journal, opening.plan.tables, opening.migrations)
     await owner.acquire()
+    stack = opening.stack
     stack.callback(owner.release)
-    journal = await stack.enter_async_context(_open_sqlite(plan, settings, namespace))
+    await stack.enter_async_context(journal)
     owner.serve(journal)
     stack.push_async_callback(owner.stop)
-    await journal.prepare(plan.tables)
+    await journal.prepare(opening.plan.tables)
     await owner.start()
-    return Parts(owner, journal, journal)
+    return parts
 
 
-async def _local_peer(stack: AsyncExitStack, plan: Plan, name: str, wait: bool) -> Parts:
+async def _local_peer(opening: _Opening, wait: bool) -> Parts:
     from skerry.backends.local.owner import hub_path
     from skerry.backends.local.peer import LocalPeer
     from skerry.backends.local.reader import RemoteJournal
 
     # While a process is replaced there are two of its name for a moment: each is a peer of its own.
-    peer = LocalPeer(hub_path(sqlite_path(plan.journal_url)), f"{name}.{os.getpid()}")
+    peer = LocalPeer(hub_path(sqlite_path(opening.plan.journal_url)), f"{opening.name}.{os.getpid()}")
+    parts = Parts(peer, RemoteJournal(peer), None)
+    opening.made(parts)
     await peer.start(required=wait)
-    stack.push_async_callback(peer.stop)
-    return Parts(peer, RemoteJournal(peer), None)
+    opening.stack.push_async_callback(peer.stop)
+    return parts
 
 
-async def _servers(
-    stack: AsyncExitStack,
-    plan: Plan,
-    settings: Settings,
-    namespace: str,
-    name: str,
-    decides: bool,
-    wait: bool,
-) -> Parts:
+async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
     """PostgreSQL and RabbitMQ: any number of machines."""
     try:
         from skerry.backends.postgres.journal import PostgresJournal
@@ -213,12 +222,16 @@ async def _servers(
         raise SettingsError(
             "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
         ) from error
+    plan, settings, namespace = opening.plan, opening.settings, opening.namespace
     rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions, settings.generation)
-    journal = await stack.enter_async_context(PostgresJournal(plan.journal_url, namespace, required=wait))
+    journal = PostgresJournal(plan.journal_url, namespace, required=wait)
+    # The name is an address on the broker: two processes of one name would take each other's answers.
+    transport = RabbitTransport(rabbit, journal.bodies, name=f"{opening.name}.{os.urandom(4).hex()}")
+    parts = Parts(transport, journal, journal if decides else None, shared=True)
+    opening.made(parts)
+    await opening.stack.enter_async_context(journal)
     if decides:
         await journal.prepare(plan.tables)
-    # The name is an address on the broker: two processes of one name would take each other's answers.
-    transport = RabbitTransport(rabbit, journal.bodies, name=f"{name}.{os.urandom(4).hex()}")
     await transport.start(required=wait)
-    stack.push_async_callback(transport.stop)
-    return Parts(transport, journal, journal if decides else None, shared=True)
+    opening.stack.push_async_callback(transport.stop)
+    return parts

@@ -7,8 +7,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from skerry.clock import SystemClock
@@ -18,10 +18,12 @@ from skerry.http.health import exposition
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import Kernel, has_copy
 from skerry.kernel.numbers import measure_reading
+from skerry.kernel.rehearsal import rehearse
 from skerry.kernel.role import Role
 from skerry.kernel.routes import Surroundings
 from skerry.kernel.runtime import Runtime
 from skerry.kernel.settings import Settings, address
+from skerry.loop.door import Door
 from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
 from skerry.roles.consumer import ConsumerRole
@@ -33,9 +35,12 @@ from skerry.telemetry import Metric
 logger = logging.getLogger("skerry")
 BLOCKED_SECONDS = 0.25
 """A turn of the loop that takes longer is reported with its stack: blocking code in a view, a handler, a listener."""
+LOOK_SECONDS = 0.5
+MISSED_LOOKS = 2
+"""How often a server may be found without a balancer before it is said."""
 LISTENS = {"server": "bind", "gateway": "gateway_bind"}
 """Roles that listen, and the setting that says where."""
-HANDOVER = "SKERRY_HANDOVER"
+JOIN = "SKERRY_JOIN_FD"
 LISTENER = "SKERRY_LISTEN_FD"
 
 
@@ -44,6 +49,8 @@ class Control(Protocol):
 
     gauges: Callable[[], dict[str, float | str]]
     metrics: Callable[[], str]
+    on_yield: Callable[[], None]
+    on_recall: Callable[[], None]
 
     async def start(self, stop: Callable[[float], None]) -> None: ...
     def ready(self) -> None: ...
@@ -71,41 +78,34 @@ class _Process:
         self.declaration, self.settings, self.roles, self.control = declaration, settings, roles, control
         self.name = settings.process or "-".join(roles)
         self.runtime: Runtime | None = None
+        """While it serves."""
+        self._composed: _Composed | None = None
         self._opening: asyncio.Task[object] | None = None
+        self._is_started = False
         self._stop_asked = False
+        self._yielding = False
+        self._recalled = asyncio.Event()
 
     async def run(self) -> int:
         """Open what is needed and serve. A signal while something is waited for (the journal's owner, a broker) ends
-        it at once."""
+        it at once. Having made room for a successor it stands by, for the case that the successor does not work."""
         self._opening = asyncio.current_task()
-        for number in self._signals():
-            asyncio.get_running_loop().add_signal_handler(number, self._stop, 0.0)
+        control = self.control
         try:
-            return await self._open()
+            while True:
+                for number in self._signals():
+                    asyncio.get_running_loop().add_signal_handler(number, self._stop, 0.0)
+                code = await self._open()
+                if control is None or not self._yielding or self._stop_asked:
+                    return code
+                control.state("standby")
+                await self._recalled.wait()
+                self._yielding = False
+                logger.info("%s works again", self.name)
         except asyncio.CancelledError:
             if not self._stop_asked:
                 raise
             return 0
-
-    async def _open(self) -> int:
-        settings, control = self.settings, self.control
-        together = {"consumer", "server"} <= set(self.roles)
-        namespace = settings.namespace or self.declaration.namespace
-        chosen = plan(settings, namespace, one_process=together, tables=list(self.declaration.tables))
-        self._check()
-        if control is not None:
-            await control.start(self._stop)
-        try:
-            async with open_parts(
-                self.declaration,
-                settings,
-                chosen,
-                decides="consumer" in self.roles,
-                name=self.name,
-                on_standby=(lambda: control.state("standby")) if control else None,
-                wait=not has_copy(settings, namespace, self.name),
-            ) as parts:
-                return await self._serve(parts)
         except Exception as error:
             if control is not None:
                 control.failure(Failure.of(self.name, error, at=SystemClock.now()), fatal=True)
@@ -114,24 +114,54 @@ class _Process:
             if control is not None:
                 await control.close()
 
-    def _check(self) -> None:
-        """Find out what is wrong before anything is opened or waited for. Raises SettingsError."""
-        Tokens.parse(self.settings.tokens, SystemClock(), setting="tokens")
-        if HANDOVER in os.environ or LISTENER in os.environ:
-            return
-        for role, setting in LISTENS.items():
-            if role in self.roles:
-                bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
+    async def _open(self) -> int:
+        settings, control = self.settings, self.control
+        together = {"consumer", "server"} <= set(self.roles)
+        namespace = settings.namespace or self.declaration.namespace
+        chosen = plan(settings, namespace, one_process=together, tables=list(self.declaration.tables))
+        if self._composed is None:
+            self._check()
+            if control is not None:
+                control.on_yield, control.on_recall = self._yield, self._recall
+                await control.start(self._stop)
+        async with open_parts(
+            self.declaration,
+            settings,
+            chosen,
+            decides="consumer" in self.roles,
+            name=self.name,
+            on_standby=(lambda: control.state("standby")) if control else None,
+            wait=not has_copy(settings, namespace, self.name),
+            made=self._compose,
+        ):
+            return await self._serve()
 
-    async def _serve(self, parts: Parts) -> int:
+    def _compose(self, parts: Parts) -> None:
+        """Make everything that needs nothing opened, and check the rest: a process that says that it stands by for
+        another one must not fail for a mistake of its code when it gets what it waits for."""
         kernel = Kernel(
             self.declaration, self.settings, parts.transport, parts.reader, parts.writer, name=self.name
         )
         measure_reading(kernel)
         roles = self._make(kernel, parts)
-        self.runtime = runtime = Runtime(self.name, roles, clock=kernel.clock, registry=kernel.registry)
+        runtime = Runtime(self.name, roles, clock=kernel.clock, registry=kernel.registry)
         kernel.services.add(runtime.loop)
         kernel.services.add(runtime.supervisor)
+        rehearse(kernel, decides="consumer" in self.roles)
+        self._composed = _Composed(kernel, runtime, roles)
+
+    def _check(self) -> None:
+        """Find out what is wrong before anything is opened or waited for. Raises SettingsError."""
+        Tokens.parse(self.settings.tokens, SystemClock(), setting="tokens")
+        if JOIN in os.environ or LISTENER in os.environ:
+            return
+        for role, setting in LISTENS.items():
+            if role in self.roles:
+                bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
+
+    async def _serve(self) -> int:
+        assert self._composed is not None
+        kernel, runtime, roles = self._composed.kernel, self._composed.runtime, self._composed.roles
         runtime.watch("projector", kernel.projector.events)
         runtime.watch("events", kernel.events)
         runtime.loop.watch_blocking(BLOCKED_SECONDS)
@@ -141,14 +171,20 @@ class _Process:
             elif isinstance(role, ServerRole):
                 everybody = self.control.all_metrics if self.control is not None else None
                 role.around = Surroundings(lambda: runtime.reasons, all_metrics=everybody)
+                self._let_in(role)
         if self.control is not None:
             self._tell(self.control, runtime, kernel, roles)
         if self._stop_asked:
             return 0
         runtime.events.on("after_start", lambda: self._started(roles))
-        return await runtime.serve(signals=self._signals())
+        self.runtime = runtime
+        try:
+            return await runtime.serve(signals=self._signals())
+        finally:
+            self.runtime, self._is_started = None, False
 
     def _started(self, roles: list[Role]) -> None:
+        self._is_started = True
         gc.collect()
         gc.freeze()  # what was loaded stays: a collection over a million objects would take a tenth of a second
         for role in roles:
@@ -156,13 +192,29 @@ class _Process:
                 for where in role.http.addresses:
                     logger.info("listening on %s", where)
         if self.control is not None:
-            stopped = [
-                told for role in roles if isinstance(role, ServerRole) for told in _stopped(role.kernel)
-            ]
-            if stopped:  # it serves what it can; a replacement of processes goes no further
-                self.control.state("not ready", stopped)
-            else:
-                self.control.ready()
+            self._tell_ready(self.control, roles)
+            self._watch_joined(self.control, [role for role in roles if isinstance(role, ServerRole)])
+
+    def _tell_ready(self, control: Control, roles: Sequence[Role]) -> None:
+        stopped = [told for role in roles if isinstance(role, ServerRole) for told in _stopped(role.kernel)]
+        if stopped:  # it serves what it can; a replacement of processes goes no further
+            control.state("not ready", stopped)
+        else:
+            control.ready()
+
+    def _watch_joined(self, control: Control, roles: list[ServerRole], missed: int = 0) -> None:
+        """Tell the runner while no connection comes in. A balancer that is started anew is away for a moment."""
+        if not roles or not self._is_started:
+            return
+        if all(role.joined for role in roles):
+            if missed > MISSED_LOOKS:
+                self._tell_ready(control, roles)
+            missed = 0
+        else:
+            missed += 1
+            if missed == MISSED_LOOKS + 1:
+                control.state("not ready", ["it has not joined the balancer"])
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch_joined, control, roles, missed)
 
     def _tell(self, control: Control, runtime: Runtime, kernel: Kernel, roles: list[Role]) -> None:
         """Let the runner know how this process is."""
@@ -178,10 +230,21 @@ class _Process:
 
     def _stop(self, seconds: float) -> None:
         self._stop_asked = True
-        if self.runtime is not None:
+        if self.runtime is not None and self._is_started:
             self.runtime.end(0, "the runner said so")
         elif self._opening is not None:
             self._opening.cancel()
+
+    def _yield(self) -> None:
+        """A successor waits for what this process owns."""
+        if self.runtime is not None and not self._yielding:
+            self._yielding = True
+            self._recalled.clear()
+            self.runtime.end(0, "a successor takes over")
+
+    def _recall(self) -> None:
+        """The successor came to nothing."""
+        self._recalled.set()
 
     def _make(self, kernel: Kernel, parts: Parts) -> list[Role]:
         made: list[Role] = []
@@ -192,20 +255,31 @@ class _Process:
                 "role", "a server serves the stream too: run gateways in processes of their own"
             )
         if "server" in self.roles:
-            made.append(self._serving(ServerRole, kernel, self.settings.bind, "bind"))
+            made.append(ServerRole(kernel))
         if "gateway" in self.roles:
-            made.append(self._serving(GatewayRole, kernel, self.settings.gateway_bind, "gateway_bind"))
+            made.append(GatewayRole(kernel))
         return made
 
-    def _serving(self, kind: type[ServerRole], kernel: Kernel, bind: str, setting: str) -> ServerRole:
-        """The role with its way in: the balancer's door, a socket that the runner left, or one of its own."""
-        handover = os.environ.pop(HANDOVER, "")
-        if handover:
-            return kind(kernel, handover=Path(handover))
+    def _let_in(self, role: ServerRole) -> None:
+        """Give it its way in: what the balancer hands over, a socket that the runner left, or one of its own."""
+        door = os.environ.pop(JOIN, "")
         inherited = os.environ.pop(LISTENER, "")
-        if inherited:
-            return kind(kernel, [adopt_listener(int(inherited))])
-        return kind(kernel, [bind_tcp(*address(bind, setting), setting=setting)])
+        if door:
+            role.join = Door.inherited(int(door)).knock
+        elif inherited:
+            role.sockets = [adopt_listener(int(inherited))]
+        else:
+            setting = LISTENS[role.name]
+            role.sockets = [bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """What a process is made of, before anything of it is opened."""
+
+    kernel: Kernel
+    runtime: Runtime
+    roles: list[Role]
 
 
 def _stopped(kernel: Kernel) -> list[str]:
@@ -229,6 +303,7 @@ def _gauges(kernel: Kernel, roles: list[Role]) -> dict[str, float | str]:
             found["position"] = str(kernel.projector.position)
             found["connections"] = role.http.connections
         elif isinstance(role, ConsumerRole):
+            found["decided"] = role.decided
             for consumer in role.consumers.values():
                 found["position"] = str(consumer.position)
     return found

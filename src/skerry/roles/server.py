@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,18 +45,22 @@ WAITING_SECONDS = 1.0
 
 
 class ServerRole:
-    """Reads along, then serves. `sockets`: listening sockets to accept on. `handover`: the balancer's unix socket,
-    when it hands connections in instead."""
+    """Reads along, then serves. `sockets`: listening sockets to accept on. `join`: makes a link to the balancer, when
+    it hands connections in instead; then the role works when it has joined."""
 
     name = "server"
     group = "server"
 
     def __init__(
-        self, kernel: Kernel, sockets: Sequence[socket.socket] = (), *, handover: Path | None = None
+        self,
+        kernel: Kernel,
+        sockets: Sequence[socket.socket] = (),
+        *,
+        join: Callable[[], socket.socket] | None = None,
     ) -> None:
         self.kernel = kernel
-        self._sockets = list(sockets)
-        self._path = handover
+        self.sockets = list(sockets)
+        self.join = join
         self._handover: HandoverReceiver | None = None
         self.hub: Hub | None = None
         self.around = Surroundings()
@@ -97,13 +101,19 @@ class ServerRole:
         kernel.application.compile(kernel.services.resolve, tokens, kernel.visibility.gate)
         self.hub.start()
         self.http = self._server()
-        await self.http.start([sock.dup() for sock in self._sockets])
-        if self._path is not None:
+        await self.http.start([sock.dup() for sock in self.sockets])
+        if self.join is not None:
             self._handover = HandoverReceiver(
-                self._path, kernel.name, self.http.attach, lambda: self.http.connections, self.group,
+                self.join, kernel.name, self.http.attach, lambda: self.http.connections, self.group,
                 take_kept=partial(self.http.attach, kept=True),
             )  # fmt: skip
             self._handover.start()
+            await self._handover.joined.wait()
+
+    @property
+    def joined(self) -> bool:
+        """Whether connections come in: always where no balancer hands them over."""
+        return self._handover is None or self._handover.joined.is_set()
 
     def _note_away(self, error: Exception, pause: float) -> None:
         loading = self.kernel.projector.phase is Phase.LOADING

@@ -23,7 +23,7 @@ from skerry.bus.transport import Commands, Delivery, Hint, Transport
 from skerry.errors import SettingsError
 from skerry.journal.journal import Batch, JournalWriter, Lease, StoredRow, Writes
 from skerry.roles import running
-from skerry.roles.parts import Parts
+from skerry.roles.parts import Made, Parts
 
 VARIABLE = "SKERRY_FAULT"
 STEPS = ("received", "claimed", "committing", "committed", "published", "acking")
@@ -73,8 +73,8 @@ def install(environ: Mapping[str, str] = os.environ) -> None:
     opened = room.open_parts
 
     @asynccontextmanager
-    async def faulty(*given: Any, **named: Any) -> AsyncIterator[Parts]:
-        async with opened(*given, **named) as parts:
+    async def faulty(*given: Any, made: Made = lambda parts: None, **named: Any) -> AsyncIterator[Parts]:
+        async with opened(*given, made=lambda parts: made(wrapped(parts, point)), **named) as parts:
             yield wrapped(parts, point)
 
     room.open_parts = faulty

@@ -31,6 +31,7 @@ from skerry.backends.sqlite.files import (
     open_writer,
 )
 from skerry.backends.sqlite.ownership import Ownership
+from skerry.backends.sqlite.rehearsal import rehearse
 from skerry.backends.sqlite.rows import letter_row, listed, read_records
 from skerry.backends.sqlite.schema import Statements, prepare
 from skerry.backends.sqlite.settings import SqliteSettings
@@ -158,6 +159,9 @@ class SqliteJournal(StoredReads):
         return await self._alone(
             lambda connection: upkeep.migrate(connection, self._statements, steps), upkeep.MIGRATE_SECONDS
         )
+
+    async def rehearse(self, tables: Sequence[str], steps: Sequence[str]) -> None:
+        await asyncio.to_thread(rehearse, self.path, self.namespace, tables, steps)
 
     async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
         return await self._reader.run(
