@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.process import control
 from skerry.process.tree import rendered
 from skerry.testing.program import HttpConnection
 
@@ -167,6 +169,26 @@ async def test_rolling_restart_without_a_failed_request(tmp_path: Path) -> None:
             assert (await client.ask("GET", "/values/nothing")).status == 404
             assert client.connections == 1
             client.close()
+
+
+async def test_a_vanished_runtime_directory_costs_nothing(tmp_path: Path) -> None:
+    """logind clears it away at a logout: servers that are started afterwards join all the same, no request fails, and
+    `skerry ps` finds the runner again."""
+    async with up(tmp_path, "--servers", "1") as world:
+        before = {p.pid for p in world.processes()}
+        shutil.rmtree(tmp_path / "run")
+        world.send_signal(signal.SIGHUP)
+        client = HttpConnection(world.port)
+        while not world.said("every process was replaced"):
+            assert (await client.ask("PUT", "/values/k", b"v")).status == 200
+            fresh = HttpConnection(world.port)
+            assert (await fresh.ask("GET", "/values/k")).status == 200
+            fresh.close()
+        client.close()
+        await world.until(lambda: control.runner_directory(world.pid).exists())
+        after = world.processes()
+        assert {p.state for p in after} == {"ready"}
+        assert not before & {p.pid for p in after}
 
 
 async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from skerry.errors import DeclarationError, SettingsError
-from skerry.kernel.importing import load_target
+from skerry.kernel.importing import code_of, load_target
 
 Write = Callable[[str, str], None]
 
@@ -99,3 +99,18 @@ def test_what_the_application_says_itself_is_passed_on(here: Write) -> None:
     here("shop_i.py", "from skerry.errors import DeclarationError\nraise DeclarationError('two handlers')\n")
     with pytest.raises(DeclarationError, match=r"^two handlers$"):
         load_target("shop_i:app")
+
+
+def test_the_code_is_that_of_the_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another text of one of its files is other code; what is installed, and what it has not imported, is not its."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in (("shop_code", "import shop_code_part\napp = 1\n"), ("shop_code_part", "x = 1\n")):
+        (tmp_path / f"{name}.py").write_text(text)
+    load_target("shop_code:app")
+    first = code_of("shop_code:app")
+    (tmp_path / "not_imported.py").write_text("x = 1\n")
+    assert code_of("shop_code:app") == first
+    (tmp_path / "shop_code_part.py").write_text("x = 2\n")
+    assert code_of("shop_code:app") != first
+    assert len(first) == 12

@@ -172,3 +172,29 @@ def test_what_a_factory_raises_is_passed_on(services: Services) -> None:
     with pytest.raises(RuntimeError):
         services.resolve(Store)
     assert isinstance(services.resolve(Store), Store)
+
+
+def test_a_promise_makes_nothing(services: Services) -> None:
+    """It says what `resolve` would say, down to what factories need, and runs none of them."""
+    made: list[str] = []
+
+    def store() -> Store:
+        made.append("store")
+        return Store()
+
+    services.add_factory(Mailer, Mailer)
+    with pytest.raises(LookupError, match="Store"):
+        services.promise(Mailer)
+    services.add_factory(Store, store)
+    services.promise(Mailer)
+    assert made == []
+    services.add_factory(Store, lambda mailer: Store())
+    with pytest.raises(DeclarationError, match="parameter mailer needs a type"):
+        services.promise(Mailer)
+
+    def circular(mailer: Mailer) -> Store:
+        return mailer.store
+
+    services.add_factory(Store, circular)
+    with pytest.raises(DeclarationError, match="in a circle: Mailer -> Store -> Mailer"):
+        services.promise(Mailer)

@@ -3,8 +3,7 @@
 child_program.py ready | crash | settings | owner FILE | hang | deaf | never | orphan
 
 An owner works while it has the lock on FILE, and stands by for it. What FILE.manner says when it starts is how it goes
-on: "good", "dies standing by", "dies as owner" (before it is ready), "dies at once" (when it is ready), "deaf" (lets
-nothing go).
+on: "good", "dies standing by", "dies as owner" (before it is ready), "deaf" (lets nothing go).
 """
 
 from __future__ import annotations
@@ -45,15 +44,11 @@ class Owner:
             if self.manner == "dies standing by":
                 await asyncio.sleep(0)
                 os._exit(3)
-            while not self.try_lock():
+            while not self.try_lock():  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.01)
         if self.manner == "dies as owner":
             os._exit(3)
         print(f"{os.getpid()} owns", flush=True)
-        if self.manner == "dies at once":
-            self.worker.ready()
-            await asyncio.sleep(0)
-            os._exit(3)
 
     def let_go(self) -> None:
         if self.manner != "deaf":
@@ -64,7 +59,7 @@ class Owner:
         self.working.add(asyncio.create_task(self.go_on()))
 
     async def go_on(self) -> None:
-        while not self.try_lock():
+        while not self.try_lock():  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.01)
         self.worker.ready()
         print(f"{os.getpid()} owns again", flush=True)

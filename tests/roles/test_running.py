@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 
 from livekv import app
-from skerry.errors import SettingsError
+from skerry import App, Event
+from skerry.errors import SettingsError, SkerryError
 from skerry.kernel.settings import Settings
-from skerry.roles.running import _Process, run_roles
+from skerry.loop.door import Door
+from skerry.loop.handover import JOIN as JOIN_WORD
+from skerry.loop.handover import WELCOME
+from skerry.roles.running import JOIN, _Process, run_roles
 from skerry.supervision.failure import Failure
 
 ROLES = ("consumer", "server")
@@ -97,6 +101,78 @@ async def test_the_runner_hears_of_its_life(tmp_path: Path) -> None:
         assert await running == 0
     assert control.told == ["ready", "closed"]
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".sockets")]
+
+
+async def test_a_server_is_ready_when_it_has_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a balancer hands connections over, `ready` means that it does: not before it has answered."""
+    inner, outer = Door.pair()
+    monkeypatch.setenv(JOIN, str(outer.detach()))
+    control, links = Control(), asyncio.Queue[socket.socket]()
+    door = Door(inner)
+    door.open(links.put_nowait)
+    running = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, control).run())
+    async with asyncio.timeout(90):
+        link = await links.get()
+        assert await asyncio.get_running_loop().sock_recv(link, 2) == JOIN_WORD + bytes(
+            [len("server/consumer-server")]
+        )
+        assert control.told == []
+        link.send(WELCOME)
+        await control.is_ready.wait()
+        assert control.stop is not None
+        door.shut()
+        link.close()
+        control.stop(1.0)
+        assert await running == 0
+    inner.close()
+
+
+async def test_it_makes_room_and_takes_over_again(tmp_path: Path) -> None:
+    """Asked to, a process lets go of the journal and stands by; called back it works again, with all that it was."""
+    old, new = Control(), Control()
+    first = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, old).run())
+    async with asyncio.timeout(90):
+        await old.is_ready.wait()
+        old.on_yield()
+        await old.is_waiting.wait()
+        second = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, new).run())
+        await new.is_ready.wait()
+        assert new.stop is not None
+        new.stop(1.0)
+        assert await second == 0
+        old.is_ready.clear()
+        old.on_recall()
+        await old.is_ready.wait()
+        assert old.told == ["ready", "standby", "ready"]
+        assert old.stop is not None
+        old.stop(1.0)
+        assert await first == 0
+
+
+async def test_what_cannot_work_fails_before_it_stands_by(tmp_path: Path) -> None:
+    """While another process owns the journal: a handler that nothing fills, and a migration that the database refuses,
+    are told before anybody is asked to make room."""
+    old = Control()
+    first = asyncio.create_task(_Process(app.declaration, settings(tmp_path), ROLES, old).run())
+    async with asyncio.timeout(90):
+        await old.is_ready.wait()
+        unfilled, broken = App("livekv"), App("livekv")
+
+        @unfilled.on(Event)
+        def listener(event: Event, nothing: Control) -> None: ...
+
+        steps = tmp_path / "steps"
+        steps.mkdir()
+        (steps / "0001.sql").write_text("create tabel things (id integer primary key)")
+        broken.migrations(steps)
+        for wrong, why in ((unfilled, "nothing of type Control"), (broken, "step 1 .*syntax error")):
+            control = Control()
+            with pytest.raises(SkerryError, match=why):
+                await _Process(wrong.declaration, settings(tmp_path), ROLES, control).run()
+            assert "standby" not in control.told
+        assert old.stop is not None
+        old.stop(1.0)
+        assert await first == 0
 
 
 async def test_a_wish_to_end_is_heard_in_standby(tmp_path: Path) -> None:

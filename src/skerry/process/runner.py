@@ -84,6 +84,7 @@ class Runner:
         self._asked = self._granted = 0
         self._went_through = False
         self._replaced: list[str] = []
+        self._is_taken_back = False
         self._hanging = HangWatch(
             self._children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
         )
@@ -319,17 +320,17 @@ class Runner:
             return self._went_through
 
     async def _replace_all(self) -> bool:
-        self.halfway, self._replaced = "", []
+        self.halfway, self._replaced, self._is_taken_back = "", [], False
         for stage in reversed(self.stages):
             # Who stands by first: whoever of them takes over meanwhile runs the new code then.
             for slot in sorted(stage, key=lambda slot: slot.ready):
                 if self._stopping.is_set():
                     return False
-                if not await self._replace(slot):
+                went_through = await self._replace(slot)
+                if went_through:
+                    self._replaced.append(slot.name)
+                if not went_through or self._is_taken_back:
                     self._on_halfway()
-                    return False
-                self._replaced.append(slot.name)
-                if self.halfway:  # one of those before has been given back to its predecessor
                     return False
         self.say("every process was replaced")
         return True
@@ -418,7 +419,8 @@ class Runner:
         self.say(f"{slot.name} {child.why()} before it had decided anything: the one before it works again")
         if slot.name in self._replaced:
             self._replaced.remove(slot.name)
-            if slot.successor is None:  # its roll has gone on, or is over
+            self._is_taken_back = True
+            if not self._rolling.locked():
                 self._on_halfway()
         self._extra.discard(before)
         slot.child = before

@@ -64,7 +64,8 @@ def _fill(copy: apsw.Connection, source: apsw.Connection, whole: bool) -> None:
     ).fetchall()
     for (text,) in made:
         copy.execute(str(text))
-    for (name,) in source.execute("select name from sqlite_schema where name glob '*__meta'").fetchall():
+    known = "select name from sqlite_schema where type = 'table' and (name glob '*__meta' or name glob '*__table')"
+    for (name,) in source.execute(known).fetchall():  # how far the tables are, and which there are
         rows = source.execute(f'select * from "{name}"').fetchall()
         for row in rows:
             copy.execute(f'insert into "{name}" values ({", ".join("?" * len(row))})', row)
