@@ -32,13 +32,23 @@ def tars() -> None:
     "--package", default="", help="Package of the folder, for imports; relative ones when not given."
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the files.")
+@click.option("--strict", is_flag=True, help="Refuse what tars2cpp refuses, too.")
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 when a module would change.")
 def generate_command(
-    files: tuple[Path, ...], out: Path, include: tuple[Path, ...], package: str, encoding: str, check: bool
+    files: tuple[Path, ...],
+    out: Path,
+    include: tuple[Path, ...],
+    package: str,
+    encoding: str,
+    strict: bool,
+    check: bool,
 ) -> None:
     """Write a typed Python module for every module of FILES and of what they include."""
     try:
-        texts = generate(read_idls(files, include, encoding), package)
+        idl = read_idls(files, include, encoding)
+        if strict and idl.refused_elsewhere:
+            raise click.ClickException("\n".join(map(str, idl.refused_elsewhere)))
+        texts = generate(idl, package)
     except (IdlError, DeclarationError) as error:
         raise click.ClickException(str(error)) from None
     except LookupError as error:

@@ -181,7 +181,7 @@ def test_the_whole_grammar() -> None:
         ("module m { struct S {0 require int a;}; key[S]; };", "1:45", "a key needs members"),
         ("module m { module n { }; };", "1:12", "unexpected 'module'"),
         ("modul m { };", "1:1", "expected module, struct"),
-        ("module m { };\n#include \"x.tars\"", "2:1", "#include comes before"),
+        ("module m { };\n#include \"x.tars\"", "2:10", "cannot include"),
         ("#include x", "1:10", "in double quotes"),
         ('#include "x.tars"', "1:10", "cannot include"),
         ("module m { struct S { 0 require " + "vector<" * 50 + "int", "1:264", "nested deeper than 32"),
@@ -260,3 +260,44 @@ def refused_or_parsed(source: str) -> None:
         parse_idl(source)
     except IdlError as error:
         assert error.line >= 1  # noqa: PT017 - an error may come or not; when it does it has a place
+
+
+def test_what_tars2cpp_takes_is_taken() -> None:
+    """Functions named like keywords, and floats with an f."""
+    idl = parse_idl(
+        "module m { struct S { 0 optional float a = 1.5f; 1 optional double b = -2e3F; };"
+        " interface I { int key(int a); void map(string s, out int vector_); int out(); }; };"
+    )
+    struct, interface = idl.order
+    assert isinstance(struct, StructDef)
+    assert [f.default for f in struct.fields] == [1.5, -2000.0]
+    assert isinstance(interface, InterfaceDef)
+    assert [f.name for f in interface.functions] == ["key", "map", "out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("String", "string"), ("integer", "int"), ("list<int>", "vector<...>"), ("int64", "long")],
+)
+def test_types_of_other_languages_have_a_hint(name: str, meant: str) -> None:
+    """The commonest slip is told what the word is here."""
+    with pytest.raises(IdlError, match=f"unknown here, expected {meant}"):
+        parse_idl(f"module m {{ struct S {{ 0 require {name} a; }}; }};")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("module m { interface I { int f(int f); }; };", "called like it"),
+        ("module m { struct S { 0 optional bool b = 1; }; };", "a number for a bool"),
+        ("struct S { 0 require int a; };", "outside of a module"),
+        ("module m { struct S { 0 require int a; }; struct T { 0 require ::m::S s; }; };", "begins with ::"),
+        ("\ufeffmodule m { struct S { 0 require int a; }; };", "byte order mark"),
+        ("module m { struct TarsThing { 0 require int a; }; };", "begins with tars"),
+        ("module m { const int C = 1; struct S { 0 optional int a = C; }; };", "as a default"),
+    ],
+)
+def test_what_tars2cpp_refuses_is_noted(source: str, words: str) -> None:
+    """It is read, and noted with its place for `generate --strict`."""
+    [noted] = parse_idl(source).refused_elsewhere
+    assert words in str(noted)

@@ -148,6 +148,41 @@ def test_unknown_members_are_passed_over() -> None:
     assert codec.decode(bytes.fromhex(data), 100, [1000]) == (DEMO.Soft(2, "x"), 5)
 
 
+def test_an_optional_default_stays_off_the_wire() -> None:
+    """As TarsCpp: an optional member that equals its default is not written, one that differs in a bit is."""
+    all_types = load_text(
+        """
+        module M {
+            enum E { A = 3, B };
+            struct Inner { 0 optional int x = 7; };
+            struct All {
+                0 optional bool b = true; 1 optional byte y = -1; 2 optional short s; 3 optional int i = 70000;
+                4 optional long l; 5 optional float f = 0.5; 6 optional double d; 7 optional string t = "dflt";
+                8 optional string u; 9 optional vector<byte> raw; 10 optional vector<int> v;
+                11 optional map<int, string> m;
+                12 optional E e; 15 optional unsigned int n = 4000000000; 16 optional vector<vector<int> > w;
+            };
+            struct Whole { 0 require int i; 1 optional Inner inner; 2 require string t; };
+        };
+        """
+    ).M
+    assert encode(all_types.All()) == b""
+    assert encode(all_types.Whole()) == bytes.fromhex("0c 1a 0b 26 00")
+    changed = {
+        "b": False, "y": 0, "s": 1, "i": 0, "l": -(2**63), "f": 0.0, "d": -0.0, "t": "", "u": "x", "raw": b"\0",
+        "v": [0], "m": {0: ""}, "e": all_types.E.B, "n": 0, "w": [[]],
+    }  # fmt: skip
+    for name, value in changed.items():
+        one = all_types.All(**{name: value})
+        data = encode(one)
+        assert data, name
+        assert repr(decode(all_types.All, data)) == repr(one)
+    with pytest.raises(EncodeError, match="i"):
+        encode(all_types.All(i=70000.0))
+    with pytest.raises(EncodeError, match="v"):
+        encode(all_types.All(v=""))
+
+
 def test_a_missing_optional_member_is_its_default() -> None:
     """C++ leaves out what is equal to the default."""
     assert read(DEMO.Soft.__tars_struct__, "1a00020b", 1) == DEMO.Soft(2, "dflt")

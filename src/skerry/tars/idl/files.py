@@ -1,7 +1,8 @@
 """Reading `.tars` files and what they include.
 
-An include is looked for next to the file that includes it, then in the include folders. A file that is included
-twice is read once; a circle is an error. Not for: the grammar (`idl/parser.py`).
+An include is looked for next to the file that includes it, then in the include folders. A file is read once, however
+often and by whom it is included (itself too). Bytes that are not of the encoding are passed on as surrogates: they may
+stand in comments. Not for: the grammar (`idl/parser.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from skerry.tars.errors import IdlError
 from skerry.tars.idl.lexer import Place
 from skerry.tars.idl.model import Idl
 from skerry.tars.idl.parser import Parser
@@ -44,40 +44,27 @@ def _no_include(name: str, place: Place) -> None:
 
 
 class _Files:
-    """The files that were read, and those that are being read."""
+    """The files that were read."""
 
     def __init__(self, folders: list[Path], encoding: str) -> None:
         self._folders = folders
         self._encoding = encoding
-        self._done: set[Path] = set()
-        self._open: list[Path] = []
+        self._seen: set[Path] = set()
 
     def read(self, path: Path, place: Place | None, idl: Idl) -> None:
         """Read one file into `idl`; `place` is the include that asks for it."""
         real = path.resolve()
-        if real in self._open:
-            assert place is not None
-            circle = " -> ".join(p.name for p in [*self._open[self._open.index(real) :], real])
-            raise place.error(f"files include each other in a circle: {circle}")
-        if real in self._done:
+        if real in self._seen:
             return
         source = self._text(path, place)
-        self._open.append(real)
+        self._seen.add(real)
         Parser(
             source, str(path), idl, lambda name, at: self.read(self._find(name, path, at), at, idl)
         ).parse()
-        self._open.pop()
-        self._done.add(real)
 
     def _text(self, path: Path, place: Place | None) -> str:
         try:
-            return path.read_bytes().decode(self._encoding)
-        except UnicodeDecodeError as error:
-            line = path.read_bytes()[: error.start].count(b"\n") + 1
-            problem = f"the file is not {self._encoding}: {error.reason}"
-            raise IdlError(
-                problem, str(path), line, 1, "the encoding it was written in (encoding=...)"
-            ) from None
+            return path.read_bytes().decode(self._encoding, "surrogateescape")
         except OSError as error:
             problem = f"cannot read {path}: {error.strerror or error}"
             raise (place or Place(str(path), 1, 1)).error(problem) from None

@@ -22,7 +22,7 @@ _WORDS: Final = re.compile(
     | (?P<line>//[^\n]*)
     | (?P<block>/\*.*?\*/)
     | (?P<include>\#[ \t]*include\b)
-    | (?P<real>[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?[0-9]+[eE][+-]?[0-9]+)
+    | (?P<real>[+-]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)(?:[fF]\b)?)
     | (?P<hexadecimal>[+-]?0[xX][0-9a-fA-F]+)
     | (?P<integer>[+-]?[0-9]+)
     | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
@@ -119,7 +119,14 @@ def _stranger(source: str, at: int, place: Place) -> IdlError:
         return place.error("this text never ends", 'a closing "')
     if source[at] == "#":
         return place.error("the only directive is #include", '#include "file.tars"')
+    if _is_foreign(source[at]):
+        return place.error("a byte that does not belong to the encoding the file is read in", "encoding=...")
     return place.error(f"the character {source[at]!r} has no meaning here")
+
+
+def _is_foreign(text: str) -> bool:
+    """Whether bytes that could not be decoded stand in it, as files.py keeps them."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _token(kind: str, text: str, place: Place, comment: str) -> Token:
@@ -127,9 +134,11 @@ def _token(kind: str, text: str, place: Place, comment: str) -> Token:
         case "word":
             return Token("keyword" if text in KEYWORDS else "word", text, text, place, comment)
         case "text":
+            if not text.isascii() and _is_foreign(text):
+                raise place.error("this text is in another encoding than the file is read in", "encoding=...")
             return Token("text", text, _unescape(text[1:-1]), place, comment)
         case "real":
-            return Token("real", text, float(text), place, comment)
+            return Token("real", text, float(text.rstrip("fF")), place, comment)
         case "hexadecimal":
             return Token("integer", text, int(text, 16), place, comment)
         case "integer":
@@ -156,7 +165,9 @@ def _unescape(text: str) -> str:
 
 
 def _clean(comment: str) -> str:
-    """The text of a comment without its signs."""
+    """The text of a comment without its signs, and without what could not be decoded."""
+    if not comment.isascii():
+        comment = comment.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if comment.startswith("//"):
         return comment.lstrip("/").lstrip("!<").strip()
     lines = [line.strip().lstrip("*").strip() for line in comment[2:-2].strip("*! \t").splitlines()]

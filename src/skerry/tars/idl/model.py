@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from skerry.tars.errors import IdlError
 from skerry.tars.idl.lexer import Place
 
 
@@ -162,6 +163,8 @@ class Idl:
     file: str
     order: list[Definition] = field(default_factory=list)
     modules: dict[str, ModuleDef] = field(default_factory=dict)
+    refused_elsewhere: list[IdlError] = field(default_factory=list)
+    """What is read here but refused by tars2cpp, in the order of the files; `generate --strict` refuses it too."""
 
 
 def qualified(module: str, name: str) -> str:

@@ -21,6 +21,7 @@ from skerry.tars.idl.model import (
     Definition,
     EnumDef,
     EnumMember,
+    EnumValue,
     FieldDef,
     FunctionDef,
     Idl,
@@ -43,12 +44,20 @@ MAX_PARAMETERS: Final = 255
 
 Include = Callable[[str, Place], None]
 
+_MEANT: Final = {
+    "string": "string", "str": "string", "integer": "int", "int32": "int", "int64": "long", "int16": "short",
+    "int8": "byte", "uint8": "unsigned byte", "uint16": "unsigned short", "uint32": "unsigned int", "char": "byte",
+    "boolean": "bool", "list": "vector<...>", "array": "vector<...>", "set": "vector<...>", "dict": "map<..., ...>",
+    "bytes": "vector<byte>", "real": "double", "number": "double",
+}  # fmt: skip
+"""What is usually meant by names of other languages."""
+
 
 class Parser:
     """Reads one file into an Idl. `include(name, place)` reads another one into the same."""
 
     def __init__(self, source: str, file: str, idl: Idl, include: Include) -> None:
-        self._words = Words(source, file)
+        self._words = Words(source, file, idl.refused_elsewhere)
         self._file, self._idl, self._include = file, idl, include
         self._module = ""
         self._open_struct: StructDef | None = None
@@ -56,19 +65,18 @@ class Parser:
 
     def parse(self) -> None:
         """Read the whole file."""
-        while self._words.now.kind == "include":
-            self._words.next()
-            name = self._words.expect("text", "the name of a file in double quotes")
-            self._include(str(name.value), name.place)
         while self._words.now.kind != "end":
-            if self._words.now.kind == "include":
-                raise self._words.now.place.error("#include comes before everything else")
             self._definition("module, struct, enum, interface, const or key")
 
     # definitions
 
     def _definition(self, expected: str) -> None:
         first = self._words.now
+        if first.kind == "include":
+            self._words.next()
+            name = self._words.expect("text", "the name of a file in double quotes")
+            self._include(str(name.value), name.place)
+            return
         word = first.text if first.kind == "keyword" else ""
         match word:
             case "module" if not self._module:
@@ -94,12 +102,19 @@ class Parser:
         return module
 
     def _declare(self, name: Token, definition: Definition) -> None:
+        self._check_name(name)
+        if not self._module:
+            self._words.liberty(name, f"{name.text} stands outside of a module")
         known = self._here().definitions.get(name.text)
         if known is not None:
             there = f"{known.place.file}:{known.place.line}:{known.place.column}"
             raise name.place.error(f"{qualified(self._module, name.text)} is declared already, at {there}")
         self._here().definitions[name.text] = definition
         self._idl.order.append(definition)
+
+    def _check_name(self, name: Token) -> None:
+        if name.text.lower().startswith("tars"):
+            self._words.liberty(name, f"{name.text} begins with tars")
 
     def _read_module(self) -> None:
         first = self._words.next()
@@ -179,8 +194,14 @@ class Parser:
         if self._words.skip("="):
             if isinstance(kind, (VectorOf, MapOf, StructDef)):
                 raise self._words.now.place.error(f"a {kind} cannot have a default", "';'")
+            token = self._words.now
             default = self._literals.read(self._words, kind, self._module)
+            if kind == Basic("bool") and token.kind == "integer":
+                self._words.liberty(token, "a number for a bool")
+            elif token.kind == "word" and not isinstance(default, EnumValue):
+                self._words.liberty(token, f"the constant {token.text} as a default")
         self._words.sign(";", "'=' and a default, or ';'")
+        self._check_name(name)
         struct.fields.append(
             FieldDef(tag, required, kind, name.text, default, self._words.doc(first), name.place)
         )
@@ -220,7 +241,7 @@ class Parser:
     def _read_function(self, interface: InterfaceDef) -> None:
         first = self._words.now
         returns = None if self._words.skip("void") else self.read_type("void, a type or '}'")
-        name = self._words.expect("word", "a name for the function")
+        name = self._words.name_before("(", "a name for the function")
         if any(f.name == name.text for f in interface.functions):
             raise name.place.error(
                 f"{name.text} stands twice in interface {interface.name}; there are no overloads"
@@ -233,6 +254,8 @@ class Parser:
             parameter = self._parameter(parameters)
             if len(parameters) == MAX_PARAMETERS:
                 raise parameter.place.error(f"{name.text} has more than {MAX_PARAMETERS} parameters")
+            if parameter.name == name.text:
+                self._words.liberty(name, f"a parameter of {name.text} is called like it")
             parameters.append(parameter)
         self._words.sign(";")
         doc = self._words.doc(first)
@@ -318,10 +341,10 @@ class Parser:
         found = self._find(parts)
         if found is None:
             name = "::".join(parts)
-            later = self._words.follows(("struct", "enum"), parts[-1])
-            hint = (
-                "its declaration, which stands further down, before this line" if later else "a declared type"
-            )
+            if self._words.follows(("struct", "enum"), parts[-1]):
+                hint = "its declaration, which stands further down, before this line"
+            else:
+                hint = _MEANT.get(name.lower(), "a declared type")
             raise first.place.error(f"{name} is unknown here", hint)
         return found
 

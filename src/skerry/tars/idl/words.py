@@ -5,13 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 
 from skerry.tars.errors import IdlError
-from skerry.tars.idl.lexer import Token, lex
+from skerry.tars.idl.lexer import Place, Token, lex
 
 
 class Words:
     """Walks through the words of one file."""
 
-    def __init__(self, source: str, file: str) -> None:
+    def __init__(self, source: str, file: str, liberties: list[IdlError]) -> None:
+        self._liberties = liberties
+        if source.startswith("\ufeff"):
+            self._liberties.append(Place(file, 1, 1).error("a byte order mark: tars2cpp refuses it"))
         lexed = lex(source, file)
         self._tokens, self._trailing = lexed.tokens, lexed.trailing
         self._leading = {
@@ -20,6 +23,10 @@ class Words:
             if a.place.line != b.place.line
         }
         self._at = 0
+
+    def liberty(self, token: Token, what: str) -> None:
+        """Note something that is read here, and refused by tars2cpp."""
+        self._liberties.append(token.place.error(f"{what}: tars2cpp refuses it"))
 
     @property
     def now(self) -> Token:
@@ -44,6 +51,12 @@ class Words:
             raise self.unexpected(expected)
         return self.next()
 
+    def name_before(self, sign: str, expected: str) -> Token:
+        """A name; a keyword may be one too where `sign` follows, as tars2cpp has it."""
+        if self.now.kind == "keyword" and self._tokens[self._at + 1].text == sign:
+            return self.next()
+        return self.expect("word", expected)
+
     def sign(self, sign: str, expected: str = "") -> Token:
         if self.now.kind != "sign" or self.now.text != sign:
             raise self.unexpected(expected or repr(sign))
@@ -67,6 +80,8 @@ class Words:
         """`A`, `A::B`, `::A::B`: its parts (an empty first one for `::`) and its first word."""
         first = self.now
         parts = [""] if self.skip("::") else []
+        if parts:
+            self.liberty(first, "a name that begins with ::")
         parts.append(self.expect("word", "a name").text)
         while self.skip("::"):
             parts.append(self.expect("word", "a name").text)

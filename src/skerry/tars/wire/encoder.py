@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skerry.tars.wire import reader, writer
 from skerry.tars.wire.types import (
@@ -32,6 +32,9 @@ from skerry.tars.wire.types import (
 if TYPE_CHECKING:
     from skerry.tars.wire.codec import Unit
 
+_UTF8 = "{}.encode('utf-8', 'surrogateescape')"
+_PLAIN_BYTES = "s if (s := {}).__class__ is bytes else bytes_of(s)"
+
 
 class EncoderSource:
     """Writes encoders into a unit of generated text."""
@@ -43,7 +46,7 @@ class EncoderSource:
         """`name(o) -> bytes`: all members, then StructEnd."""
         unit = self._unit
         cls = unit.constant(kind.cls, "C")
-        pieces = [p for m in kind.members for p in self._pieces(m.type, m.tag, f"o.{m.attribute}")]
+        pieces = [p for m in kind.members for p in self._member(m, f"o.{m.attribute}")]
         unit.line(f"def {name}(o):")
         unit.line(
             f" if o.__class__ is not {cls} and not isinstance(o, {cls}): raise TypeError({kind.name!r})"
@@ -90,6 +93,30 @@ class EncoderSource:
         unit.line(f" {loop}: out += ({', '.join(pieces)},)")
         unit.line(" return join(out)")
 
+    def _member(self, member: Member, value: str) -> list[str]:
+        """A member of a struct. An optional one that equals its default stays off the wire, as TarsCpp does; a struct,
+        which would have to be compared whole, is always written."""
+        kind = member.type
+        pieces = self._pieces(kind, member.tag, value)
+        if member.required or isinstance(kind, StructType):
+            return pieces
+        default, constant = member.default(), self._unit.constant
+        if isinstance(kind, (Vector, Map)):
+            if default:
+                return pieces  # written by hand: the reader's default may be another one
+            if isinstance(kind, Vector) and kind.is_bytes:
+                return [f"(b'' if not (s := ({_PLAIN_BYTES.format(value)})) else {pieces[0]})", "s"]
+            none = constant(writer.small_sizes(b"")[0], "Z")
+            return [f"(b'' if (s := {pieces[1]}) == {none} else {pieces[0]})", f"(b'' if s == {none} else s)"]
+        if kind is STRING:
+            text = constant(_utf8(default), "D")
+            return [
+                f"(b'' if (s := {_UTF8.format(value)}) == {text} else {pieces[0]})",
+                f"(b'' if s == {text} else s)",
+            ]
+        encoded = constant(_encoded(INT if isinstance(kind, EnumType) else kind, member.tag, default), "D")
+        return [f"(b'' if (w := {pieces[0]}) == {encoded} else w)"]
+
     def _pieces(self, kind: Type, tag: int, value: str) -> list[str]:
         """Expressions whose values, joined, are the encoded value."""
         unit = self._unit
@@ -102,7 +129,7 @@ class EncoderSource:
                 prefix = writer.simple_list_prefix(tag)
                 sizes = unit.constant(writer.small_sizes(prefix), "N")
                 wide = unit.constant(writer.wide_size(prefix), "W")
-                plain = f"s if (s := {value}).__class__ is bytes else bytes_of(s)"
+                plain = _PLAIN_BYTES.format(value)
                 return [f"({sizes}[n] if (n := len(s := ({plain}))) < 128 else {wide}(n))", "s"]
             case Vector() | Map():
                 start = reader.MAP if isinstance(kind, Map) else reader.LIST
@@ -126,7 +153,7 @@ class EncoderSource:
         if kind is STRING:
             short = unit.constant(writer.short_strings(tag), "S")
             long = unit.constant(writer.long_string(tag), "W")
-            text = f"{value}.encode('utf-8', 'surrogateescape')"
+            text = _UTF8.format(value)
             return [f"({short}[n] if (n := len(s := {text})) < 256 else {long}(n))", "s"]
         if kind is BOOL:
             false, true = writer.small_integers(tag)[:2]
@@ -137,3 +164,18 @@ class EncoderSource:
         assert kind in (FLOAT, DOUBLE)
         pack = unit.constant(Struct(f">{len(start)}s{form}").pack, "P")
         return [f"{pack}({unit.constant(start, 'H')}, {value})"]
+
+
+def _encoded(kind: Scalar, tag: int, value: Any) -> bytes:
+    """A bool or number as it stands on the wire."""
+    if kind is FLOAT or kind is DOUBLE:
+        start, form = (reader.FLOAT, "f") if kind is FLOAT else (reader.DOUBLE, "d")
+        return writer.head(tag, start) + Struct(f">{form}").pack(value)
+    number = int(value)
+    if -128 <= number <= 127:
+        return writer.small_integers(tag)[number]
+    return writer.wide_integer(tag, kind.low, kind.high)(number)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

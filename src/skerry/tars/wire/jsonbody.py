@@ -1,7 +1,8 @@
 """JSON bodies (version 5): `{"parameter": value}` and back.
 
-A struct is an object, a map an object with its keys as texts, `vector<byte>` an array of signed numbers, an enum
-a number, as C++ writes them. A return value is called `tars_ret`. Rare enough to walk the types instead
+A struct is an object, a map an object with its keys as texts (of a struct or vector: its JSON text), `vector<byte>` an
+array of signed numbers, an enum a number, as C++ writes them. Numbers have no exponent, which TarsCpp would not read;
+NaN and infinity are refused. A return value is called `tars_ret`. Rare enough to walk the types instead
 of generating code. Not for: HTTP or JSON-RPC.
 """
 
@@ -10,10 +11,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
+
+import msgspec
 
 from skerry.tars.errors import DecodeError, EncodeError
 from skerry.tars.wire.codec import Limits
+from skerry.tars.wire.decoder import hashable
 from skerry.tars.wire.types import (
     BOOL,
     DOUBLE,
@@ -41,22 +46,15 @@ def encode_json(members: Sequence[Member], values: Sequence[Any], label: str) ->
     for member, value in zip(members, values, strict=True):
         if not member.name:
             whole[RETURN_NAME] = _to_plain(member.type, value, f"{label}.{RETURN_NAME}")
-    try:
-        return json.dumps(whole, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
-        raise EncodeError(label, f"cannot be JSON: {error}") from error
+    return _written(whole, label)
 
 
 def decode_json(members: Sequence[Member], data: bytes, label: str, limits: Limits) -> tuple[Any, ...]:
     """The values of the members, in their order."""
     try:
-        whole = json.loads(bytes(data).decode("utf-8"), parse_constant=_refuse_constant)
+        whole = _read(bytes(data).decode("utf-8"), label)
     except UnicodeDecodeError as error:
         raise DecodeError("JSON is not UTF-8", error.start, label) from None
-    except json.JSONDecodeError as error:
-        raise DecodeError(f"malformed JSON: {error.msg},", error.pos, label) from None
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"unacceptable JSON: {error},", 0, label) from None
     if not isinstance(whole, dict):
         raise DecodeError("the body is not a JSON object", 0, label)
     reader = _Reader(limits)
@@ -66,6 +64,22 @@ def decode_json(members: Sequence[Member], data: bytes, label: str, limits: Limi
         )
         for member in members
     )
+
+
+def _written(plain: Any, path: str) -> bytes:
+    try:
+        return msgspec.json.encode(plain)
+    except (ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
+        raise EncodeError(path, f"cannot be JSON: {error}") from error
+
+
+def _read(text: str, path: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise DecodeError(f"malformed JSON: {error.msg},", error.pos, path) from None
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"unacceptable JSON: {error},", 0, path) from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -113,14 +127,23 @@ def _scalar_to_plain(kind: Scalar, value: Any, path: str) -> Any:
         if not kind.low <= value <= kind.high:
             raise EncodeError(path, f"{value} is not in {kind.low}..{kind.high} ({kind.name})")
         return int(value)
-    return float(value) if isinstance(value, (int, float)) else _unfit("float", value, path)
+    return _number(float(value), path) if isinstance(value, (int, float)) else _unfit("float", value, path)
+
+
+def _number(value: float, path: str) -> float | msgspec.Raw:
+    """A number as JSON; written out where Python would use an exponent."""
+    if not math.isfinite(value):
+        raise EncodeError(path, f"{value} cannot be JSON")
+    text = repr(value)
+    return value if "e" not in text else msgspec.Raw(format(Decimal(text), "f").encode())
 
 
 def _key_to_text(kind: Type, key: Any, path: str) -> str:
-    if isinstance(kind, (Scalar, EnumType)):
-        plain = _to_plain(kind, key, f"{path} key {key!r:.40}")
-        return str(int(plain)) if isinstance(plain, bool) else str(plain)
-    raise EncodeError(path, f"{kind} cannot be the key of a JSON object")
+    there = f"{path} key {key!r:.40}"
+    plain = _to_plain(kind, key, there)
+    if kind is STRING:
+        return str(plain)
+    return _written(int(plain) if isinstance(plain, bool) else plain, there).decode()
 
 
 def _unfit(what: str, value: object, path: str) -> NoReturn:
@@ -159,7 +182,9 @@ class _Reader:
             case Map():
                 self._claim(node, dict, "an object", path)
                 return {
-                    _key(kind.key, key, path): self._value(kind.value, item, f"{path}[{key!r:.40}]", left - 1)
+                    self._key(kind.key, key, path, left - 1): self._value(
+                        kind.value, item, f"{path}[{key!r:.40}]", left - 1
+                    )
                     for key, item in node.items()
                 }
             case StructType():
@@ -169,6 +194,19 @@ class _Reader:
                 for m in kind.members:
                     setattr(value, m.attribute, self.member(m, node, m.name, f"{path}.{m.name}", left - 1))
                 return value
+
+    def _key(self, kind: Type, text: str, path: str, left: int) -> Any:
+        """A key of a map from its text: a text as it is, anything else as JSON."""
+        if kind is STRING:
+            return text
+        there = f"{path} key"
+        if isinstance(kind, (Scalar, EnumType)):
+            try:
+                number: int | float = float(text) if kind in (FLOAT, DOUBLE) else int(text)
+            except ValueError:
+                raise DecodeError(f"the key {text!r:.40} is no {kind.name}", 0, path) from None
+            return self._value(kind, number, there, left)
+        return hashable(self._value(kind, _read(text, there), there, left))
 
     def _claim(self, node: Any, plain: type, what: str, path: str) -> None:
         if not isinstance(node, plain):
@@ -204,15 +242,3 @@ def _scalar(kind: Scalar, node: Any, path: str) -> Any:
     if not math.isfinite(number) or (kind is FLOAT and abs(number) >= 3.4028235677973366e38):
         raise DecodeError(f"{number!r} is out of range of {kind.name}", 0, path)
     return number
-
-
-def _key(kind: Type, text: str, path: str) -> Any:
-    if kind is STRING:
-        return text
-    if isinstance(kind, (Scalar, EnumType)):
-        try:
-            number: int | float = float(text) if kind in (FLOAT, DOUBLE) else int(text)
-        except ValueError:
-            raise DecodeError(f"the key {text!r:.40} is no {kind.name}", 0, path) from None
-        return _Reader(Limits())._value(kind, number, f"{path} key", 1)
-    raise DecodeError(f"{kind} cannot be the key of a JSON object", 0, path)
