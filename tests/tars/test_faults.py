@@ -1,4 +1,4 @@
-"""Endpoints are blocked by the rules of the preset, tried once when their time has come, and opened again."""
+"""Endpoints are blocked by the rules of the preset, tried when their time has come, and opened again."""
 
 from __future__ import annotations
 
@@ -8,33 +8,31 @@ from skerry.tars.faults import CLASSIC, CPP, NEVER, EndpointHealth, FaultPolicy
 def test_cpp_blocks_after_one_failure_for_five_seconds() -> None:
     """TarsCpp 3.0.22: one failure in the window is enough; five seconds later one trial."""
     health = EndpointHealth(CPP)
-    assert health.usable(0.0)
+    assert not health.blocked
     health.failed(0.0)
-    assert not health.usable(4.9)
-    assert health.usable(5.0)
+    assert health.blocked
+    assert not health.trial_due(4.9)
+    assert health.trial_due(5.0)
 
 
-def test_cpp_stands_single_failures_among_many_successes() -> None:
-    """Consecutive failures count within three seconds; one of CPP is one: it blocks. A looser row does not."""
+def test_single_failures_among_many_successes_do_not_block() -> None:
+    """One failure of 101 calls is below five per cent."""
     health = EndpointHealth(FaultPolicy(minimum_failures=1, ratio=0.05, consecutive=3))
     for _ in range(100):
         health.succeeded(0.0)
     health.failed(0.0)
-    assert health.usable(0.0), "1 of 101 is below 5 %"
-    for _ in range(5):
-        health.failed(0.1)
-        health.succeeded(0.1)
-    assert not health.usable(0.2) or not health.blocked
+    assert not health.blocked
 
 
 def test_classic_needs_two_failures_and_half_of_the_calls() -> None:
     """Tars.js and TarsGo: two failures and half of the calls within 60 s, or five in a row within 5 s."""
     health = EndpointHealth(CLASSIC)
     health.failed(0.0)
-    assert health.usable(0.0)
+    assert not health.blocked
     health.failed(1.0)
-    assert not health.usable(30.9)
-    assert health.usable(31.0)
+    assert health.blocked
+    assert not health.trial_due(30.9)
+    assert health.trial_due(31.0)
 
 
 def test_classic_five_in_a_row() -> None:
@@ -76,29 +74,29 @@ def test_no_connection_blocks_at_once() -> None:
 
 
 def test_one_trial_only() -> None:
-    """When the retry time has come one call goes through; others wait for how it ends."""
+    """When the retry time has come one trial is due; it stays blocked until that has succeeded."""
     health = EndpointHealth(CPP)
     health.failed(0.0)
-    assert health.usable(5.0)
+    assert health.trial_due(5.0)
     health.started()
-    assert not health.usable(5.0)
+    assert not health.trial_due(5.0)
     health.failed(6.0)
-    assert not health.usable(10.9)
-    assert health.usable(11.0)
+    assert not health.trial_due(10.9)
+    assert health.trial_due(11.0)
     health.started()
+    assert health.blocked
     health.succeeded(11.1)
-    assert health.usable(11.1)
     assert not health.blocked
 
 
 def test_a_cancelled_trial_leaves_room_for_another() -> None:
-    """A trial that the caller gave up says nothing: the next call may try."""
+    """A trial that was given up says nothing: another one is due."""
     health = EndpointHealth(CPP)
     health.failed(0.0)
     health.started()
-    assert not health.usable(6.0)
+    assert not health.trial_due(6.0)
     health.abandoned()
-    assert health.usable(6.0)
+    assert health.trial_due(6.0)
     assert health.blocked
 
 
@@ -118,4 +116,4 @@ def test_never_never_blocks() -> None:
     health = EndpointHealth(NEVER)
     for _ in range(50):
         health.failed(0.0, connecting=True)
-    assert health.usable(0.0)
+    assert not health.blocked

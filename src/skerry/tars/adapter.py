@@ -239,6 +239,10 @@ class Adapter:
         frame = None
         if request.packet_type != 1:
             frame = encode_answer(request, body=body, status=call._reply_status, context=call._reply_context)
+            if len(frame) > self.limits.frame_bytes:
+                problem = f"a reply of {len(frame)} bytes; frame_bytes allows {self.limits.frame_bytes}"
+                log.error("%s.%s: %s", self._name, request.function, problem)
+                return self._failed(call, _ENCODE, problem)
         self.counters.succeeded += 1
         if self._observer is not None:
             self._observer.served(call, 0, monotonic() - call.received)

@@ -38,6 +38,9 @@ from skerry.tars.settings import CallOptions, ClientSettings
 from skerry.tars.wire.interface import Function
 from skerry.tars.wire.packet import ResponsePacket
 
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
+"""Between two rounds over endpoints none of which can be reached."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -159,19 +162,33 @@ class ObjectClient:
         outer: Call | None,
         tried: list[Link] | tuple[()],
     ) -> tuple[ResponsePacket | None, str]:
-        link = self._routes.pick(key, options.consistent, monotonic(), tried)
-        if link is None:
-            link = await self._locate(name, key, options, deadline, tried)
-        if isinstance(tried, list):
-            tried.append(link)
-        link.health.started()
-        try:
-            return await self._through(link, name, body, options, key is not None, deadline, outer)
-        except RemoteError:
-            raise
-        except BaseException:
-            link.health.abandoned()  # cancelled, not sent, not encoded; a failure has been reported by now
-            raise
+        """One try. An endpoint that cannot be reached was not sent anything: the next one is taken, and when there
+        is none, the same again, for as long as the caller waits."""
+        unreachable: list[Link] = []
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            link = self._routes.pick(key, options.consistent, monotonic(), (*tried, *unreachable))
+            if link is None:
+                link = await self._locate(name, key, options, deadline, (*tried, *unreachable))
+            link.health.started()
+            try:
+                answer = await self._through(link, name, body, options, key is not None, deadline, outer)
+            except ConnectFailed:
+                unreachable.append(link)
+                if all(other in unreachable for other in self._routes.links):
+                    if deadline - monotonic() <= pause:
+                        raise
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    unreachable.clear()
+                continue
+            except BaseException as error:
+                if not isinstance(error, RemoteError):
+                    link.health.abandoned()  # cancelled, not sent, not encoded; a failure has been reported by now
+                if isinstance(tried, list):
+                    tried.append(link)
+                raise
+            return answer
 
     async def _through(
         self,
@@ -197,7 +214,11 @@ class ObjectClient:
             self.counters.timeouts += 1
             raise CallTimeout(f"{self.name}.{name}", link.text, "no time left to send the request")
         request_id = pending.next_id()
-        channel.send(request_frame(self.name, name, body, options, hashed, request_id, remaining, outer))
+        frame = request_frame(self.name, name, body, options, hashed, request_id, remaining, outer)
+        if len(frame) > self._settings.frame_bytes:
+            problem = f"a request of {len(frame)} bytes; frame_bytes allows {self._settings.frame_bytes}"
+            raise NotSent(f"{self.name}.{name}", link.text, problem)
+        channel.send(frame)
         if options.one_way:
             health.abandoned()
             return None, link.text
@@ -212,10 +233,16 @@ class ObjectClient:
             health.failed(monotonic())
             self.counters.lost += 1
             raise ConnectionLost(f"{self.name}.{name}", link.text, str(error)) from error
+        except DecodeError as error:
+            health.succeeded(now)
+            raise BadReply(f"{self.name}.{name}", link.text, str(error)) from error
         except asyncio.CancelledError:
             pending.forget(request_id)
             raise
-        health.succeeded(now)
+        if packet.code and health.policy.counts_codes:
+            health.failed(monotonic())
+        else:
+            health.succeeded(now)
         if packet.code:
             self.counters.remote_errors += 1
             raise remote_error(packet.code, f"{self.name}.{name}", link.text, packet.description)
@@ -228,7 +255,7 @@ class ObjectClient:
         key: int | str | bytes | None,
         options: CallOptions,
         deadline: float,
-        tried: list[Link] | tuple[()],
+        tried: tuple[Link, ...],
     ) -> Link:
         """The slow way: the first call of an object without endpoints, or every endpoint is blocked."""
         function = f"{self.name}.{name}"
@@ -236,6 +263,8 @@ class ObjectClient:
             async with asyncio.timeout(max(0.0, deadline - monotonic())):
                 await self._routes.located()
         except TimeoutError:
+            if self._routes.problem:
+                raise NoEndpoint(function, "", self._routes.problem) from None
             self.counters.timeouts += 1
             raise CallTimeout(function, "", "the locator did not answer in time") from None
         link = self._routes.pick(key, options.consistent, monotonic(), tried) or self._routes.any_link(tried)

@@ -1,6 +1,7 @@
 """The client's side of a connection: many calls at a time on one stream, or as datagrams.
 
-Sends frames, matches replies by request id, notices the end. Which connection a call takes, and what a failure
+Sends frames, matches replies by request id, notices the end. A packet that cannot be read fails the call that it
+answers, as far as its id can be told; else the connection is closed. Which connection a call takes, and what a failure
 means, is decided in `link` and `client`.
 
 A server that is about to stop pushes `_reconnect_` (TarsGo; our own server too): the connection is `leaving` then,
@@ -17,7 +18,7 @@ from typing import Protocol, cast
 from skerry.tars.errors import DecodeError
 from skerry.tars.pending import PendingCalls
 from skerry.tars.stream import FrameStream
-from skerry.tars.wire.packet import RECONNECT, ResponsePacket, decode_reply, split_datagram
+from skerry.tars.wire.packet import RECONNECT, ResponsePacket, decode_reply, reply_id, split_datagram
 
 log = logging.getLogger("skerry.tars.client")
 
@@ -70,7 +71,12 @@ class ClientStream(FrameStream):
         resolve = self.pending.resolve
         try:
             for packet in self.feed(data):
-                reply = decode_reply(packet)
+                try:
+                    reply = decode_reply(packet)
+                except DecodeError as error:
+                    if not self.pending.refuse(reply_id(packet), error):
+                        raise
+                    continue
                 if reply.request_id:
                     resolve(reply)
                 else:
@@ -139,7 +145,12 @@ class ClientDatagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.last_heard = self._loop.time()
         try:
-            self.pending.resolve(decode_reply(split_datagram(data, self._max)))
+            packet = split_datagram(data, self._max)
+            try:
+                self.pending.resolve(decode_reply(packet))
+            except DecodeError as error:
+                if not self.pending.refuse(reply_id(packet), error):
+                    raise
         except DecodeError as error:
             log.warning("dropped a datagram of %s: %s", addr[0], error)
         if not self.open and not len(self.pending):

@@ -1,14 +1,16 @@
 """Fault isolation: which endpoints a client leaves alone for a while.
 
-Decides, and does nothing else: it is told of successes, failures and the time. The client asks `usable`
+Decides, and does nothing else: it is told of successes, failures and the time. The client asks whether it is `blocked`
 before it picks, and reports how a call ended. What counts as a failure: a time-out and a connection that
-cannot be made or broke; an answer with a return code other than 0 is an answer.
+cannot be made or broke; an answer with a return code other than 0 only where the policy `counts_codes`.
 
-A blocked endpoint is passed over until its retry time; then it gets one trial call, whose success opens it
-again and whose failure blocks it anew.
+A blocked endpoint is passed over. Once its retry time has come it is tried in the background (`trial_due`): success
+opens it again, failure blocks it anew; no caller's request is spent on that.
 
 Presets: `CPP` is TarsCpp 3.0.22, `CLASSIC` what Tars.js and TarsGo do. They differ much: a client of the first
-leaves a server after one failure for 5 s, one of the second after two failures out of at most four for 30 s.
+leaves a server after one failure for 5 s, one of the second after two failures out of at most four for 30 s. TarsCpp
+counts *every* return code other than 0 as a failure (`AdapterProxy::finishInvoke`): a servant that answers one of its
+C++ callers with a code is left alone by that caller. Business errors belong into the return value.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class FaultPolicy:
 
     Within `window_seconds`: at least `minimum_failures` and at least `ratio` of the calls failed. Or
     `consecutive` failures in a row within `consecutive_seconds`. Or `connection_failures` connects in a row.
+    `counts_codes`: an answer with a return code other than 0 is a failure too.
     """
 
     window_seconds: float = 60.0
@@ -32,6 +35,7 @@ class FaultPolicy:
     consecutive_seconds: float = 5.0
     connection_failures: int = 1
     retry_seconds: float = 30.0
+    counts_codes: bool = False
     enabled: bool = True
 
 
@@ -43,6 +47,7 @@ CPP = FaultPolicy(
     consecutive_seconds=3.0,
     connection_failures=1,
     retry_seconds=5.0,
+    counts_codes=True,
 )
 CLASSIC = FaultPolicy()
 NEVER = FaultPolicy(enabled=False)
@@ -61,18 +66,17 @@ class EndpointHealth:
     _connect_failures: int = 0
     _row: deque[float] = field(default_factory=deque)
 
-    def usable(self, now: float) -> bool:
-        """Whether a call may go there: it is not blocked, or its retry time has come and no trial is under way."""
-        until = self.blocked_until
-        return until is None or (now >= until and not self._trial)
-
     @property
     def blocked(self) -> bool:
-        """Whether it is blocked (a trial may be due all the same)."""
+        """Whether calls are to go elsewhere."""
         return self.blocked_until is not None
 
+    def trial_due(self, now: float) -> bool:
+        """Whether it is blocked, its retry time has come, and no trial is in progress."""
+        return self.blocked_until is not None and now >= self.blocked_until and not self._trial
+
     def started(self) -> None:
-        """A call goes there. While blocked that is the trial: no other call until it has ended."""
+        """A trial, or a call for want of a better endpoint, goes there. While blocked: no other trial until it ends."""
         if self.blocked_until is not None:
             self._trial = True
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from time import monotonic
+from typing import Any
 
 from skerry.tars.call import PING
 from skerry.tars.connection import Channel, ClientDatagrams, ClientStream, Push
@@ -33,6 +34,7 @@ class Link:
         self._channels: list[Channel | None] = [None] * settings.connections
         self._connecting: dict[int, asyncio.Task[Channel]] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
+        self._prober: asyncio.Task[None] | None = None
         self._leaving: set[Channel] = set()
         self._turn = 0
 
@@ -62,6 +64,29 @@ class Link:
         async with asyncio.timeout(seconds):
             return await asyncio.shield(task)
 
+    def probe(self) -> None:
+        """Find out in the background whether a blocked endpoint answers again."""
+        if self._prober is None:
+            self.health.started()
+            self._prober = asyncio.get_running_loop().create_task(self._probe())
+
+    async def _probe(self) -> None:
+        """Connect and ping; health is told how it went."""
+        seconds = self._settings.connect_seconds
+        try:
+            self.renew()
+            channel = self.ready() or await self.connect(seconds)
+            await self._ping(channel, seconds)
+        except (OSError, TimeoutError):
+            self.health.failed(monotonic(), connecting=True)
+        except asyncio.CancelledError:
+            self.health.abandoned()
+            raise
+        else:
+            self.health.succeeded(monotonic())
+        finally:
+            self._prober = None
+
     def renew(self) -> None:
         """Drop connections that have been silent while calls wait: the next call makes a new one."""
         now = asyncio.get_running_loop().time()
@@ -80,7 +105,9 @@ class Link:
 
     async def close(self) -> None:
         """Cut everything."""
-        tasks = [*self._connecting.values(), *self._keepers.values()]
+        tasks: list[asyncio.Task[Any]] = [*self._connecting.values(), *self._keepers.values()]
+        if self._prober is not None:
+            tasks.append(self._prober)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,18 +186,8 @@ class Link:
             if idle < interval:
                 await asyncio.sleep(interval - idle)
                 continue
-            request_id = channel.pending.next_id()
-            reply = channel.pending.wait(request_id, monotonic() + interval)
-            milliseconds = max(1, int(interval * 1000))
-            channel.send(
-                encode_request(
-                    RequestPacket(
-                        request_id=request_id, servant=self._servant, function=PING, timeout_ms=milliseconds
-                    )
-                )
-            )
             try:
-                answer = await reply
+                answer = await self._ping(channel, interval)
             except TimeoutError:
                 log.warning("%s does not answer pings, closing the connection", self.text)
                 channel.abort()
@@ -179,6 +196,24 @@ class Link:
                 return
             if answer.code in (-3, -4):
                 return  # this server does not know pings (TarsCpp turns them off too)
+
+    async def _ping(self, channel: Channel, seconds: float) -> ResponsePacket:
+        """The answer to a ping, whatever it says. TimeoutError or ConnectionError when there is none."""
+        request_id = channel.pending.next_id()
+        reply = channel.pending.wait(request_id, monotonic() + seconds)
+        milliseconds = max(1, int(seconds * 1000))
+        channel.send(
+            encode_request(
+                RequestPacket(
+                    request_id=request_id, servant=self._servant, function=PING, timeout_ms=milliseconds
+                )
+            )
+        )
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            channel.pending.forget(request_id)
+            raise
 
     def _stop_keepers(self) -> None:
         for task in self._keepers.values():

@@ -58,6 +58,13 @@ class PendingCalls:
         elif not entry[0].done():
             entry[0].set_result(reply)
 
+    def refuse(self, request_id: int, error: Exception) -> bool:
+        """Whoever waits for this reply gets `error` in its place; whether somebody does."""
+        entry = self._waiting.pop(request_id, None)
+        if entry is not None and not entry[0].done():
+            entry[0].set_exception(error)
+        return entry is not None
+
     def fail(self, error: BaseException) -> None:
         """The connection is gone: all that wait get `error`."""
         if self._timer is not None:

@@ -1,14 +1,15 @@
 """The endpoints of one object and the choice among them.
 
 Direct endpoints never change. Otherwise the locator is asked: at the first call, then every refresh interval. As
-TarsCpp does: an empty answer does not replace endpoints that are known (asked again after 10 s); while the
-registry cannot be asked, calls go on with what is known (again after 2 s, from the third failure on every 30 s).
-An endpoint that is no longer listed finishes its calls.
+TarsCpp does: an empty answer does not replace endpoints that are known (asked again after 10 s; while a call waits for
+the first one, after 0.5 s); while the registry cannot be asked, calls go on with what is known (again after 2 s, from
+the third failure on every 30 s). An endpoint that is no longer listed finishes its calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from skerry.tars.settings import ClientSettings
 log = logging.getLogger("skerry.tars.client")
 
 EMPTY_SECONDS, FAILED_SECONDS, LONG_FAILED_SECONDS = 10.0, 2.0, 30.0
+WANTED_SECONDS = 0.5
 
 
 class Routes:
@@ -37,7 +39,9 @@ class Routes:
         self._modulo: HashModulo[Link] = HashModulo()
         self._ring: ConsistentHash[Link] = ConsistentHash()
         self._refresher: asyncio.Task[None] | None = None
-        self._first = asyncio.Event()
+        self._known = asyncio.Event()
+        self._wanted = 0
+        self._asked = asyncio.Event()
         if address.endpoints:
             self._apply(address.endpoints, ())
 
@@ -52,10 +56,10 @@ class Routes:
         """An endpoint that is listed, healthy and not tried yet; None when there is none."""
         only = self._only
         if only is not None:
-            return only if not tried and only.health.usable(now) else None
+            return only if not tried and _usable(only, now) else None
 
         def usable(link: Link) -> bool:
-            return link in self._active and link.health.usable(now) and link not in tried
+            return link in self._active and _usable(link, now) and link not in tried
 
         if key is None:
             return self._turns.pick(None, usable)
@@ -73,7 +77,8 @@ class Routes:
         return link
 
     async def located(self) -> None:
-        """Return when the locator has been asked at least once (at once for direct endpoints)."""
+        """Return when an endpoint is known, or none ever will be. A registry may know none for the seconds between a
+        crash and the restart: whoever waits here has it asked again every `WANTED_SECONDS`."""
         if self._active and self._refresher is None:
             return
         if self._locator is None:
@@ -81,7 +86,12 @@ class Routes:
             return
         if self._refresher is None:
             self._refresher = asyncio.get_running_loop().create_task(self._refresh(self._locator))
-        await self._first.wait()
+        self._wanted += 1
+        try:
+            self._asked.set()
+            await self._known.wait()
+        finally:
+            self._wanted -= 1
 
     async def close(self) -> None:
         if self._refresher is not None:
@@ -109,8 +119,18 @@ class Routes:
                     pause = min(pause, EMPTY_SECONDS)
                     self.problem = "the locator knows no endpoint of it"
                     log.warning("%s: %s", self._name, self.problem)
-            self._first.set()
-            await asyncio.sleep(pause)
+            if self._active:
+                self._known.set()
+            elif self._wanted:
+                pause = min(pause, WANTED_SECONDS)
+            self._asked.clear()
+            if self._active or self._wanted:
+                await asyncio.sleep(pause)
+            else:
+                with contextlib.suppress(
+                    TimeoutError
+                ):  # the next call that wants an endpoint cuts the pause short
+                    await asyncio.wait_for(self._asked.wait(), pause)
 
     def _apply(self, active: Sequence[Endpoint], inactive: Sequence[Endpoint]) -> None:
         """Use these endpoints. One that was here before keeps its connections, its health and, for `hash`, its
@@ -136,6 +156,13 @@ class Routes:
             weight=lambda link: link.endpoint.weight if static else 100,
         )
         self._only = listed[0] if len(self._links) == 1 else None
+
+
+def _usable(link: Link, now: float) -> bool:
+    """Whether calls may go there. A blocked one whose time has come is tried in the background."""
+    if link.health.trial_due(now):
+        link.probe()
+    return not link.health.blocked
 
 
 def _order(endpoint: Endpoint) -> tuple[str, int, str]:

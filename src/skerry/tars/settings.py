@@ -10,7 +10,7 @@ from typing import Protocol
 from skerry.errors import SettingsError
 from skerry.tars.endpoint import Endpoint
 from skerry.tars.faults import CLASSIC, FaultPolicy
-from skerry.tars.wire.packet import ResponsePacket
+from skerry.tars.wire.packet import DEFAULT_MAX_FRAME_BYTES, ResponsePacket
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class CallObserver(Protocol):
 class ClientSettings:
     """How a communicator connects. Times in seconds.
 
-    `connections` per endpoint, each carrying many calls; `pending` calls wait at most on each. `keep_alive_seconds`
+    `connections` per endpoint, each carrying many calls; `pending` calls wait at most on each. `frame_bytes` is the
+    largest request that is sent (else NotSent) and the largest reply that is taken. `keep_alive_seconds`
     pings an idle connection and drops it when no answer comes (0: never). `refresh_seconds` is how often the
     locator is asked again. `push` gets packets that the server sends on its own. `observer` hears of every call.
     """
@@ -76,7 +77,7 @@ class ClientSettings:
     connect_seconds: float = 1.5
     connections: int = 1
     pending: int = 100_000
-    frame_bytes: int = 10 * 1024 * 1024
+    frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
     faults: FaultPolicy = CLASSIC
     tls: ssl.SSLContext | None = None
     keep_alive_seconds: float = 0.0

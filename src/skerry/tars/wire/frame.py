@@ -14,8 +14,8 @@ from skerry.tars.errors import FrameError
 MIN_FRAME_BYTES: Final = 5
 """A length and one byte of packet, as in C++."""
 
-DEFAULT_MAX_FRAME_BYTES: Final = 10 * 1024 * 1024
-"""As TarsGo; C++ takes 100 MiB."""
+DEFAULT_MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
+"""As TarsCpp (TarsGo: 10 MiB)."""
 
 _LENGTH: Final = Struct(">I")
 _read_length: Final = _LENGTH.unpack_from

@@ -41,6 +41,7 @@ from skerry.tars.wire.frame import (
     frame,
     split_datagram,
 )
+from skerry.tars.wire.reader import INT8, INT16, INT32, INT64, ZERO, read_head, skip
 from skerry.tars.wire.types import BYTE, BYTES, INT, SHORT, STRING, Map, Member, Type, zero_of
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "encode_request",
     "encode_response",
     "frame",
+    "reply_id",
     "split_datagram",
 ]
 
@@ -145,6 +147,8 @@ _SHORT_RESPONSE: Final = body_codec(_RESPONSE_REQUIRED, "ResponsePacket")
 _DESCRIBED_RESPONSE: Final = body_codec(_RESPONSE_REQUIRED + _RESPONSE_OPTIONAL[:1], "ResponsePacket")
 
 _length: Final = Format(">I").pack
+_TUP_STARTS: Final = (b"\x10\x02", b"\x10\x03")
+_INTEGER_BYTES: Final = {ZERO: 0, INT8: 1, INT16: 2, INT32: 4, INT64: 8}
 _EMPTY_ATTRIBUTES: Final = b"\x08\x0c"
 
 
@@ -200,7 +204,7 @@ def decode_response(packet: bytes, limits: Limits = DEFAULT_LIMITS) -> ResponseP
 def decode_reply(packet: bytes, limits: Limits = DEFAULT_LIMITS) -> ResponsePacket:
     """Read what a server sent, whatever its version. The answer of a TUP call comes as a ResponsePacket whose
     code and description are those of its status map."""
-    if packet[:2] not in (b"\x10\x02", b"\x10\x03"):
+    if packet[:2] not in _TUP_STARTS:
         return decode_response(packet, limits)
     reply = decode_request(packet, limits)
     text = reply.status.get(STATUS_RESULT_CODE, "0")
@@ -221,6 +225,34 @@ def decode_reply(packet: bytes, limits: Limits = DEFAULT_LIMITS) -> ResponsePack
         reply.status.get(STATUS_RESULT_DESC, ""),
         reply.context,
     )
+
+
+def reply_id(packet: bytes) -> int:
+    """The request id of a reply that cannot be read as a whole; 0 when it cannot be told.
+
+    An answer to a TUP call has it at tag 4, before a text; any other at tag 3, TarsCpp's to TUP version 2 included.
+    """
+    found: dict[int, int] = {}
+    at, end = 0, len(packet)
+    try:
+        while at < end and 5 not in found:
+            tag, kind, start = read_head(packet, at, end)
+            size = _INTEGER_BYTES.get(kind)
+            if size is None:
+                found[tag] = 0
+                at = (
+                    end
+                    if tag == 5
+                    else skip(packet, start, end, kind, DEFAULT_LIMITS.depth, [DEFAULT_LIMITS.items])
+                )
+            else:
+                at = start + size
+                found[tag] = int.from_bytes(packet[start:at], "big", signed=True)
+                if tag == 5:
+                    return found.get(3, 0)
+    except DecodeError:
+        return 0
+    return found.get(4 if packet[:2] in _TUP_STARTS else 3, 0)
 
 
 def encode_answer(
