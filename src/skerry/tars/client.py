@@ -8,6 +8,7 @@ caller has left, and pass its cookies on.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -165,6 +166,7 @@ class ObjectClient:
         """One try. An endpoint that cannot be reached was not sent anything: the next one is taken, and when there
         is none, the same again, for as long as the caller waits."""
         unreachable: list[Link] = []
+        refused: ConnectFailed | None = None
         pause = FIRST_PAUSE_SECONDS
         while True:
             link = self._routes.pick(key, options.consistent, monotonic(), (*tried, *unreachable))
@@ -173,11 +175,13 @@ class ObjectClient:
             link.health.started()
             try:
                 answer = await self._through(link, name, body, options, key is not None, deadline, outer)
-            except ConnectFailed:
+            except ConnectFailed as error:
                 unreachable.append(link)
+                if refused is None or not isinstance(error.__cause__, TimeoutError):
+                    refused = error  # says more than that the time was over
                 if all(other in unreachable for other in self._routes.links):
-                    if deadline - monotonic() <= pause:
-                        raise
+                    if deadline - monotonic() <= pause or not _may_heal(error.__cause__):
+                        raise refused from refused.__cause__
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     unreachable.clear()
@@ -305,6 +309,13 @@ class ObjectClient:
             return function.decode_result(packet.body, options.version)
         except DecodeError as error:
             raise BadReply(f"{self.name}.{function.name}", endpoint, str(error)) from error
+
+
+def _may_heal(cause: BaseException | None) -> bool:
+    """Whether a connection that failed for this reason may succeed a moment later: not one whose certificate is wrong."""
+    if isinstance(cause, ssl.SSLError):
+        return False
+    return isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
 def _may_repeat(error: CallError, idempotent: bool) -> bool:
