@@ -312,7 +312,7 @@ class ObjectClient:
 
 
 def _may_heal(cause: BaseException | None) -> bool:
-    """Whether a connection that failed for this reason may succeed a moment later: not one whose certificate is wrong."""
+    """Whether a connection that failed for this reason may succeed a moment later; a wrong certificate does not."""
     if isinstance(cause, ssl.SSLError):
         return False
     return isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.errno is not None)
