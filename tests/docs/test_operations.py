@@ -7,7 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-ROOMS = ("kernel", "server/server.py", "supervision/supervisor.py", "process", "roles")
+ROOMS = (
+    "kernel/numbers.py",
+    "kernel/losses.py",
+    "server/server.py",
+    "supervision/supervisor.py",
+    "process",
+    "roles",
+)
 
 
 def measured() -> set[str]:
