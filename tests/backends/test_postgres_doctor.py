@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from skerry.backends.postgres.journal import PostgresJournal
+from skerry.backends.postgres.role import Need
 from skerry.errors import JournalError, SettingsError
 from skerry.testing.journal_samples import THINGS
-from skerry.testing.services import PrivatePostgres, private_postgres, require
+from skerry.testing.services import PrivatePostgres, private_postgres, private_standby, require
 
 pytestmark = pytest.mark.service("postgresql")
 
@@ -31,7 +32,7 @@ def as_reader(server: PrivatePostgres, dsn: str) -> str:
 
 
 async def wrong(dsn: str) -> list[tuple[str, str]]:
-    async with PostgresJournal(dsn, "shop") as journal:
+    async with PostgresJournal(dsn, "shop", need=Need.ANY) as journal:
         return [(found.level, found.what) for found in await journal.examine() if found.level != "ok"]
 
 
@@ -104,3 +105,41 @@ async def test_an_older_release_does_not_decide_on_newer_tables(server: PrivateP
         )
         with pytest.raises(JournalError, match=r"newer Skerry \(version 99"):
             await journal.prepare([THINGS])
+
+
+async def test_what_a_failover_may_lose() -> None:
+    """A standby that nobody waits for; one that is waited for; one that is waited for and away. A plain user is told
+    as well, as far as it can be seen."""
+    require("postgresql")
+    with private_postgres(durable=True) as primary:
+        primary.query("create role plain login password 'x'")
+        primary.query("grant create on schema public to plain")
+        plain = f"postgresql://plain:x@{primary.dsn.rpartition('@')[2]}"
+        assert await wrong(primary.dsn) == []
+        with private_standby(primary, "near", durable=True) as standby:
+            for dsn in (primary.dsn, plain):
+                assert await wrong(dsn) == [
+                    (
+                        "warning",
+                        "1 standby without a synchronous one: a failover may lose writes that were answered 200",
+                    )
+                ]
+            primary.query("alter system set synchronous_standby_names = 'near'")
+            primary.query("select pg_reload_conf()")
+            primary._wait_for("select exists (select from pg_stat_replication where sync_state = 'sync')")
+            async with PostgresJournal(plain, "shop") as journal:
+                assert "commits wait for a standby (near)" in [
+                    found.what for found in await journal.examine()
+                ]
+            assert await wrong(primary.dsn) == []
+            standby.part()
+            primary._wait_for("select not exists (select from pg_stat_replication)")
+            [(level, what)] = await wrong(primary.dsn)
+            assert (level, what.partition(":")[0]) == (
+                "error",
+                "no standby of synchronous_standby_names = near is there",
+            )
+            async with PostgresJournal(standby.dsn, "shop", need=Need.ANY) as journal:
+                assert [found.what for found in await journal.examine() if found.level == "error"] == [
+                    "PostgreSQL takes no writes here: a standby"
+                ]

@@ -121,11 +121,12 @@ def _sqlite_file(path: Path) -> Iterator[Finding]:
 async def _postgres(plan: Plan, namespace: str) -> AsyncIterator[Finding]:
     try:
         from skerry.backends.postgres.journal import PostgresJournal
+        from skerry.backends.postgres.role import Need
     except ModuleNotFoundError as error:
         yield Finding("error", f"{error.name} is not installed", "pip install 'skerry[postgres]'")
         return
     try:
-        async with PostgresJournal(plan.journal_url, namespace) as journal:
+        async with PostgresJournal(plan.journal_url, namespace, need=Need.ANY) as journal:
             for found in await journal.examine():
                 yield Finding(found.level, found.what, found.fix)
             try:

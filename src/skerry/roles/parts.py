@@ -216,6 +216,7 @@ async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
     """PostgreSQL and RabbitMQ: any number of machines."""
     try:
         from skerry.backends.postgres.journal import PostgresJournal
+        from skerry.backends.postgres.role import Need
         from skerry.backends.rabbitmq.settings import RabbitSettings
         from skerry.backends.rabbitmq.transport import RabbitTransport
     except ModuleNotFoundError as error:
@@ -224,7 +225,8 @@ async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
         ) from error
     plan, settings, namespace = opening.plan, opening.settings, opening.namespace
     rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions, settings.generation)
-    journal = PostgresJournal(plan.journal_url, namespace, required=wait)
+    need = Need.WRITABLE if decides else Need.PRIMARY
+    journal = PostgresJournal(plan.journal_url, namespace, required=wait, need=need)
     # The name is an address on the broker: two processes of one name would take each other's answers.
     transport = RabbitTransport(rabbit, journal.bodies, name=f"{opening.name}.{os.urandom(4).hex()}")
     parts = Parts(transport, journal, journal if decides else None, shared=True)

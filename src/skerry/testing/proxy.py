@@ -19,6 +19,7 @@ class _Pair:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    is_silent: bool = False
 
     def abort(self) -> None:
         for writer in (self.client, self.server):
@@ -82,8 +83,17 @@ class FaultProxy:
         """Carry nothing any more and close nothing: a black hole; until `mend`, when what was kept goes on."""
         self._flowing.clear()
 
+    def silence(self) -> None:
+        """Carry nothing any more on the connections that there are, and close none of them; new ones are carried."""
+        for pair in self._pairs:
+            pair.is_silent = True
+
+    def lead(self, port: int, host: str = "127.0.0.1") -> None:
+        """Carry new connections to another server, as a name or an address that moves; those that there are stay."""
+        self._target = (host, port)
+
     def mend(self) -> None:
-        """Be a good proxy again."""
+        """Be a good proxy again; what was silenced stays silent."""
         self._refusing = False
         self.delay_seconds = 0.0
         self._flowing.set()
@@ -119,10 +129,13 @@ class FaultProxy:
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
                 await self._flowing.wait()
+                if pair.is_silent:
+                    continue
                 writer.write(data)
                 await writer.drain()
             with contextlib.suppress(OSError):
                 await self._flowing.wait()
-                writer.close()
+                if not pair.is_silent:
+                    writer.close()
         except OSError:
             pair.abort()

@@ -167,9 +167,9 @@ class PrivatePostgres:
                 command,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
                 cwd=self.directory,
-                **_as_postgres(),
+                **as_postgres(),
             )
         deadline = time.monotonic() + _START_SECONDS
         ready = [_path("pg_isready"), "-q", "-h", str(self.directory), "-p", str(self.port)]
@@ -235,9 +235,7 @@ class PrivatePostgres:
             with (self.directory / "data" / "postgresql.auto.conf").open("a") as settings:
                 settings.write(f"primary_conninfo = '{conninfo}'\n")
             signal_file.touch()
-            if _as_postgres():
-                entry = pwd.getpwnam("postgres")
-                os.chown(signal_file, entry.pw_uid, entry.pw_gid)
+            own(signal_file)
             self.start()
         else:
             self._of = primary
@@ -278,10 +276,7 @@ class PrivatePostgres:
     def _make(self) -> None:
         if self._is_made:
             return
-        identity = _as_postgres()
-        if identity:
-            entry = pwd.getpwnam("postgres")
-            os.chown(self.directory, entry.pw_uid, entry.pw_gid)
+        own(self.directory)
         if self._of is not None:
             source = (
                 f"host={self._of.directory} port={self._of.port} user=postgres application_name={self.name}"
@@ -295,8 +290,7 @@ class PrivatePostgres:
         secret = self.directory / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
-        if identity:
-            os.chown(secret, entry.pw_uid, entry.pw_gid)
+        own(secret)
         self._call(
             ["initdb", "-D", str(self.directory / "data"), "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync",
              "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={secret}"]
@@ -306,7 +300,7 @@ class PrivatePostgres:
     def _call(self, command: list[str]) -> str:
         done = subprocess.run(
             [_path(command[0]), *command[1:]],
-            capture_output=True, text=True, timeout=180, check=False, cwd=self.directory, **_as_postgres(),
+            capture_output=True, text=True, timeout=180, check=False, cwd=self.directory, **as_postgres(),
         )  # fmt: skip
         if done.returncode != 0:
             raise ServiceFailed(f"{command[0]} failed: {done.stderr.strip()}\n{self._log_end()}")
@@ -356,8 +350,15 @@ def _path(name: str) -> str:
     return found
 
 
-def _as_postgres() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root."""
+def own(path: Path) -> None:
+    """Let the user `postgres` have it, where that is who runs the server."""
+    if as_postgres():
+        entry = pwd.getpwnam("postgres")
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def as_postgres() -> dict[str, Any]:
+    """Arguments for subprocesses: PostgreSQL and PgBouncer refuse to run as root."""
     if os.geteuid() != 0:
         return {}
     entry = pwd.getpwnam("postgres")
@@ -377,7 +378,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child, on Linux: a fast shutdown when whoever started it dies."""
     with contextlib.suppress(AttributeError):
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

@@ -21,6 +21,7 @@ from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.faults import Foreign, translated
 from skerry.backends.postgres.rows import flush_values
 from skerry.backends.postgres.schema import Shape, Statement, Statements
+from skerry.backends.postgres.session import committing, proven
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.storable import check_text, check_writes, new_epoch_name
 from skerry.backends.stored import by_table, read_outcome
@@ -131,6 +132,7 @@ async def _fetched(
                 position, there = Position(data, pos), key
         if decided:
             found = await connection.fetch(room.statements["outcomes"].sql, decided)
+            await proven(connection)
             known = {row[0]: read_outcome(row) for row in found}
     return _Opened(position, known, rows), there
 
@@ -211,17 +213,15 @@ class PostgresBatch:
                 base = await self._flush(self._connection, writes, values, moves)
                 await self._amend(self._connection, writes, base)
                 transaction, self._transaction = self._transaction, None
-                await transaction.commit()
+                with committing(self._connection):
+                    await transaction.commit()
             except Foreign as error:
+                self.room.connections.doubt(self._connection, error)
                 raise translated(error) from error
         else:
             async with self.room.connections.one() as connection:
-                if writes.amendments:
-                    async with connection.transaction():
-                        base = await self._flush(connection, writes, values, moves)
-                        await self._amend(connection, writes, base)
-                else:
-                    base = await self._flush(connection, writes, values, moves)
+                with committing(connection):
+                    base = await self._at_once(connection, writes, values, moves)
         if writes.events:
             end = Position(self.position.epoch, base + len(writes.events))
             self.room.note_seen(end, writes.events[-1].command_id)
@@ -238,6 +238,17 @@ class PostgresBatch:
                 "data": new.data.decode(),
             }
             await connection.execute(statement.sql, *statement.arguments(values))
+
+    async def _at_once(
+        self, connection: asyncpg.Connection, writes: Writes, values: dict[str, Any], moves: bool
+    ) -> int:
+        """Flush and commit: one statement, two where events are amended."""
+        if not writes.amendments:
+            return await self._flush(connection, writes, values, moves)
+        async with connection.transaction():
+            base = await self._flush(connection, writes, values, moves)
+            await self._amend(connection, writes, base)
+        return base
 
     def _unread(self, writes: Writes) -> list[Place]:
         """Rows to be deleted that nobody has read: the flush would not see one that is made while it waits."""
@@ -327,6 +338,7 @@ class PostgresBatch:
                 yield
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             ours = translated(error)
+            self.room.connections.doubt(self._connection, error)
             if isinstance(
                 error, asyncpg.UndefinedTableError
             ):  # in a handler's own SQL: its mistake, not ours

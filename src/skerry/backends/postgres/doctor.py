@@ -15,6 +15,13 @@ from skerry.backends.statements import made_by
 
 OLDEST = 130000
 """The first version, as `server_version_num` says it, that everything here was tried on or is known to work with."""
+_STANDBYS = """
+select current_setting('synchronous_standby_names'), count(pid) filter (where state is distinct from 'backup'),
+    case when pg_has_role('pg_read_all_stats', 'usage')
+        then count(pid) filter (where sync_state in ('sync', 'quorum')) end
+from pg_stat_replication
+"""
+"""A plain user sees that somebody streams, though not what and how: then the last is null."""
 _CONNECTIONS = 50
 """Below so many a few processes of eight connections each meet the server's limit."""
 
@@ -44,6 +51,7 @@ async def doctor(connection: asyncpg.Connection, statements: Statements) -> list
         findings.append(
             Finding("error", "PostgreSQL does not sync: answered writes do not survive a crash", fix)
         )
+    findings += await _replication(connection)
     if told["connections"] < _CONNECTIONS:
         what = f"max_connections = {told['connections']}: a process may use 8"
         findings.append(Finding("warning", what, "raise it to 8 x processes and your own, or run fewer"))
@@ -51,6 +59,31 @@ async def doctor(connection: asyncpg.Connection, statements: Statements) -> list
     if refused:
         findings.append(Finding("error", _lacking(told["who"], refused), _grant(told["who"], statements)))
     return findings
+
+
+async def _replication(connection: asyncpg.Connection) -> list[Finding]:
+    """What a failover to a standby may lose, and what a lost standby stops."""
+    names, streaming, confirming = await connection.fetchrow(_STANDBYS)
+    if streaming and not names:
+        return [
+            Finding(
+                "warning",
+                f"{streaming} standby{'s' if streaming > 1 else ''} without a synchronous one: "
+                "a failover may lose writes that were answered 200",
+                "synchronous_standby_names = 'ANY 1 (*)' in postgresql.conf, or live with it",
+            )
+        ]
+    if names and confirming == 0:
+        return [
+            Finding(
+                "error",
+                f"no standby of synchronous_standby_names = {names} is there: commits wait for it, writes stay 202",
+                "start the standby, or take its name out",
+            )
+        ]
+    if names and streaming:
+        return [Finding("ok", f"commits wait for a standby ({names})")]
+    return []
 
 
 async def missing_rights(connection: asyncpg.Connection, statements: Statements) -> list[str]:

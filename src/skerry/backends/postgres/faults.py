@@ -6,6 +6,9 @@ Deadlocks and lost races: `Conflict`. Damage: `Corrupt`. Anything else is a refu
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Sequence
+
 import asyncpg
 
 from skerry.errors import Conflict, Corrupt, Disconnected, JournalError, SettingsError, SkerryError
@@ -28,6 +31,14 @@ _AWAY_CLASSES = {
     "57": "it is shutting down or starting",
     "58": "its system failed",
 }
+
+
+_OVER = ("25006", "25P03", "57P01", "57P02", "57P03", "57P05")
+"""After these the session is of no use, though the connection may be open: read-only, shutting down."""
+_MISTAKES = ("22023", "3D000", "42501", "42602", "42704", "55P02")
+"""What a server says to a database or a setting of the URL that will never do."""
+_UNSUPPORTED = "unsupported startup parameter"
+"""PgBouncer's, with the state of a lost connection."""
 
 
 def translated(error: BaseException) -> SkerryError:
@@ -58,13 +69,40 @@ def _is_lost(error: asyncpg.InterfaceError) -> bool:
     return "closed" in str(error) or "terminat" in str(error) or "another operation" in str(error)
 
 
-def refuses_us(error: BaseException) -> SettingsError | None:
-    """A mistake in the DSN that waiting will not mend, found when opening."""
+def is_over(error: BaseException) -> bool:
+    """Whether the connection on which this was met is not to be used again. A server that became read-only keeps its
+    connections, and everything on them fails from then on."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return _is_lost(error)
+    if not isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, Foreign)
+    state = error.sqlstate or ""
+    return state in _OVER or state[:2] in ("08", "58", "XX")
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether a connection failed for something that waiting will not mend: a wrong password, a TLS setting that this
+    server does not go with, a parameter that it does not know."""
     state = getattr(error, "sqlstate", None) or ""
-    if (
-        state[:2] == "28"
-        or state == "3D000"
-        or isinstance(error, (asyncpg.ClientConfigurationError, ValueError))
-    ):
-        return SettingsError("SKERRY_JOURNAL", f"PostgreSQL refuses it: {error}")
-    return None
+    if isinstance(error, asyncpg.PostgresError):
+        return state[:2] == "28" or state in _MISTAKES or _UNSUPPORTED in str(error)
+    if isinstance(error, ConnectionError):
+        return "rejected SSL upgrade" in str(
+            error
+        )  # asyncpg's words: the server speaks no TLS, and it is demanded
+    return isinstance(error, (asyncpg.ClientConfigurationError, ValueError, ssl.SSLCertVerificationError))
+
+
+def refusal(errors: Sequence[tuple[str, BaseException]]) -> SettingsError | None:
+    """A mistake in the URL, found when opening: every host that is named refuses, none is merely away."""
+    if not errors or not all(isinstance(error, SettingsError) or is_mistake(error) for _, error in errors):
+        return None
+    where, error = errors[0]
+    if isinstance(error, SettingsError):
+        return error
+    hint = ""
+    if isinstance(error, ConnectionError):
+        hint = ": the server speaks no TLS; switch it on there, or leave sslmode out"
+    elif _UNSUPPORTED in str(error):
+        hint = ": a pooler takes no `options`; name the settings one by one, ?search_path=app"
+    return SettingsError("SKERRY_JOURNAL", f"PostgreSQL at {where} refuses it: {error}{hint}")

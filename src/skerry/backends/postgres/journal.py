@@ -20,6 +20,7 @@ from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.doctor import Finding, check_rights, doctor
+from skerry.backends.postgres.role import Need
 from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare
 from skerry.backends.postgres.settings import PostgresSettings
@@ -48,10 +49,11 @@ _TRIM_ROWS = 10_000
 class PostgresJournal(StoredReads):
     """See `skerry.journal.journal.JournalWriter`; an async context manager, to be opened once.
 
-    `dsn`: as asyncpg takes it (`postgresql://user:password@host:port/database?sslmode=verify-full`), a direct
-    connection or a pooler in session mode. `namespace` prefixes all tables, which are made in the first schema of
-    the user's search path. `required`: whether the server has to answer when this is opened; without, it is opened
-    all the same, and calls raise Disconnected until the server is there.
+    `dsn`: `postgresql://user:password@host:port,host:port/database?sslmode=verify-full`, as libpq takes it: any number
+    of hosts, of which the primary is found, direct or by a pooler in session mode. `namespace` prefixes all tables,
+    which are made in the first schema of the user's search path. `need`: what the server has to be. `required`: whether
+    it has to answer when this is opened; without, it is opened all the same, and calls raise Disconnected until the
+    server is there.
     """
 
     def __init__(
@@ -62,13 +64,14 @@ class PostgresJournal(StoredReads):
         settings: PostgresSettings | None = None,
         clock: Clock | None = None,
         required: bool = True,
+        need: Need = Need.WRITABLE,
     ) -> None:
         self.namespace = namespace
         self._required = required
         self._settings = settings or PostgresSettings()
         self._clock = clock or SystemClock()
         self._statements = Statements(namespace)
-        self._connections = Connections(dsn, namespace, self._settings)
+        self._connections = Connections(dsn, namespace, self._settings, need=need)
         self._room = Room(self._connections, self._statements, self._settings, self._clock)
         self.bodies = PostgresBodies(self._connections, self._statements, self._clock)
         """Where the transport keeps the bodies of large commands."""
@@ -96,6 +99,11 @@ class PostgresJournal(StoredReads):
     def is_away(self) -> bool:
         """Whether the last attempt to connect failed."""
         return self._connections.is_away
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it takes no writes now: only standbys answer, or a primary that is read-only."""
+        return self._connections.read_only
 
     async def prepare(self, tables: Sequence[str]) -> None:
         """Raises SettingsError too when this user may not write to what is there."""

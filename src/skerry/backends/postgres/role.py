@@ -8,11 +8,12 @@ life, as a server changes its timeline, its system identifier or its start time 
     role.takes_writes      # a primary that is not read-only
     role.history           # "7301234567890123456:3:1796044800000000", or "" where it cannot be read
 
-Not here: which server is asked (dialing.py), what is done with one that is not wanted (connections.py).
+Not here: which server is asked (dialing.py).
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,29 @@ class ServerRole:
         if self.timeline is None or not self.system:
             return ""
         return f"{self.system}:{self.timeline}:{self.started_microseconds}"
+
+
+class Need(enum.Enum):
+    """What a server has to be, to be of use."""
+
+    WRITABLE = "writable"
+    """A primary that takes writes: for whoever decides."""
+    PRIMARY = "primary"
+    """A primary, be it read-only: for whoever follows. A standby may be behind what was read before, and is not
+    followed."""
+    ANY = "any"
+    """Whatever answers: for whoever looks what is wrong."""
+
+
+def refused(role: ServerRole, need: Need) -> str:
+    """Why a server is of no use, "" when it is."""
+    if need is Need.ANY:
+        return ""
+    if role.in_recovery:
+        return f"PostgreSQL at {role.address} is a standby, and the primary is needed"
+    if role.read_only and need is Need.WRITABLE:
+        return f"PostgreSQL at {role.address} is read-only: default_transaction_read_only is on"
+    return ""
 
 
 def greeting(settings: Mapping[str, str], *, identity: bool = True) -> str:
