@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from skerry.backends.rabbitmq.bodies import GONE
+from skerry.backends.rabbitmq.brokers import Address, Brokers
 from skerry.backends.rabbitmq.link import Link
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology
@@ -106,6 +108,71 @@ class Shelf:
 
 def large(number: int, size: int = 300_000) -> Envelope:
     return envelope(number, value="x" * size)
+
+
+async def test_a_silent_broker_is_passed_over(world: RabbitWorld) -> None:
+    """One of the list takes connections and says nothing: who comes there first is connected to another one after its
+    share of the time, and both of its connections go to the one that worked from then on."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        url = world.settings.url.replace("@", f"@127.0.0.1:{port},")
+        brokers = Brokers(RabbitSettings(url).hosts)
+        settings = replace(world.settings, url=url, connect_seconds=2.0)
+        brokers.worked(Address("127.0.0.1", port, "127.0.0.1"))
+        link = await Link.open(settings, "test", brokers)
+        assert link.address.port != port
+        assert (await brokers.addresses(5.0))[0] == link.address
+        await link.close()
+        with pytest.raises(Disconnected, match=r"did not answer within 0\.5 s"):
+            await Link.open(replace(settings, url=f"amqp://127.0.0.1:{port}/", connect_seconds=0.5), "test")
+
+
+async def test_a_queue_at_a_limit_refuses(world: RabbitWorld, rabbitmq: PrivateBroker) -> None:
+    """Somebody's max-length: what does not fit is "not taken", at once where this connection had a confirm before,
+    after one more connection where it found the queue full; readiness says so, and nothing is reconnected for it
+    again and again. When there is room, all goes on."""
+    namespace = world.settings.namespace
+    first, second = world.process(), world.process()
+    async with started(first):
+        await soon(first.send([envelope(0)], 0))
+        policy = f"limit-{namespace}"
+        await rabbitmq.control(
+            "set_policy", policy, f"^{namespace}\\.commands", '{"max-length":3}', "--apply-to", "queues"
+        )
+        try:
+            refused = None
+            for number in range(1, 50):  # the broker may take some more before it looks at the limit
+                try:
+                    await soon(first.send([envelope(number)], 0))
+                except Overloaded as error:
+                    refused = error
+                    break
+            assert refused is not None
+            assert "not taken" in refused.reason
+            assert "limit" in (first.trouble or "")
+            assert first.connections == 1
+            async with started(second):
+                for number in (100, 101, 102):
+                    with pytest.raises(Overloaded, match="not taken"):
+                        await soon(second.send([envelope(number)], 0))
+                assert second.connections == 2
+                commands = await first.commands(0)
+
+                async def sent() -> None:
+                    while True:
+                        await commands.ack(await commands.receive(100))
+                        try:
+                            return await second.send([envelope(200)], 0)
+                        except Overloaded:
+                            await asyncio.sleep(0.01)
+
+                await soon(sent())
+                assert second.trouble is None
+                assert second.connections == 2
+        finally:
+            await rabbitmq.control("clear_policy", policy)
 
 
 async def test_a_blocked_broker_is_overload(lively: RabbitWorld, rabbitmq: PrivateBroker) -> None:

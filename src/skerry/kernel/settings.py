@@ -42,7 +42,7 @@ class Settings:
         "sqlite:///{data}/{namespace}.db", "memory: | sqlite:///PATH | postgresql://...", flag="--journal"
     )
     transport: str = _option(
-        "", "memory: | local: | amqp://...; default: local: with sqlite, memory: with memory"
+        "", "memory: | local: | amqp://HOST[,HOST]...; default: local: with sqlite, memory: with memory"
     )
     bind: str = _option("127.0.0.1:8999", "address to listen on, HOST:PORT", aliases=("SERVER_PORT",))
     gateway_bind: str = _option(

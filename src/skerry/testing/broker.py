@@ -78,13 +78,19 @@ def _die_with_parent() -> None:
 
 
 class PrivateBroker:
-    """One RabbitMQ server of our own under `directory`. `config`: further lines of rabbitmq.conf."""
+    """One RabbitMQ server of our own under `directory`. `config`: further lines of rabbitmq.conf. `cookie` and
+    `epmd_port`: of the cluster that it belongs to, which has an epmd for all."""
 
-    def __init__(self, directory: Path, config: str = "") -> None:
+    def __init__(
+        self, directory: Path, config: str = "", *, cookie: str = "", epmd_port: int | None = None
+    ) -> None:
         self.directory = directory
-        self.port, self._dist_port, self._epmd_port = free_ports(3)
-        self._node = f"skerry-{secrets.token_hex(4)}@localhost"
-        self._config = config
+        self.port, self._dist_port, own_epmd = free_ports(3)
+        self.node = f"skerry-{secrets.token_hex(4)}@localhost"
+        self._cookie = cookie or secrets.token_hex(16)
+        self._epmd_port = epmd_port or own_epmd
+        self._has_epmd = epmd_port is None
+        self.config = config
         self._server: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
 
@@ -117,15 +123,9 @@ class PrivateBroker:
             raise BrokerFailed("rabbitmq-server or epmd is not installed")
         self._prepare()
         environment = self._environment()
-        if self._epmd is None or self._epmd.poll() is not None:
-            self._epmd = subprocess.Popen(  # noqa: ASYNC220 - it is started, not waited for
-                [epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"],
-                env=environment,
-                preexec_fn=_die_with_parent,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            await self._listening(self._epmd_port, self._epmd, 60.0)
+        if self._has_epmd and (self._epmd is None or self._epmd.poll() is not None):
+            self._epmd = _start_epmd(epmd, self._epmd_port)
+            await self.listening(self._epmd_port, self._epmd, 60.0)
         with (self.directory / "output.log").open("ab") as output:
             self._server = subprocess.Popen(  # noqa: ASYNC220
                 [server],
@@ -136,16 +136,16 @@ class PrivateBroker:
                 stdout=output,
                 stderr=output,
             )
-        await self._listening(self.port, self._server, timeout_seconds, b"AMQP\x00\x00\x09\x01")
+        await self.listening(self.port, self._server, timeout_seconds, b"AMQP\x00\x00\x09\x01")
 
     async def stop(self) -> None:
         """End it and its epmd; harmless when they ended already. Data stays under `directory`."""
-        await self._end(self._server, signal.SIGTERM, 30.0)
-        await self._end(self._epmd, signal.SIGTERM, 5.0)
+        await self.end(self._server, signal.SIGTERM, 30.0)
+        await self.end(self._epmd, signal.SIGTERM, 5.0)
 
     async def kill(self) -> None:
         """kill -9, as power would go: nothing is said to clients, nothing is written."""
-        await self._end(self._server, signal.SIGKILL, 10.0)
+        await self.end(self._server, signal.SIGKILL, 10.0)
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
@@ -159,7 +159,7 @@ class PrivateBroker:
         name = program("rabbitmqctl")
         if name is None:
             raise BrokerFailed("rabbitmqctl is not installed")
-        command = [name, "--node", self._node, *arguments]
+        command = [name, "--node", self.node, *arguments]
         try:
             done = await asyncio.to_thread(
                 subprocess.run,
@@ -192,14 +192,14 @@ class PrivateBroker:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         cookie = self.directory / "home" / ".erlang.cookie"
         if not cookie.exists():
-            cookie.write_text(secrets.token_hex(16))
+            cookie.write_text(self._cookie)
             cookie.chmod(0o400)
         (self.directory / "plugins").write_text("[].\n")
         (self.directory / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
             "loopback_users = none\n"
             "log.file.level = warning\n"
-            "disk_free_limit.absolute = 50MB\n" + self._config + "\n"
+            "disk_free_limit.absolute = 50MB\n" + self.config + "\n"
         )
 
     def _environment(self) -> dict[str, str]:
@@ -208,7 +208,7 @@ class PrivateBroker:
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
             "HOME": str(here / "home"),
-            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_MNESIA_BASE": str(here / "data"),
             "RABBITMQ_LOG_BASE": str(here / "log"),
             "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq"),
@@ -224,7 +224,7 @@ class PrivateBroker:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
-    async def _listening(
+    async def listening(
         self, port: int, process: subprocess.Popen[bytes], seconds: float, greeting: bytes = b""
     ) -> None:
         """Wait until `port` answers (to `greeting`, when there is one)."""
@@ -244,17 +244,90 @@ class PrivateBroker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
 
-    async def _end(self, process: subprocess.Popen[bytes] | None, number: int, seconds: float) -> None:
+    @classmethod
+    async def end(cls, process: subprocess.Popen[bytes] | None, number: int, seconds: float) -> None:
         """Signal a child's whole group and wait; kill -9 what is left after `seconds`."""
         if process is None or process.poll() is not None:
             return
-        self._signal(process, number)
-        self._signal(process, signal.SIGCONT)
+        cls._signal(process, number)
+        cls._signal(process, signal.SIGCONT)
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - a process, not a task
             await asyncio.sleep(0.02)
-        self._signal(process, signal.SIGKILL)
+        cls._signal(process, signal.SIGKILL)
         process.wait()
+
+
+class PrivateCluster:
+    """Several RabbitMQ servers of our own that are one cluster. `config`: further lines for each of them.
+
+    async with PrivateCluster(tmp_path) as cluster:
+        ... cluster.url ...                     # a list of all
+        await cluster.brokers[0].kill()
+    """
+
+    def __init__(self, directory: Path, size: int = 3, config: str = "") -> None:
+        [self._epmd_port] = free_ports(1)
+        self._epmd: subprocess.Popen[bytes] | None = None
+        cookie = secrets.token_hex(16)
+        self.brokers = [
+            PrivateBroker(directory / f"broker-{number}", cookie=cookie, epmd_port=self._epmd_port)
+            for number in range(size)
+        ]
+        nodes = "".join(
+            f"cluster_formation.classic_config.nodes.{number} = {broker.node}\n"
+            for number, broker in enumerate(self.brokers, 1)
+        )
+        for broker in self.brokers:
+            broker.config = f"cluster_formation.peer_discovery_backend = classic_config\n{nodes}{config}"
+
+    @property
+    def url(self) -> str:
+        """All of them, as a list."""
+        return f"amqp://guest:guest@{','.join(f'127.0.0.1:{broker.port}' for broker in self.brokers)}/"
+
+    async def __aenter__(self) -> PrivateCluster:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self, timeout_seconds: float = 300.0) -> None:
+        """Start all that do not run; the first of a new cluster alone, so that it is the one that others join."""
+        epmd = shutil.which("epmd")
+        if epmd is None:
+            raise BrokerFailed("epmd is not installed")
+        if self._epmd is None or self._epmd.poll() is not None:
+            self._epmd = _start_epmd(epmd, self._epmd_port)
+            await self.brokers[0].listening(self._epmd_port, self._epmd, 60.0)
+        first = self.brokers[0]
+        if not (first.directory / "data").exists():
+            await first.start(timeout_seconds)
+        await asyncio.gather(
+            *(broker.start(timeout_seconds) for broker in self.brokers if not broker.running)
+        )
+
+    async def stop(self) -> None:
+        """End all of them and their epmd."""
+        await asyncio.gather(*(broker.stop() for broker in self.brokers))
+        await PrivateBroker.end(self._epmd, signal.SIGTERM, 5.0)
+
+
+def _start_epmd(epmd: str, port: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [epmd, "-port", str(port), "-address", "127.0.0.1"],
+        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
+        preexec_fn=_die_with_parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 async def _answers(port: int, greeting: bytes) -> bool:

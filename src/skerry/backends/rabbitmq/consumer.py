@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from skerry.backends.rabbitmq.bodies import BodyStore, fetched, is_stored, stored_keys
+from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming, LinkChannel
 from skerry.backends.rabbitmq.link import Link, calling, end
 from skerry.backends.rabbitmq.settings import RabbitSettings
@@ -42,9 +43,11 @@ class WorkSession:
         link.lost.add_done_callback(self._tell)
 
     @classmethod
-    async def connect(cls, settings: RabbitSettings, topology: Topology, clock: Clock) -> WorkSession:
+    async def connect(
+        cls, settings: RabbitSettings, topology: Topology, clock: Clock, brokers: Brokers | None = None
+    ) -> WorkSession:
         """Connect and declare. Raises SettingsError or Disconnected."""
-        link = await Link.open(settings, "consumer")
+        link = await Link.open(settings, "consumer", brokers)
         try:
             with calling("declaring"):
                 await topology.declare(await link.channel(), settings.connect_seconds)

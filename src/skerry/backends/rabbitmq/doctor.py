@@ -74,7 +74,7 @@ def _problem(problem: str) -> Finding:
 
 def _look_at_settings(settings: RabbitSettings) -> list[Finding]:
     parts = urlsplit(settings.url)
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    local = all(host in ("localhost", "127.0.0.1", "::1") for host, _ in settings.hosts)
     findings = []
     if parts.scheme == "amqp" and not local:
         findings.append(

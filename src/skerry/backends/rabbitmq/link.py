@@ -18,8 +18,9 @@ from typing import Any
 
 import pamqp.frame
 from aiormq.abc import AbstractChannel
-from aiormq.connection import Connection, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.connection import Connection, TransportFactory
 from aiormq.exceptions import (
+    AMQPConnectionError,
     AMQPError,
     AuthenticationError,
     ChannelInvalidStateError,
@@ -35,6 +36,7 @@ from pamqp.base import Frame
 from pamqp.header import ContentHeader
 from yarl import URL
 
+from skerry.backends.rabbitmq.brokers import Address, Brokers, allotted
 from skerry.backends.rabbitmq.channel import LinkChannel
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.errors import Disconnected, SettingsError
@@ -104,14 +106,22 @@ class _Wire(Connection):
 
 
 class _Streams(TransportFactory):
-    """Opens the socket and remembers its writer, so that it can be written to and aborted."""
+    """Opens the socket to one address and remembers its writer, so that it can be written to and aborted."""
 
-    def __init__(self, inner: TransportFactory) -> None:
-        self._inner = inner
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self.writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, self.writer = await self._inner.create(url, **kwargs)
+        provider = kwargs.pop("ssl_context_provider")
+        if url.scheme == "amqps":
+            kwargs |= {"ssl": await provider.get_context(), "server_hostname": self._address.host}
+        try:
+            reader, self.writer = await asyncio.open_connection(
+                self._address.ip, self._address.port, **kwargs
+            )
+        except OSError as error:
+            raise AMQPConnectionError(*error.args) from error
         return reader, self.writer
 
     def abort(self) -> None:
@@ -122,10 +132,13 @@ class _Streams(TransportFactory):
 class Link:
     """A connection that works until `lost` is done. Make it with `Link.open`."""
 
-    def __init__(self, wire: _Wire, streams: _Streams, settings: RabbitSettings) -> None:
+    def __init__(
+        self, wire: _Wire, streams: _Streams, address: Address, settings: RabbitSettings, brokers: Brokers
+    ) -> None:
         assert streams.writer is not None
         self._wire, self._streams, self._writer = wire, streams, streams.writer
-        self._settings = settings
+        self._settings, self._brokers = settings, brokers
+        self.address = address
         self._frame_max = wire.connection_tune.frame_max or 131072
         self._parted: set[LinkChannel] = set()
         self.blocked: str | None = None
@@ -136,29 +149,51 @@ class Link:
         wire.closing.add_done_callback(lambda closed: self.lose(_why(closed, "the connection was closed")))
 
     @classmethod
-    async def open(cls, settings: RabbitSettings, purpose: str) -> Link:
-        """Connect and authenticate. Raises SettingsError (refused for good) or Disconnected (try again)."""
+    async def open(cls, settings: RabbitSettings, purpose: str, brokers: Brokers | None = None) -> Link:
+        """Connect to one of the brokers and authenticate. Raises SettingsError when all refuse for good, Disconnected
+        when it may work another time; the text tells of each."""
         _quieten()
-        url = URL(settings.url)
+        brokers = brokers or Brokers(settings.hosts)
+        loop = asyncio.get_running_loop()
+        seconds = settings.connect_seconds
+        until = loop.time() + seconds
+        addresses = await brokers.addresses(seconds / 2 if len(settings.hosts) > 1 else seconds)
+        problems: list[SettingsError | Disconnected] = []
+        for address, share in allotted(addresses, until - loop.time(), loop):
+            try:
+                return await cls._open_at(address, settings, purpose, brokers, share)
+            except (SettingsError, Disconnected) as error:
+                brokers.failed(address)
+                problems.append(error)
+        if len(problems) == 1 or all(isinstance(problem, SettingsError) for problem in problems):
+            raise problems[0]
+        raise Disconnected("; ".join(dict.fromkeys(map(str, problems)))) from problems[0]
+
+    @classmethod
+    async def _open_at(
+        cls, address: Address, settings: RabbitSettings, purpose: str, brokers: Brokers, seconds: float
+    ) -> Link:
+        url = URL(settings.url_of(address.host, address.port))
         query = {"heartbeat": str(settings.heartbeat_seconds), "name": f"{settings.namespace} {purpose}"}
         url = url.with_query(query | dict(url.query))
-        streams = _Streams(TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory())
+        streams = _Streams(address)
         wire = _Wire(url, transport_factory=streams, limit=_READ_LIMIT_BYTES)
         connecting = asyncio.ensure_future(wire.connect())
         try:
-            await asyncio.wait({connecting}, timeout=settings.connect_seconds)
+            await asyncio.wait({connecting}, timeout=seconds)
             if not connecting.done():
-                raise Disconnected(f"{settings.place} did not answer within {settings.connect_seconds:g} s")
+                raise Disconnected(f"{address} did not answer within {seconds:.2g} s")
             try:
                 connecting.result()
             except (AMQPError, OSError, ValueError) as error:
-                raise _translated(error, settings) from error
+                raise _translated(error, address) from error
         finally:
             if not connecting.done():
                 streams.abort()  # first: what is cancelled waits for the peer otherwise
                 connecting.cancel()
                 await asyncio.wait({connecting}, timeout=_CLOSE_SECONDS)
-        return cls(wire, streams, settings)
+        brokers.worked(address)
+        return cls(wire, streams, address, settings, brokers)
 
     @property
     def server_properties(self) -> dict[str, Any]:
@@ -219,11 +254,13 @@ class Link:
     def lose(self, reason: str) -> None:
         """Say that this link is no good any more. The first reason counts."""
         if not self.lost.done():
+            self._brokers.failed(self.address)
             self.lost.set_result(reason)
 
     async def close(self, polite: bool = False) -> None:
         """End it, within about two seconds; `polite` says goodbye to the broker first."""
-        self.lose("closed by this process")
+        if not self.lost.done():
+            self.lost.set_result("closed by this process")
         closing = asyncio.ensure_future(self._wire.close())
         try:
             if not polite:
@@ -275,22 +312,20 @@ def _why(closed: asyncio.Future[Any], otherwise: str) -> str:
     return f"{otherwise}: {error}" if error is not None and str(error) else otherwise
 
 
-def _translated(error: Exception, settings: RabbitSettings) -> SettingsError | Disconnected:
+def _translated(error: Exception, place: Address) -> SettingsError | Disconnected:
     """A failed connect: what only a person can put right, or what may pass."""
     text = str(error) or type(error).__name__
     if isinstance(error, AuthenticationError | ProbableAuthenticationError):
-        return SettingsError("transport", f"{settings.place} refuses the user or the password")
+        return SettingsError("transport", f"{place} refuses the user or the password")
     if isinstance(error, ConnectionNotAllowed):
-        return SettingsError("transport", f"{settings.place} does not let this user in: {text}")
+        return SettingsError("transport", f"{place} does not let this user in: {text}")
     if isinstance(error, IncompatibleProtocolError | ProtocolSyntaxError):
-        return SettingsError("transport", f"{settings.place} does not speak AMQP 0-9-1")
+        return SettingsError("transport", f"{place} does not speak AMQP 0-9-1")
     if isinstance(error, FileNotFoundError | PermissionError):
         return SettingsError("transport", f"a certificate file in the URL cannot be read: {text}")
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return SettingsError(
-            "transport", f"{settings.place} is not trusted, give cafile=PATH in the URL: {text}"
-        )
-    return Disconnected(f"{settings.place} cannot be reached: {text}")
+        return SettingsError("transport", f"{place} is not trusted, give cafile=PATH in the URL: {text}")
+    return Disconnected(f"{place} cannot be reached: {text}")
 
 
 def _quieten() -> None:

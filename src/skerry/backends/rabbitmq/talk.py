@@ -15,13 +15,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming, LinkChannel
 from skerry.backends.rabbitmq.consumer import no_callback
 from skerry.backends.rabbitmq.link import Link, calling, end
 from skerry.backends.rabbitmq.packets import BEAT, COMMANDS
 from skerry.backends.rabbitmq.publisher import Publisher
 from skerry.backends.rabbitmq.settings import RabbitSettings
-from skerry.backends.rabbitmq.topology import Topology
+from skerry.backends.rabbitmq.topology import Topology, depth
 from skerry.clock import Clock
 from skerry.errors import Disconnected
 
@@ -67,9 +68,10 @@ class TalkSession:
         clock: Clock,
         name: str,
         heard: Callable[[Incoming], None],
+        brokers: Brokers | None = None,
     ) -> TalkSession:
         """Connect, declare, consume, and hear the first beat. Raises SettingsError or Disconnected."""
-        link = await Link.open(settings, "server")
+        link = await Link.open(settings, "server", brokers)
         try:
             session = cls(link, settings, topology, clock, name, heard)
             await session._begin()
@@ -81,6 +83,19 @@ class TalkSession:
     @property
     def lost(self) -> asyncio.Future[str]:
         return self.link.lost
+
+    async def is_led(self, partition: int) -> bool:
+        """Whether the queue of a partition shows signs of a leader: this broker knows of messages or consumers in it.
+        One whose leader died counts as empty and unused."""
+        seconds = self._settings.beat_seconds
+        try:
+            with calling("looking at a queue"):
+                channel = await self.link.loose_channel()
+                found = await depth(channel, self._topology.partition(partition).name, seconds)
+                await channel.close()
+        except (Disconnected, TimeoutError):
+            return False
+        return found is not None and found != (0, 0)
 
     def confirms(self, publisher: Publisher, returned: Callable[[str], None]) -> None:
         """Whom to tell of confirms, and of what could not be routed; before the first command is sent."""

@@ -1,9 +1,9 @@
 """The RabbitMQ transport of one process: `skerry.bus.transport.Transport` over two supervised connections.
 
-Promises of order: commands of one process to one partition arrive in the order of `send` (a message that the broker
-refuses with a nack fails and is not repeated, so nothing overtakes by repetition); hints, answers and announcements
-of one process arrive at another in the order in which they were told. `name` stays the same over reconnects.
-See docs/rabbitmq.md for operation.
+Promises of order: commands of one process to one partition arrive in the order of `send` (one that the broker refused
+is sent again only when none behind it can have been taken); hints, answers and announcements of one process arrive at
+another in the order in which they were told. `name` stays the same over reconnects, and a lost connection counts as
+connected for `grace_seconds`, while what is sent is held for the next one. See docs/rabbitmq.md for operation.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from skerry.backends.listeners import Hearing
 from skerry.backends.rabbitmq import packets
 from skerry.backends.rabbitmq.bodies import BodyStore, stored
+from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming
 from skerry.backends.rabbitmq.consumer import WorkSession
 from skerry.backends.rabbitmq.publisher import Publisher
@@ -42,6 +43,10 @@ MAX_NAME_BYTES = 200
 
 _TRY_SECONDS = 1.0
 """How long a start tries that need not succeed."""
+_REFUSAL_SECONDS = 10.0
+"""How long a refusal shows that no later answer took back."""
+_SURE = 2
+"""So many connections in a row found a leader in a queue that refuses: then it is a limit, and no stale knowledge."""
 
 
 class RabbitTransport(Hearing):
@@ -66,6 +71,9 @@ class RabbitTransport(Hearing):
         self._publisher = Publisher(settings.window, settings.window_bytes, settings.resend_seconds)
         self._storing: dict[int, asyncio.Task[None]] = {}  # the last of each partition's chain
         self._tasks: set[asyncio.Task[None]] = set()
+        self._grace: asyncio.TimerHandle | None = None
+        self._led: dict[int, int] = {}  # connections in a row that were refused by a partition with a leader
+        self._brokers = Brokers(settings.hosts)
         place = settings.place
         self._talk: Supervisor[TalkSession] = Supervisor(
             f"RabbitMQ at {place}", self._open_talk, self._opened, self._closed, self._clock
@@ -88,15 +96,16 @@ class RabbitTransport(Hearing):
 
     @property
     def connected(self) -> bool:
-        return self._talk.session is not None
+        return self._talk.session is not None or self._grace is not None
 
     @property
     def trouble(self) -> str | None:
-        session = self._talk.session
-        if session is None:
+        now = asyncio.get_running_loop().time()
+        if self._publisher.refusal and now - self._publisher.refused_at < _REFUSAL_SECONDS:
+            return self._publisher.refusal
+        if not self.connected:
             return str(self._talk.failure)
-        blocked = session.link.blocked
-        return None if blocked is None else f"the broker takes no messages: {blocked}"
+        return None if self.blocked is None else f"the broker takes no messages: {self.blocked}"
 
     @property
     def accepts_early(self) -> bool:
@@ -145,6 +154,7 @@ class RabbitTransport(Hearing):
             await asyncio.wait(self._tasks)
         await self._work.stop()
         await self._talk.stop()
+        self._end_grace()
         self._publisher.stop("this transport was stopped")
 
     def send(self, envelopes: list[Envelope], partition: int) -> Awaitable[None]:
@@ -204,11 +214,10 @@ class RabbitTransport(Hearing):
 
     def _send(self, envelopes: list[Envelope], partition: int, future: asyncio.Future[None]) -> None:
         self._check(partition)
-        session = self._talk.session
-        if session is None:
+        if not self.connected:
             raise Disconnected(f"the broker is away: {self._talk.failure}")
-        if session.link.blocked is not None:
-            raise Overloaded(f"the broker takes no messages: {session.link.blocked}", retry_after_seconds=5.0)
+        if self.blocked is not None:
+            raise Overloaded(f"the broker takes no messages: {self.blocked}", retry_after_seconds=5.0)
         settings = self._settings
         parts = packets.cut_pack(envelopes, settings.pack_commands, settings.pack_bytes)
         bodies = [pack(part) for part in parts]
@@ -296,17 +305,53 @@ class RabbitTransport(Hearing):
     # -- sessions
 
     async def _open_talk(self) -> TalkSession:
-        return await TalkSession.connect(self._settings, self._topology, self._clock, self._name, self._heard)
+        return await TalkSession.connect(
+            self._settings, self._topology, self._clock, self._name, self._heard, self._brokers
+        )
 
     async def _open_work(self) -> WorkSession:
-        return await WorkSession.connect(self._settings, self._topology, self._clock)
+        return await WorkSession.connect(self._settings, self._topology, self._clock, self._brokers)
 
     def _opened(self, session: TalkSession) -> None:
+        self._end_grace()
         session.confirms(self._publisher, lambda reason: self._returned(session, reason))
-        self._publisher.attach(session.command)
+        self._publisher.attach(session.command, lambda partition: self._doubted(session, partition))
 
     def _closed(self, reason: str) -> None:
         self._publisher.detach()
+        if self._talk.running:
+            self._publisher.hold()
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(self._settings.grace_seconds, self._grace_is_over)
+
+    def _end_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _grace_is_over(self) -> None:
+        self._grace = None
+        self._publisher.release()
+
+    def _doubted(self, session: TalkSession, partition: int) -> None:
+        """A queue refuses, and it is not known why."""
+        task = asyncio.get_running_loop().create_task(self._judge(session, partition))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _judge(self, session: TalkSession, partition: int) -> None:
+        """A limit when its leader is there, and was on the connection before this; else this connection is no good:
+        its channels may know a leader that died."""
+        led = await session.is_led(partition)
+        if session is not self._talk.session or session.lost.done():
+            return
+        self._led[partition] = self._led.get(partition, 0) + 1 if led else 0
+        if self._led[partition] >= _SURE:
+            self._led[partition] = 0
+            log.warning("partition %d is at a limit that somebody set on its queue: refused", partition)
+            self._publisher.limit(partition)
+        else:
+            session.link.lose(self._publisher.refusal)
 
     def _returned(self, session: TalkSession, reason: str) -> None:
         """A command had no queue, though it was declared: somebody deleted it. Its confirm, which follows, must
