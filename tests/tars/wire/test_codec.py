@@ -12,7 +12,7 @@ import pytest
 
 from skerry.tars.errors import DecodeError, EncodeError
 from skerry.tars.idl.loader import Namespace, load_text
-from skerry.tars.wire.codec import DEFAULT_LIMITS, THE_VALUE, BodyCodec, Limits, body_codec
+from skerry.tars.wire.codec import DEFAULT_LIMITS, UNWRAP_SINGLE, BodyCodec, Limits, body_codec
 from skerry.tars.wire.declare import decode, encode, map_of, vector_of
 from skerry.tars.wire.types import (
     BOOL,
@@ -90,7 +90,7 @@ TYPES: dict[str, Type] = {
 
 def codec_of(kind: Type, tag: int = 0, *, required: bool = True) -> BodyCodec:
     """One value at one tag."""
-    return body_codec([Member(tag, "value", "value", kind, required, zero_of(kind))], "test", THE_VALUE)
+    return body_codec([Member(tag, "value", "value", kind, required, zero_of(kind))], "test", UNWRAP_SINGLE)
 
 
 def read(kind: Type, data: str, tag: int = 0, limits: Limits = DEFAULT_LIMITS) -> Any:

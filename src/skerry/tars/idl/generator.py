@@ -1,9 +1,9 @@
-"""Writes Python modules from `.tars` files: typed, readable, with the comments as docstrings.
+"""Writes Python from `.tars` files: typed, readable, with the comments as docstrings.
 
-One Python module per IDL module, in the words of `wire/declare.py`; what the loader makes at run time and what
-stands in these modules is the same. The text depends on the files only, so that it can be compared.
+One Python module per IDL module, in the words of `wire/declare.py`. The loader executes the same text, definition by
+definition. It depends on the files only, so that it can be compared.
 
-Not for: writing files (`cli/tars.py`).
+Not for: writing files (`cli/tars.py`), executing (`idl/loader.py`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def generate(idl: Idl, package: str = "") -> dict[str, str]:
     other; without it they import each other relatively."""
     refuse_circles(idl)
     return {
-        f"{module_file(idl, name)}.py": _Writer(idl, module, package).text()
+        f"{module_file(idl, name)}.py": ModuleText(idl, module, package).whole()
         for name, module in idl.modules.items()
     }
 
@@ -62,11 +62,12 @@ def module_file(idl: Idl, module: str) -> str:
     return python_name(module) if module else re.sub(r"\W", "_", Path(idl.file).stem)
 
 
-class _Writer:
-    """The text of one module."""
+class ModuleText:
+    """The text of one module. `definitions` has that of each definition, and `exports` the names that it defines there;
+    `support` the names that the text takes from elsewhere, as it calls them."""
 
-    def __init__(self, idl: Idl, module: ModuleDef, package: str) -> None:
-        self._idl, self._module, self._package = idl, module, package
+    def __init__(self, idl: Idl, module: ModuleDef, package: str = "") -> None:
+        self._idl, self.module, self._package = idl, module, package
         self._names = python_names(module.definitions)
         self._needed = sorted(needed_modules(module))
         self._inner = set(self._names_in_classes())
@@ -75,15 +76,35 @@ class _Writer:
         self._after_const = False
         self._used: set[str] = set()
         self._results: set[str] = set()
-
-    def text(self) -> str:
-        for definition in self._module.definitions.values():
+        self.definitions: dict[Definition, str] = {}
+        self.exports: dict[Definition, list[str]] = {}
+        for definition in module.definitions.values():
+            begin, results = len(self._body), set(self._results)
             self._definition(definition)
+            self.definitions[definition] = "\n".join(self._body[begin:]) + "\n"
+            self.exports[definition] = [self._names[definition.name], *sorted(self._results - results)]
+
+    @property
+    def support(self) -> dict[str, str]:
+        """What the text takes from elsewhere, to what it is called there: `tars`, names of `typing` and of builtins."""
+        names = self._used.difference(module_file(self._idl, name) for name in self._needed)
+        return {name: f"_{name}" if name in self._hidden else name for name in sorted(names)}
+
+    @property
+    def needed(self) -> dict[str, str]:
+        """The other IDL modules that the text uses, to what they are called there."""
+        return {
+            name: f"_{file}" if (file := module_file(self._idl, name)) in self._hidden else file
+            for name in self._needed
+        }
+
+    def whole(self) -> str:
+        """The module as a file."""
         return "\n".join([*self._head(), *self._body]) + "\n"
 
     def _names_in_classes(self) -> Iterable[str]:
         """Names inside of classes, which hide those of the module from the lines after them."""
-        for definition in self._module.definitions.values():
+        for definition in self.module.definitions.values():
             match definition:
                 case StructDef():
                     yield from python_names(f.name for f in definition.fields).values()
@@ -106,7 +127,7 @@ class _Writer:
 
     def _own(self, definition: Definition) -> str:
         """How this module calls a definition."""
-        if definition.module != self._module.name:
+        if definition.module != self.module.name:
             there = self._idl.modules[definition.module]
             module = self._support(module_file(self._idl, definition.module))
             return f"{module}.{python_names(there.definitions)[definition.name]}"
@@ -114,12 +135,12 @@ class _Writer:
         return f"_{name}" if name in self._inner else name
 
     def _head(self) -> list[str]:
-        files = ", ".join(Path(file).name for file in self._module.files)
-        title = f"IDL module `{self._module.name}`." if self._module.name else f"What {files} declares."
+        files = ", ".join(Path(file).name for file in self.module.files)
+        title = f"IDL module `{self.module.name}`." if self.module.name else f"What {files} declares."
         about = (
             f"Made by `skerry tars generate` from {files}. Do not change it: change that, and make it again."
         )
-        lines = [*docstring(f"{title}\n\n{self._module.doc}".strip() + f"\n\n{about}", ""), ""]
+        lines = [*docstring(f"{title}\n\n{self.module.doc}".strip() + f"\n\n{about}", ""), ""]
         lines += ["from __future__ import annotations", ""]
         builtins = [n for n in _BUILTINS if n in self._used and n in self._hidden]
         lines += [f"from builtins import {n} as _{n}" for n in builtins]

@@ -1,55 +1,29 @@
 """From a `.tars` file to Python classes, at run time, without a build step.
 
-Makes exactly what `skerry tars generate` would write, by the same words (`wire/declare.py`). Not for: type checkers,
-which cannot see these classes; generate a module for them.
+Executes what `skerry tars generate` would write (`idl/generator.py`), one definition after the other, so that both are
+the same. Not for: type checkers, which cannot see these classes; generate a module for them.
 """
 
 from __future__ import annotations
+import __future__
 
+import builtins
+import dataclasses
 import inspect
+import itertools
+import linecache
 import types
+import typing
+import weakref
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from skerry.tars.idl.files import StrPath, parse_idl, read_idl
-from skerry.tars.idl.literals import BASIC_TYPES
-from skerry.tars.idl.model import (
-    Basic,
-    ConstDef,
-    EnumDef,
-    EnumValue,
-    FieldDef,
-    FunctionDef,
-    Idl,
-    InterfaceDef,
-    MapOf,
-    ModuleDef,
-    StructDef,
-    TypeNode,
-    VectorOf,
-)
-from skerry.tars.idl.names import (
-    NO_MEMBER,
-    enum_name,
-    parameter_name,
-    python_names,
-    result_class_name,
-    result_name,
-)
-from skerry.tars.wire.declare import (
-    SELF,
-    Struct,
-    TypeLike,
-    function,
-    interface,
-    map_of,
-    member,
-    out,
-    parameter,
-    struct,
-    vector_of,
-)
-from skerry.tars.wire.types import TarsEnum
+from skerry.tars.idl.generator import ModuleText
+from skerry.tars.idl.model import Definition, EnumDef, Idl, InterfaceDef, StructDef
+from skerry.tars.idl.names import python_names
+from skerry.tars.idl.needs import needed_definitions
+from skerry.tars.wire import declare
 
 
 class Namespace(types.ModuleType):
@@ -64,7 +38,8 @@ def load(path: StrPath, include: Iterable[StrPath] = (), encoding: str = "utf-8"
     """Read a `.tars` file and what it includes; one namespace per IDL module: `load("Hello.tars").demo.Hello`.
 
     `include` are folders to look for included files in, after the one of the file itself. Raises IdlError
-    with file, line and column. Every call makes new classes.
+    with file, line and column. Structs and enums that two loads have in common (the same text, of the same parts) are
+    the same classes, so that a value of one fits the other.
     """
     return build(read_idl(path, include, encoding))
 
@@ -76,169 +51,84 @@ def load_text(source: str, name: str = "<text>") -> Namespace:
 
 def build(idl: Idl) -> Namespace:
     """Make the classes of what was read."""
-    return _Builder(idl).build()
+    root = Namespace(idl.file, f"What {idl.file} declares.")
+    root.__file__ = idl.file
+    attributes = python_names(name for name in idl.modules if name)
+    rooms = {
+        name: _Room(
+            ModuleText(idl, module),
+            root if not name else Namespace(name, module.doc or f"IDL module {name}."),
+        )
+        for name, module in idl.modules.items()
+    }
+    for name, room in rooms.items():
+        if name:
+            setattr(root, attributes[name], room.space)
+        for other, called in room.text.needed.items():
+            room.names[called] = rooms[other].space
+    made: dict[Definition, Any] = {}
+    for definition in idl.order:
+        made[definition] = rooms[definition.module].make(definition, made)
+    return root
 
 
-class _Builder:
-    """Turns definitions into classes, in the order in which they were declared."""
+_SHARED: weakref.WeakValueDictionary[tuple[Any, ...], type] = weakref.WeakValueDictionary()
+_numbers = itertools.count(1)
 
-    def __init__(self, idl: Idl) -> None:
-        self._idl = idl
-        self._classes: dict[EnumDef | StructDef, Any] = {}
-        self._open: StructDef | None = None
 
-    def build(self) -> Namespace:
-        root = Namespace(self._idl.file, f"What {self._idl.file} declares.")
-        root.__file__ = self._idl.file
-        attributes = python_names(name for name in self._idl.modules if name)
-        spaces: dict[str, Namespace] = {"": root}
-        for name, module in self._idl.modules.items():
-            if name:
-                spaces[name] = Namespace(name, module.doc or f"IDL module {name}.")
-                setattr(root, attributes[name], spaces[name])
-        for definition in self._idl.order:
-            module = self._idl.modules[definition.module]
-            attribute = python_names(module.definitions)[definition.name]
-            space = spaces[definition.module]
-            match definition:
-                case EnumDef():
-                    made: Any = self._enum(definition)
-                case StructDef():
-                    made = self._struct(definition)
-                case ConstDef():
-                    made = self._value(definition.value, definition.type)
-                case InterfaceDef():
-                    made = self._interface(definition, space, module)
-            setattr(space, attribute, made)
-        return root
+class _Room:
+    """One IDL module while it is made: its text, the names that the text sees, and the namespace that users see."""
 
-    def _enum(self, definition: EnumDef) -> type[TarsEnum]:
-        names = python_names((m.name for m in definition.members), enum_name)
-        members = [(names[m.name], m.value) for m in definition.members] or [NO_MEMBER]
-        make: Any = TarsEnum
-        made = make(definition.name, members, module=definition.module)
-        made.__doc__ = definition.doc or f"Enum {definition}."
-        self._classes[definition] = made
-        return made  # type: ignore[no-any-return]
+    def __init__(self, text: ModuleText, space: Namespace) -> None:
+        self.text, self.space = text, space
+        places: dict[str, Any] = {"tars": declare}
+        self.names: dict[str, Any] = {"__name__": __name__}  # dataclasses want a module that is there
+        for name, called in text.support.items():
+            self.names[called] = places.get(name) or getattr(typing, name, None) or getattr(builtins, name)
 
-    def _struct(self, definition: StructDef) -> type[Struct]:
-        names = python_names(f.name for f in definition.fields)
-        self._open = definition
-        body: dict[str, Any] = {
-            "__doc__": definition.doc or f"Struct {definition}.",
-            "__module__": definition.module,
-            "__qualname__": definition.name,
-            "__annotations__": {names[f.name]: self._annotation(f.type) for f in definition.fields},
-        }
-        for field in definition.fields:
-            body[names[field.name]] = self._member(field, names[field.name])
-        key = None if definition.key is None else [names[k] for k in definition.key]
-        made: type[Struct] = struct(str(definition), key=key)(type(definition.name, (Struct,), body))
-        self._open = None
-        self._classes[definition] = made
-        return made
-
-    def _member(self, field: FieldDef, attribute: str) -> Any:
-        name = "" if attribute == field.name else field.name
-        kind = self._type(field.type)
-        if field.default is None:
-            return member(field.tag, kind, required=field.required, name=name)
-        value = self._value(field.default, field.type)
-        return member(field.tag, kind, required=field.required, default=value, name=name)
-
-    def _value(self, value: Any, kind: TypeNode) -> Any:
-        if isinstance(value, EnumValue):
-            return self._classes[value.enum](value.member.value)
-        return self._classes[kind](value) if isinstance(kind, EnumDef) else value
-
-    def _interface(self, definition: InterfaceDef, space: Namespace, module: ModuleDef) -> type[Any]:
-        names = python_names(f.name for f in definition.functions)
-        body: dict[str, Any] = {
-            "__doc__": definition.doc or f"Interface {definition}.",
-            "__module__": definition.module,
-            "__qualname__": definition.name,
-        }
-        for one in definition.functions:
-            result = self._result(one, definition, space, module)
-            method = self._method(one, names[one.name], definition, result)
-            parameters = python_names((p.name for p in one.parameters), parameter_name)
-            declared = [
-                out(p.name, self._type(p.type), python_name=parameters[p.name])
-                if p.out
-                else parameter(
-                    p.name, self._type(p.type), python_name=parameters[p.name], routekey=p.routekey
-                )
-                for p in one.parameters
-            ]
-            returns = None if one.returns is None else self._type(one.returns)
-            body[names[one.name]] = function(returns, *declared, result=result, name=one.name)(method)
-        return interface(str(definition))(type(definition.name, (), body))
-
-    def _result(
-        self, one: FunctionDef, definition: InterfaceDef, space: Namespace, module: ModuleDef
-    ) -> type[tuple[Any, ...]] | None:
-        outs = [p for p in one.parameters if p.out]
-        if not outs:
-            return None
-        names = python_names((p.name for p in outs), result_name)
-        ret = None if one.returns is None else self._annotation(one.returns)
-        fields = [("ret", ret), *((names[p.name], self._annotation(p.type)) for p in outs)]
-        name = result_class_name(definition.name, one.name, {*module.definitions, *vars(space)})
-        make: Any = NamedTuple
-        made = make(name, fields)
-        made.__module__ = definition.module
-        made.__doc__ = f"Result of {definition}.{one.name}."
-        setattr(space, name, made)
-        return made  # type: ignore[no-any-return]
-
-    def _method(
-        self, one: FunctionDef, name: str, definition: InterfaceDef, result: type[tuple[Any, ...]] | None
-    ) -> Any:
-        full_name = f"{definition}.{one.name}"
-
-        async def method(self: object, *args: Any, **kwargs: Any) -> Any:
-            raise NotImplementedError(full_name)
-
-        names = python_names((p.name for p in one.parameters), parameter_name)
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = [inspect.Parameter("self", kind)]
-        parameters += [
-            inspect.Parameter(names[p.name], kind, annotation=self._annotation(p.type))
-            for p in one.parameters
-            if not p.out
-        ]
-        returns = result or (None if one.returns is None else self._annotation(one.returns))
-        method.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
-        method.__name__, method.__qualname__ = name, f"{definition.name}.{name}"
-        method.__module__, method.__doc__ = definition.module, one.doc or None
-        return method
-
-    def _type(self, node: TypeNode) -> TypeLike:
-        match node:
-            case Basic():
-                return BASIC_TYPES[node.name]
-            case VectorOf():
-                return vector_of(self._type(node.element))
-            case MapOf():
-                return map_of(self._type(node.key), self._type(node.value))
-        if node is self._open:
-            return SELF
-        found: TypeLike = self._classes[node]
+    def make(self, definition: Definition, made: dict[Definition, Any]) -> Any:
+        """Execute one definition, or take the class that another load has made of the same."""
+        source = self.text.definitions[definition]
+        parts = tuple(id(made[part]) for part in needed_definitions(definition) if part is not definition)
+        key = (definition.module, source, parts)
+        names = self.text.exports[definition]
+        shared = _SHARED.get(key) if isinstance(definition, (EnumDef, StructDef)) else None
+        if shared is None:
+            self._execute(definition, source)
+            for name in names:
+                _settle(self.names[name], self.names, definition.module)
+        else:
+            self.names[names[0]] = self.names[f"_{names[0]}"] = shared
+        for name in names:
+            setattr(self.space, name, self.names[name])
+        found = self.names[names[0]]
+        if isinstance(definition, (EnumDef, StructDef)):
+            _SHARED[key] = found
         return found
 
-    def _annotation(self, node: TypeNode) -> Any:
-        match node:
-            case Basic():
-                return {"bool": bool, "float": float, "double": float, "string": str}.get(node.name, int)
-            case VectorOf(Basic("byte")):
-                return bytes
-            case VectorOf():
-                return list[self._annotation(node.element)]  # type: ignore[misc]
-            case MapOf():
-                return dict[self._key_annotation(node.key), self._annotation(node.value)]  # type: ignore[misc]
-        return node.name if node is self._open else self._classes[node]
+    def _execute(self, definition: Definition, source: str) -> None:
+        file = f"<tars {next(_numbers)} {definition}>"
+        flag = __future__.annotations.compiler_flag
+        exec(compile(source, file, "exec", flag, dont_inherit=True), self.names)  # text of our own generator
+        if isinstance(definition, (StructDef, InterfaceDef)):
+            linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+            found = self.names[self.text.exports[definition][0]]
+            weakref.finalize(found, linecache.cache.pop, file, None).atexit = False
 
-    def _key_annotation(self, node: TypeNode) -> Any:
-        if isinstance(node, VectorOf) and node.element != Basic("byte"):
-            return tuple[self._key_annotation(node.element), ...]  # type: ignore[misc]
-        return self._annotation(node)
+
+def _settle(made: Any, names: dict[str, Any], module: str) -> None:
+    """Give a class and its methods their IDL module, and types in place of the texts of their annotations."""
+    if not isinstance(made, type):
+        return
+    made.__module__ = module
+    if issubclass(made, declare.TarsEnum):
+        return
+    for one in (made, *(member for member in vars(made).values() if inspect.isfunction(member))):
+        one.__module__ = module
+        texts = {name: getattr(kind, "__forward_arg__", kind) for name, kind in one.__annotations__.items()}
+        one.__annotations__ = {
+            name: eval(kind, names) if isinstance(kind, str) else kind for name, kind in texts.items()
+        }
+    if dataclasses.is_dataclass(made):
+        for member in dataclasses.fields(made):
+            member.type = made.__annotations__[member.name]

@@ -1,4 +1,4 @@
-"""Which module needs which: the order that Python imports allow."""
+"""Which definition and which module needs which: the order that Python imports allow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from skerry.errors import DeclarationError
 from skerry.tars.idl.model import (
     ConstDef,
+    Definition,
     EnumDef,
     EnumValue,
     Idl,
@@ -32,25 +33,34 @@ def refuse_circles(idl: Idl) -> None:
 
 def needed_modules(module: ModuleDef) -> set[str]:
     """The other modules whose types or values this one uses."""
-    found: set[str] = set()
+    found = {used.module for one in module.definitions.values() for used in needed_definitions(one)}
+    return found - {module.name}
+
+
+def needed_definitions(definition: Definition) -> list[EnumDef | StructDef]:
+    """The enums and structs that a definition is made of, in the order in which they stand in it."""
+    found: dict[EnumDef | StructDef, None] = {}
     pending: list[Any] = []
-    for definition in module.definitions.values():
-        match definition:
-            case StructDef():
-                pending += [f.type for f in definition.fields] + [f.default for f in definition.fields]
-            case InterfaceDef():
-                for one in definition.functions:
-                    pending += [one.returns, *(p.type for p in one.parameters)]
-            case ConstDef():
-                pending += [definition.type, definition.value]
+    match definition:
+        case StructDef():
+            pending = [part for field in definition.fields for part in (field.type, field.default)]
+        case InterfaceDef():
+            pending = [
+                part
+                for one in definition.functions
+                for part in (one.returns, *(p.type for p in one.parameters))
+            ]
+        case ConstDef():
+            pending = [definition.type, definition.value]
+    pending.reverse()
     while pending:
         match pending.pop():
             case VectorOf(element):
                 pending.append(element)
             case MapOf(key, value):
-                pending += [key, value]
+                pending += [value, key]
             case EnumValue(enum, _):
-                found.add(enum.module)
+                found[enum] = None
             case EnumDef() | StructDef() as named:
-                found.add(named.module)
-    return found - {module.name}
+                found[named] = None
+    return list(found)

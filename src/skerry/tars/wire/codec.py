@@ -24,6 +24,7 @@ from skerry.tars.wire import reader, writer
 from skerry.tars.wire.decoder import DecoderSource
 from skerry.tars.wire.encoder import EncoderSource
 from skerry.tars.wire.explain import explain_members
+from skerry.tars.wire.source import Source
 from skerry.tars.wire.types import Map, Member, StructType, Vector
 
 
@@ -75,7 +76,7 @@ _RUNTIME: Final[dict[str, Any]] = {
 }
 
 
-def THE_VALUE(value: Any) -> Any:  # noqa: N802 - a word that says what `make` does, replaced by nothing
+def UNWRAP_SINGLE(value: Any) -> Any:  # noqa: N802 - a word that says what `make` does, replaced by nothing
     """For `make`: decoding gives the value of the only member."""
     return value
 
@@ -104,7 +105,7 @@ class BodyCodec:
     decode: Callable[[bytes, int, list[int]], Any]
 
 
-class Unit:
+class SourceUnit(Source):
     """One piece of generated text, its constants and the functions it still owes."""
 
     def __init__(self) -> None:
@@ -157,7 +158,7 @@ class Unit:
         names = [f"x{i}" for i in range(len(ordered))]
         if make is None:
             result = f"({' '.join(f'{name},' for name in names)})"
-        elif make is THE_VALUE:
+        elif make is UNWRAP_SINGLE:
             (result,) = names
         else:
             result = f"{self.constant(make, 'M')}({', '.join(names)})"
@@ -202,7 +203,7 @@ def struct_codec(kind: StructType) -> StructCodec:
     if done is None:
         with _lock:
             if kind.compiled is None:
-                unit = Unit()
+                unit = SourceUnit()
                 unit.struct_encoder(kind)
                 unit.run(kind.name)
             done = kind.compiled
@@ -214,10 +215,10 @@ def body_codec(members: Sequence[Member], label: str, make: Callable[..., Any] |
     """Compile members that stand side by side, as in packets and parameter lists.
 
     Members are given in the order of their tags. `make` gets the decoded values; without it they are a tuple,
-    with `THE_VALUE` decoding gives the value of the only member.
+    with `UNWRAP_SINGLE` decoding gives the value of the only member.
     """
     with _lock:
-        unit = Unit()
+        unit = SourceUnit()
         unit.body(members, label, make)
         names = unit.run(label)
     return BodyCodec(names["encode"], names["decode"])

@@ -12,9 +12,9 @@ offset behind it. Not for: running the text (`wire/codec.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from skerry.tars.wire import reader
+from skerry.tars.wire.source import Source
 from skerry.tars.wire.types import (
     BOOL,
     DOUBLE,
@@ -29,9 +29,6 @@ from skerry.tars.wire.types import (
     Type,
     Vector,
 )
-
-if TYPE_CHECKING:
-    from skerry.tars.wire.codec import Unit
 
 Store = Callable[[str], str]
 """Turns an expression into the statement that keeps its value."""
@@ -60,66 +57,66 @@ def accepted_kinds(kind: Type) -> frozenset[int]:
 
 
 class DecoderSource:
-    """Writes decoders into a unit of generated text."""
+    """Writes decoders into generated text."""
 
-    def __init__(self, unit: Unit) -> None:
-        self._unit = unit
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     def struct(self, kind: StructType, name: str) -> None:
         """`name(b, p, e, left, room) -> (value, p)`; p is behind StructBegin, then behind StructEnd."""
-        unit, label = self._unit, repr(kind.name)
-        cls = unit.constant(kind.cls, "C")
-        unit.line(f"def {name}(b, p, e, left, room):")
-        unit.line(f" if left < 1: raise too_deep(p, {label})")
-        unit.line(f" o = new({cls})")
-        unit.line(" try:")
+        source, label = self._source, repr(kind.name)
+        cls = source.constant(kind.cls, "C")
+        source.line(f"def {name}(b, p, e, left, room):")
+        source.line(f" if left < 1: raise too_deep(p, {label})")
+        source.line(f" o = new({cls})")
+        source.line(" try:")
         for member in kind.members:
             self._member(member, f"{kind.name}.{member.name}", _assign(f"o.{member.attribute}"), bare=False)
-        unit.line("  if b[p] == 11: return o, p + 1")
-        unit.line("  return o, skip_members(b, p, e, left, room)")
+        source.line("  if b[p] == 11: return o, p + 1")
+        source.line("  return o, skip_members(b, p, e, left, room)")
         self._on_truncation(label)
 
     def body(self, members: Sequence[Member], name: str, label: str, result: str) -> None:
         """`name(b, left, room) -> result`, an expression over x0, x1, ...: members up to the end."""
-        unit, text = self._unit, repr(label)
-        unit.line(f"def {name}(b, left, room):")
-        unit.line(" if b.__class__ is not bytes: b = bytes(b)")
-        unit.line(" p = 0; e = len(b)")
-        unit.line(" try:")
+        source, text = self._source, repr(label)
+        source.line(f"def {name}(b, left, room):")
+        source.line(" if b.__class__ is not bytes: b = bytes(b)")
+        source.line(" p = 0; e = len(b)")
+        source.line(" try:")
         for index, member in enumerate(members):
             self._member(member, f"{label}.{member.name}", _assign(f"x{index}"), bare=True)
-        unit.line("  if p < e: skip_rest(b, p, e, left, room)")
+        source.line("  if p < e: skip_rest(b, p, e, left, room)")
         self._on_truncation(text)
-        unit.line(f" except RecursionError: raise too_deep(p, {text}) from None")
-        unit.line(f" return {result}")
+        source.line(f" except RecursionError: raise too_deep(p, {text}) from None")
+        source.line(f" return {result}")
 
     def container(self, kind: Vector | Map, name: str) -> None:
         """`name(b, p, e, left, room) -> (value, p)`; p is behind the head of the container."""
-        unit, label = self._unit, repr(str(kind))
-        unit.line(f"def {name}(b, p, e, left, room):")
-        unit.line(" try:")
+        source, label = self._source, repr(str(kind))
+        source.line(f"def {name}(b, p, e, left, room):")
+        source.line(" try:")
         self._items(kind, 0, str(kind), _assign("o"), "  ")
-        unit.line("  return o, p")
+        source.line("  return o, p")
         self._on_truncation(label)
 
     def _on_truncation(self, label: str) -> None:
-        self._unit.line(f" except (IndexError, StructError): raise truncated(p, e, {label}) from None")
+        self._source.line(f" except (IndexError, StructError): raise truncated(p, e, {label}) from None")
 
     def _member(self, member: Member, where: str, store: Store, *, bare: bool) -> None:
         """The chain for one member, and what happens when it is not there."""
-        unit = self._unit
-        unit.line("  while 1:")
-        unit.line("   h = b[p] if p < e else 11" if bare else "   h = b[p]")
+        source = self._source
+        source.line("  while 1:")
+        source.line("   h = b[p] if p < e else 11" if bare else "   h = b[p]")
         optional = None if member.required else member
         self._chain(member.type, member.tag, where, store, "   ", optional, inline=True)
-        unit.line("   break")
+        source.line("   break")
 
     def _required(self, kind: Type, tag: int, where: str, store: Store, indent: str) -> None:
         """The chain for an item of a container: it is there or the bytes are wrong."""
-        self._unit.line(f"{indent}while 1:")
-        self._unit.line(f"{indent} h = b[p]")
+        self._source.line(f"{indent}while 1:")
+        self._source.line(f"{indent} h = b[p]")
         self._chain(kind, tag, where, store, indent + " ", None, inline=False)
-        self._unit.line(f"{indent} break")
+        self._source.line(f"{indent} break")
 
     def _chain(
         self,
@@ -132,28 +129,30 @@ class DecoderSource:
         *,
         inline: bool,
     ) -> None:
-        unit = self._unit
+        source = self._source
         text = repr(where)
         at = 1 if tag < 15 else 2
         if at == 2:
-            unit.line(f"{indent}if h < 240 or b[p + 1] != {tag}: h = -1")
+            source.line(f"{indent}if h < 240 or b[p + 1] != {tag}: h = -1")
         self._kinds(kind, tag, at, where, store, indent, inline)
-        kinds = unit.constant(accepted_kinds(kind), "K")
+        kinds = source.constant(accepted_kinds(kind), "K")
         arguments = f"b, p, e, {tag}, {kinds}, left, room, {text}"
         if optional is None:
-            unit.line(f"{indent}else:")
-            unit.line(f"{indent} p = seek_required({arguments})")
-            unit.line(f"{indent} continue")
+            source.line(f"{indent}else:")
+            source.line(f"{indent} p = seek_required({arguments})")
+            source.line(f"{indent} continue")
             return
         default = (
-            repr(optional.constant) if _is_literal(optional) else f"{unit.constant(optional.default, 'D')}()"
+            repr(optional.constant)
+            if _is_literal(optional)
+            else f"{source.constant(optional.default, 'D')}()"
         )
         if tag < 14:
-            unit.line(f"{indent}elif h == 11 or h >= {(tag + 1) << 4}: {store(default)}")
-        unit.line(f"{indent}else:")
-        unit.line(f"{indent} f, p = seek({arguments})")
-        unit.line(f"{indent} if f: continue")
-        unit.line(f"{indent} {store(default)}")
+            source.line(f"{indent}elif h == 11 or h >= {(tag + 1) << 4}: {store(default)}")
+        source.line(f"{indent}else:")
+        source.line(f"{indent} f, p = seek({arguments})")
+        source.line(f"{indent} if f: continue")
+        source.line(f"{indent} {store(default)}")
 
     def _kinds(
         self, kind: Type, tag: int, at: int, where: str, store: Store, indent: str, inline: bool
@@ -166,8 +165,8 @@ class DecoderSource:
             case Scalar() if kind.is_integer:
                 self._integer(kind, tag, at, where, store, indent)
             case EnumType():
-                known = self._unit.constant(dict(kind.cls._value2member_map_), "V")
-                cls = self._unit.constant(kind.cls, "C")
+                known = self._source.constant(dict(kind.cls._value2member_map_), "V")
+                cls = self._source.constant(kind.cls, "C")
                 self._integer(
                     INT,
                     tag,
@@ -182,21 +181,21 @@ class DecoderSource:
                 self._bytes(kind, tag, at, where, store, indent)
             case Vector() | Map():
                 start = _head(tag, reader.MAP if isinstance(kind, Map) else reader.LIST)
-                self._unit.line(f"{indent}if h == {start}:")
+                self._source.line(f"{indent}if h == {start}:")
                 if inline:
                     self._items(kind, at, where, store, indent + " ")
                 else:
-                    decode = self._unit.container_decoder(kind)
-                    self._unit.line(f"{indent} w, p = {decode}(b, p + {at}, e, left, room)")
-                    self._unit.line(f"{indent} {store('w')}")
+                    decode = self._source.container_decoder(kind)
+                    self._source.line(f"{indent} w, p = {decode}(b, p + {at}, e, left, room)")
+                    self._source.line(f"{indent} {store('w')}")
             case StructType():
-                decode = self._unit.struct_decoder(kind)
-                self._unit.line(f"{indent}if h == {_head(tag, reader.STRUCT_BEGIN)}:")
-                self._unit.line(f"{indent} w, p = {decode}(b, p + {at}, e, left - 1, room)")
-                self._unit.line(f"{indent} {store('w')}")
+                decode = self._source.struct_decoder(kind)
+                self._source.line(f"{indent}if h == {_head(tag, reader.STRUCT_BEGIN)}:")
+                self._source.line(f"{indent} w, p = {decode}(b, p + {at}, e, left - 1, room)")
+                self._source.line(f"{indent} {store('w')}")
 
     def _integer(self, kind: Scalar, tag: int, at: int, where: str, store: Store, indent: str) -> None:
-        line, word = self._unit.line, "if"
+        line, word = self._source.line, "if"
         for wire, width in _INTEGERS:
             line(f"{indent}{word} h == {_head(tag, wire)}:")
             word = "elif"
@@ -217,7 +216,7 @@ class DecoderSource:
             line(f"{indent} {store(value)}; p += {at + width}")
 
     def _plain(self, kind: Scalar, tag: int, at: int, where: str, store: Store, indent: str) -> None:
-        line = self._unit.line
+        line = self._source.line
         if kind is BOOL:
             line(f"{indent}if h == {_head(tag, reader.INT8)}: {store(f'b[p + {at}] != 0')}; p += {at + 1}")
             line(f"{indent}elif h == {_head(tag, reader.ZERO)}: {store('False')}; p += {at}")
@@ -245,28 +244,28 @@ class DecoderSource:
 
     def _bytes(self, kind: Vector, tag: int, at: int, where: str, store: Store, indent: str) -> None:
         """SimpleList; or a List of bytes, which C++ also reads."""
-        line = self._unit.line
+        line = self._source.line
         line(f"{indent}if h == {_head(tag, reader.SIMPLE_LIST)}:")
         line(f"{indent} if b[p + {at}] != 0: raise DecodeError('a SimpleList holds Int8', p, {where!r})")
         self._size(at + 1, where, indent + " ")
         line(f"{indent} q = p + n")
         line(f"{indent} if q > e: raise truncated(p, e, {where!r})")
         line(f"{indent} {store('b[p:q]')}; p = q")
-        items = self._unit.container_decoder(Vector(_SIGNED))
+        items = self._source.container_decoder(Vector(_SIGNED))
         line(f"{indent}elif h == {_head(tag, reader.LIST)}:")
         line(f"{indent} w, p = {items}(b, p + {at}, e, left, room)")
         line(f"{indent} {store('bytes([i & 255 for i in w])')}")
 
     def _size(self, at: int, where: str, indent: str) -> None:
         """`n` = the size at `p + at`, `p` = behind it."""
-        line = self._unit.line
+        line = self._source.line
         line(f"{indent}if b[p + {at}] == 0 and b[p + {at + 1}] < 128: n = b[p + {at + 1}]; p += {at + 2}")
         line(f"{indent}elif b[p + {at}] == 12: n = 0; p += {at + 1}")
         line(f"{indent}else: n, p = read_size(b, p + {at}, e, {where!r})")
 
     def _items(self, kind: Vector | Map, at: int, where: str, store: Store, indent: str) -> None:
         """The size at `p + at` and the items."""
-        line = self._unit.line
+        line = self._source.line
         self._size(at, where, indent)
         line(f"{indent}if n:")
         line(f"{indent} room[0] -= n")
@@ -276,7 +275,7 @@ class DecoderSource:
             line(f"{indent} for _ in range(n):")
             self._required(kind.key, 0, f"{where}[key]", _assign("k"), indent + "  ")
             if isinstance(kind.key, Vector) and not kind.key.is_bytes:
-                line(f"{indent}  k = {self._unit.constant(hashable, 'F')}(k)")
+                line(f"{indent}  k = {self._source.constant(hashable, 'F')}(k)")
             self._required(kind.value, 1, f"{where}[]", _assign("m[k]"), indent + "  ")
             line(f"{indent} {store('m')}")
             line(f"{indent}else: {store('{}')}")

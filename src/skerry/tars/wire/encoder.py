@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skerry.tars.wire import reader, writer
+from skerry.tars.wire.source import Source
 from skerry.tars.wire.types import (
     BOOL,
     DOUBLE,
@@ -29,56 +30,53 @@ from skerry.tars.wire.types import (
     Vector,
 )
 
-if TYPE_CHECKING:
-    from skerry.tars.wire.codec import Unit
-
 _UTF8 = "{}.encode('utf-8', 'surrogateescape')"
 _PLAIN_BYTES = "s if (s := {}).__class__ is bytes else bytes_of(s)"
 
 
 class EncoderSource:
-    """Writes encoders into a unit of generated text."""
+    """Writes encoders into generated text."""
 
-    def __init__(self, unit: Unit) -> None:
-        self._unit = unit
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     def struct(self, kind: StructType, name: str) -> None:
         """`name(o) -> bytes`: all members, then StructEnd."""
-        unit = self._unit
-        cls = unit.constant(kind.cls, "C")
+        source = self._source
+        cls = source.constant(kind.cls, "C")
         pieces = [p for m in kind.members for p in self._member(m, f"o.{m.attribute}")]
-        unit.line(f"def {name}(o):")
-        unit.line(
+        source.line(f"def {name}(o):")
+        source.line(
             f" if o.__class__ is not {cls} and not isinstance(o, {cls}): raise TypeError({kind.name!r})"
         )
-        unit.line(
-            f" return join(({', '.join([*pieces, unit.constant(writer.head(0, reader.STRUCT_END), 'E')])},))"
+        source.line(
+            f" return join(({', '.join([*pieces, source.constant(writer.head(0, reader.STRUCT_END), 'E')])},))"
         )
 
     def body(self, members: Sequence[Member], name: str, label: str) -> None:
         """`name(x0, x1, ...) -> bytes`: members side by side, as in packets and bodies."""
-        unit = self._unit
+        source = self._source
         arguments = ", ".join(f"x{i}" for i in range(len(members)))
         pieces = [p for i, m in enumerate(members) for p in self._pieces(m.type, m.tag, f"x{i}")]
-        explain = unit.constant(unit.explainer(members, label), "X")
-        unit.line(f"def {name}({arguments}):")
+        explain = source.constant(source.explainer(members, label), "X")
+        source.line(f"def {name}({arguments}):")
         if not pieces:
-            unit.line(" return b''")
+            source.line(" return b''")
             return
-        unit.line(" try:")
-        unit.line(f"  return join(({', '.join(pieces)},))")
-        unit.line(" except FAULTS as fault:")
-        unit.line(f"  raise {explain}(({arguments},), fault) from fault")
+        source.line(" try:")
+        source.line(f"  return join(({', '.join(pieces)},))")
+        source.line(" except FAULTS as fault:")
+        source.line(f"  raise {explain}(({arguments},), fault) from fault")
 
     def container(self, kind: Vector | Map, name: str) -> None:
         """`name(x) -> bytes`: the number of items and the items, without the head of the container."""
-        unit = self._unit
-        sizes = unit.constant(writer.small_sizes(b""), "N")
-        wide = unit.constant(writer.wide_size(b""), "W")
-        unit.line(f"def {name}(x):")
+        source = self._source
+        sizes = source.constant(writer.small_sizes(b""), "N")
+        wide = source.constant(writer.wide_size(b""), "W")
+        source.line(f"def {name}(x):")
         plain, check = ("dict", "dict_of") if isinstance(kind, Map) else ("list", "list_of")
-        unit.line(f" if x.__class__ is not {plain}: x = {check}(x)")
-        unit.line(" n = len(x)")
+        source.line(f" if x.__class__ is not {plain}: x = {check}(x)")
+        source.line(" n = len(x)")
         count = f"{sizes}[n] if n < 128 else {wide}(n)"
         if isinstance(kind, Map):
             pieces = self._pieces(kind.key, 0, "k") + self._pieces(kind.value, 1, "i")
@@ -87,11 +85,11 @@ class EncoderSource:
             pieces = self._pieces(kind.element, 0, "i")
             loop = "for i in x"
             if len(pieces) == 1 and ":=" not in pieces[0]:
-                unit.line(f" return join(({count}, *[{pieces[0]} {loop}]))")
+                source.line(f" return join(({count}, *[{pieces[0]} {loop}]))")
                 return
-        unit.line(f" out = [{count}]")
-        unit.line(f" {loop}: out += ({', '.join(pieces)},)")
-        unit.line(" return join(out)")
+        source.line(f" out = [{count}]")
+        source.line(f" {loop}: out += ({', '.join(pieces)},)")
+        source.line(" return join(out)")
 
     def _member(self, member: Member, value: str) -> list[str]:
         """A member of a struct. An optional one that equals its default stays off the wire, as TarsCpp does; a struct,
@@ -100,7 +98,7 @@ class EncoderSource:
         pieces = self._pieces(kind, member.tag, value)
         if member.required or isinstance(kind, StructType):
             return pieces
-        default, constant = member.default(), self._unit.constant
+        default, constant = member.default(), self._source.constant
         if isinstance(kind, (Vector, Map)):
             if default:
                 return pieces  # written by hand: the reader's default may be another one
@@ -119,7 +117,7 @@ class EncoderSource:
 
     def _pieces(self, kind: Type, tag: int, value: str) -> list[str]:
         """Expressions whose values, joined, are the encoded value."""
-        unit = self._unit
+        source = self._source
         match kind:
             case Scalar():
                 return self._scalar(kind, tag, value)
@@ -127,43 +125,43 @@ class EncoderSource:
                 return self._scalar(INT, tag, value)
             case Vector() if kind.is_bytes:
                 prefix = writer.simple_list_prefix(tag)
-                sizes = unit.constant(writer.small_sizes(prefix), "N")
-                wide = unit.constant(writer.wide_size(prefix), "W")
+                sizes = source.constant(writer.small_sizes(prefix), "N")
+                wide = source.constant(writer.wide_size(prefix), "W")
                 plain = _PLAIN_BYTES.format(value)
                 return [f"({sizes}[n] if (n := len(s := ({plain}))) < 128 else {wide}(n))", "s"]
             case Vector() | Map():
                 start = reader.MAP if isinstance(kind, Map) else reader.LIST
                 return [
-                    unit.constant(writer.head(tag, start), "H"),
-                    f"{unit.container_encoder(kind)}({value})",
+                    source.constant(writer.head(tag, start), "H"),
+                    f"{source.container_encoder(kind)}({value})",
                 ]
             case StructType():
-                begin = unit.constant(writer.head(tag, reader.STRUCT_BEGIN), "H")
-                return [begin, f"{unit.struct_encoder(kind)}({value})"]
+                begin = source.constant(writer.head(tag, reader.STRUCT_BEGIN), "H")
+                return [begin, f"{source.struct_encoder(kind)}({value})"]
 
     def _scalar(self, kind: Scalar, tag: int, value: str) -> list[str]:
-        unit = self._unit
+        source = self._source
         if kind.is_integer:
-            small = unit.constant(writer.small_integers(tag), "T")
-            wide = unit.constant(writer.wide_integer(tag, kind.low, kind.high), "W")
+            small = source.constant(writer.small_integers(tag), "T")
+            wide = source.constant(writer.wide_integer(tag, kind.low, kind.high), "W")
             low = max(kind.low, -128)
             if value.isidentifier():
                 return [f"({small}[{value}] if {low} <= {value} <= 127 else {wide}({value}))"]
             return [f"({small}[v] if {low} <= (v := {value}) <= 127 else {wide}(v))"]
         if kind is STRING:
-            short = unit.constant(writer.short_strings(tag), "S")
-            long = unit.constant(writer.long_string(tag), "W")
+            short = source.constant(writer.short_strings(tag), "S")
+            long = source.constant(writer.long_string(tag), "W")
             text = _UTF8.format(value)
             return [f"({short}[n] if (n := len(s := {text})) < 256 else {long}(n))", "s"]
         if kind is BOOL:
             false, true = writer.small_integers(tag)[:2]
-            return [f"{unit.constant({False: false, True: true}, 'B')}[{value}]"]
+            return [f"{source.constant({False: false, True: true}, 'B')}[{value}]"]
         start, form = (
             (writer.head(tag, reader.FLOAT), "f") if kind is FLOAT else (writer.head(tag, reader.DOUBLE), "d")
         )
         assert kind in (FLOAT, DOUBLE)
-        pack = unit.constant(Struct(f">{len(start)}s{form}").pack, "P")
-        return [f"{pack}({unit.constant(start, 'H')}, {value})"]
+        pack = source.constant(Struct(f">{len(start)}s{form}").pack, "P")
+        return [f"{pack}({source.constant(start, 'H')}, {value})"]
 
 
 def _encoded(kind: Scalar, tag: int, value: Any) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from skerry.tars.errors import DecodeError, EncodeError
-from skerry.tars.wire.codec import DEFAULT_LIMITS, THE_VALUE, BodyCodec, Limits, body_codec
+from skerry.tars.wire.codec import DEFAULT_LIMITS, UNWRAP_SINGLE, BodyCodec, Limits, body_codec
 from skerry.tars.wire.jsonbody import decode_json, encode_json
 from skerry.tars.wire.packet import Version, check_version
 from skerry.tars.wire.tup import CPP_RETURN_NAME, ValueCodec, decode_attributes, encode_attributes
@@ -177,7 +177,7 @@ class Function:
     def _compile_result(self) -> BodyCodec:
         plain = self.result_class is None and self.returns is not None
         named = self.result_class is not None and self.returns is not None
-        make = THE_VALUE if plain else self.result_class if named else self._shape
+        make = UNWRAP_SINGLE if plain else self.result_class if named else self._shape
         self._result_v1 = codec = body_codec(self._results, self.full_name, make)
         return codec
 

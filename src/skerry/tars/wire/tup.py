@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from skerry.tars.errors import DecodeError
-from skerry.tars.wire.codec import DEFAULT_LIMITS, THE_VALUE, Limits, body_codec
+from skerry.tars.wire.codec import DEFAULT_LIMITS, UNWRAP_SINGLE, Limits, body_codec
 from skerry.tars.wire.types import BYTES, STRING, Map, Member
 
 RETURN_NAME: Final = ""
@@ -22,8 +22,12 @@ CPP_RETURN_NAME: Final = "tars_ret"
 
 _SIMPLE: Final = Map(STRING, BYTES)
 _NAMED: Final = Map(STRING, _SIMPLE)
-_simple = body_codec([Member(0, "attributes", "attributes", _SIMPLE, True, dict)], "UniAttribute", THE_VALUE)
-_named = body_codec([Member(0, "attributes", "attributes", _NAMED, True, dict)], "UniAttribute", THE_VALUE)
+_simple = body_codec(
+    [Member(0, "attributes", "attributes", _SIMPLE, True, dict)], "UniAttribute", UNWRAP_SINGLE
+)
+_named = body_codec(
+    [Member(0, "attributes", "attributes", _NAMED, True, dict)], "UniAttribute", UNWRAP_SINGLE
+)
 
 
 def encode_attributes(version: int, attributes: Iterable[tuple[str, str, bytes]]) -> bytes:
@@ -89,7 +93,7 @@ class ValueCodec:
     def __init__(self, member: Member, label: str) -> None:
         self.type_name = member.type.tup_name
         at_zero = Member(0, member.name, member.attribute, member.type, True, member.default)
-        self._codec = body_codec([at_zero], label, THE_VALUE)
+        self._codec = body_codec([at_zero], label, UNWRAP_SINGLE)
 
     def encode(self, value: Any) -> bytes:
         return self._codec.encode(value)
