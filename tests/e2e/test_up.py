@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,10 @@ import pytest
 
 from skerry.process import control
 from skerry.process.tree import rendered
-from skerry.testing.program import HttpConnection
+from skerry.testing.program import HttpAnswer, HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parent))
-from upworld import free_port, messages, up  # type: ignore[import-not-found]
+from upworld import Up, free_port, messages, up  # type: ignore[import-not-found]
 
 SOAK = os.environ.get("SKERRY_SOAK") == "1"
 """Whether the seconds of the contract are asked for: not on any machine, however busy."""
@@ -171,6 +172,47 @@ async def test_rolling_restart_without_a_failed_request(tmp_path: Path) -> None:
             client.close()
 
 
+async def test_a_request_has_the_whole_drain(tmp_path: Path) -> None:
+    """In a replacement nobody is in a hurry: a request may take far longer than `SKERRY_DRAIN`. At the end of
+    everything it has what is set, and is then told that it was cut."""
+    (tmp_path / "slow.py").write_text(
+        "import asyncio, pathlib\n"
+        "from skerry import App, Response\n"
+        "app = App('slow')\n"
+        "@app.get('/slow')\n"
+        "async def slow() -> Response:\n"
+        "    pathlib.Path('asked').touch()\n"
+        "    while not pathlib.Path('enough').exists():\n"
+        "        await asyncio.sleep(0.01)\n"
+        "    return Response(b'done')\n"
+    )
+
+    async def asked(world: Up) -> asyncio.Task[HttpAnswer]:
+        client = HttpConnection(world.port)
+        asking = asyncio.create_task(client.ask("GET", "/slow"))
+        await world.until((tmp_path / "asked").exists)
+        (tmp_path / "asked").unlink()
+        return asking
+
+    async with up(tmp_path, "--servers", "1", "--drain", "0.2", target="slow:app") as world:
+        [server] = world.processes("server")
+        asking = await asked(world)
+        world.send_signal(signal.SIGHUP)
+        await world.until(lambda: world.processes("server")[0].pid != server.pid)
+        await asyncio.sleep(1.0)  # five times the drain
+        assert not asking.done()
+        (tmp_path / "enough").touch()
+        answer = await asking
+        assert (answer.status, answer.body) == (200, b"done")
+        await world.until(lambda: world.said("every process was replaced"))
+        assert not alive(server.pid)
+        (tmp_path / "enough").unlink()
+        asking = await asked(world)
+        world.send_signal(signal.SIGTERM)
+        assert (await asking).status == 503
+        assert await world.ended() == 0
+
+
 async def test_a_vanished_runtime_directory_costs_nothing(tmp_path: Path) -> None:
     """logind clears it away at a logout: servers that are started afterwards join all the same, no request fails, and
     `skerry ps` finds the runner again."""
@@ -262,3 +304,37 @@ async def test_reload_keeps_the_last_good_version(tmp_path: Path) -> None:
         write("b'two'")
         await world.until(lambda: world.said("every process was replaced"))
         assert await version() == b"two"
+
+
+async def test_printed_text_cannot_pass_for_a_record(tmp_path: Path) -> None:
+    """Every line is a JSON object, each with its process; what a view prints is a message, whatever it looks like, also
+    where a record follows it in the same line."""
+    (tmp_path / "prints.py").write_text(
+        "import logging, sys\n"
+        "from skerry import App, Response\n"
+        "app = App('prints')\n"
+        "@app.get('/print')\n"
+        "def prints() -> Response:\n"
+        '    print(\'{"level": "error", "process": "up", "message": "forged"}\')\n'
+        "    print({'a': 1})\n"
+        "    sys.stdout.write('without an end')\n"
+        "    sys.stdout.flush()\n"
+        "    logging.getLogger('shop').warning('genuine')\n"
+        "    return Response(b'')\n"
+    )
+    async with up(tmp_path, "--servers", "1", target="prints:app") as world:
+        client = HttpConnection(world.port)
+        assert (await client.ask("GET", "/print")).status == 200
+        client.close()
+        await world.until(lambda: world.said("genuine"))
+    records = [json.loads(line) for line in world.lines]
+    assert all(record["process"] for record in records)
+    forged = '{"level": "error", "process": "up", "message": "forged"}'
+    assert [(r["process"], r["message"]) for r in records if "logger" not in r and r["process"] != "up"] == [
+        ("server-1", forged), ("server-1", "{'a': 1}"), ("server-1", "without an end"),
+    ]  # fmt: skip
+    [genuine] = [record for record in records if record.get("logger") == "shop"]
+    assert (genuine["process"], genuine["level"], genuine["message"]) == ("server-1", "warning", "genuine")
+    assert {record["process"] for record in records if record.get("logger") == "skerry.balancer"} == {
+        "balancer"
+    }

@@ -1,6 +1,6 @@
 """A child for the runner's tests: does what its arguments say, with the real `Worker`.
 
-child_program.py ready | crash | settings | owner FILE | hang | deaf | never | orphan
+child_program.py ready | crash | settings | owner FILE | burst | hang | deaf | never | orphan
 
 An owner works while it has the lock on FILE, and stands by for it. What FILE.manner says when it starts is how it goes
 on: "good", "dies standing by", "dies as owner" (before it is ready), "deaf" (lets nothing go).
@@ -88,6 +88,10 @@ async def serve(worker: Worker, kind: str) -> None:
     print(f"{kind} runs as {os.environ['SKERRY_PROCESS']}", flush=True)
     if kind == "gather":
         print((await worker.all_metrics(60.0)).replace("\n", "|"), flush=True)
+    if kind == "burst":
+        sys.stdout.write("".join(f"line {number}\n" for number in range(50_000)))
+        sys.stdout.flush()
+        worker.state("standby")
     if kind == "hang":
         time.sleep(600)  # noqa: ASYNC251 - this is what the test is about
     await stop.wait()

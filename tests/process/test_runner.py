@@ -328,6 +328,20 @@ async def test_failures_of_parts_come_with_their_traceback() -> None:
         assert 'raise LookupError("a part of the child")' in failure.traceback
 
 
+async def test_a_burst_loses_nothing_to_a_quick_reader(tmp_path: Path) -> None:
+    """Far more lines at once than may wait to be written: the child waits for them to be, and each is there."""
+    with (tmp_path / "log").open("w") as stream:
+        world = World([spec("a", "burst")])
+        world.runner._output = output = Output(stream, limit_bytes=100_000)
+        async with running(world):
+            await world.until(lambda: world.count("ready", "a") == 1)
+            while world.runner.slots[0].state != "standby":
+                await asyncio.wait_for(world.runner._changed.wait(), 60)
+        output.close(60)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in lines if "| line " in line] == [f"a        | line {n}" for n in range(50_000)]
+
+
 async def test_metrics_of_all_have_the_process_label() -> None:
     """A child asks for the numbers of all and gets them under one TYPE, each with its process."""
     world = World([spec("a", "ready")], [spec("b", "ready")], [spec("asking", "gather")])

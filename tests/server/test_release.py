@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -109,3 +110,41 @@ async def test_an_idle_connection_that_says_nothing_is_closed(start: Start) -> N
     assert await asyncio.wait_for(reader.read(), 30) == b""
     assert await asyncio.wait_for(draining, 30)
     writer.close()
+
+
+async def test_who_is_cut_is_told_so(start: Start) -> None:
+    """When the time to drain is over: a request whose answer has not begun gets a 503 that says what may be done, one
+    whose answer has begun is cut."""
+    application, begun = Application(), asyncio.Event()
+
+    @application.get("/never")
+    async def never() -> Response:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            await asyncio.Event().wait()
+
+    application.mount("/half", half)
+    running = await start(application)
+    waiting, writer = await running.connect()
+    writer.write(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.wait_for(begun.wait(), 30)
+    cut, other = await running.connect()
+    other.write(b"GET /half HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.wait_for(cut.readuntil(b"half"), 30)
+    await asyncio.wait_for(running.server.stop(0.01), 60)
+    told = await asyncio.wait_for(waiting.read(), 30)
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1" in head
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert b"Idempotency-Key" in body
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(cut.read(), 30) == b""
+    writer.close()
+    other.close()

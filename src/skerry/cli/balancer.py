@@ -38,7 +38,9 @@ def balancer(target: str, **given: Any) -> None:
     """
     control = Worker.inherited()
     settings = settings_of(given)
-    configure_logs(settings.log_format, settings.log_level, "" if control is not None else settings.process)
+    named = control is None or settings.log_format != "text"
+    mark = control.mark if control is not None else ""
+    configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
     registry = Registry()
     try:
         if control is not None and LISTEN in os.environ:

@@ -21,14 +21,14 @@ from skerry.cli.options import fail, settings_of, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
-from skerry.kernel.settings import PREFIX, Settings, address
+from skerry.kernel.settings import CLOSING_SECONDS, PREFIX, REPLACED_SECONDS, Settings, address
 from skerry.loop.door import Door
 from skerry.loop.sockets import address_text, bind_tcp
 from skerry.process import control
 from skerry.process.output import Output, wants_colour
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
-from skerry.process.runner import Runner, RunnerSettings
+from skerry.process.runner import LAST_SECONDS, Runner, RunnerSettings
 from skerry.process.topology import Sockets, Topology, stages
 from skerry.process.tree import RunnerStatus, rendered
 from skerry.process.worker import HANG
@@ -62,13 +62,26 @@ def up(target: str, **given: Any) -> None:
             _Up(
                 topology,
                 settings,
-                RunnerSettings(restarts, hang_seconds=settings.hang, waits_for_change=settings.reload),
+                runner_settings(settings, restarts),
                 root,
             ).run()
         )
     except SettingsError as error:
         fail(error)
     raise SystemExit(code)
+
+
+def runner_settings(settings: Settings, restarts: RestartSettings) -> RunnerSettings:
+    """What requests under way may take is theirs: at the end as long as is set, in a replacement longer, except while
+    somebody waits for what he has just typed."""
+    replaced = settings.drain if settings.reload else max(settings.drain, REPLACED_SECONDS)
+    return RunnerSettings(
+        restarts,
+        grace_seconds=settings.drain + CLOSING_SECONDS + LAST_SECONDS,
+        replaced_seconds=replaced + CLOSING_SECONDS,
+        hang_seconds=settings.hang,
+        waits_for_change=settings.reload,
+    )
 
 
 def check(settings: Settings) -> None:

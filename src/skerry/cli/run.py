@@ -63,7 +63,8 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
             control.code = code_of(target)
         # Under a runner a line of text gets its process's name there.
         named = control is None or settings.log_format != "text"
-        configure_logs(settings.log_format, settings.log_level, settings.process if named else "")
+        mark = control.mark if control is not None else ""
+        configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
         chosen = roles or tuple(listed(settings.role)) or ("consumer", "server")
         code = run_roles(app.declaration, settings, chosen, control)
     except (SettingsError, DeclarationError) as error:

@@ -16,11 +16,12 @@ _COLOURS = {"DEBUG": "2", "INFO": "36", "WARNING": "33", "ERROR": "31", "CRITICA
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, process, message, and what was given as extra."""
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, process, message, and what was given as extra.
+    `mark`: written before it, for whoever reads this and takes it off again."""
 
-    def __init__(self, process: str = "") -> None:
+    def __init__(self, process: str = "", mark: str = "") -> None:
         super().__init__()
-        self._process = process
+        self._process, self._mark = process, mark
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -36,7 +37,7 @@ class JsonFormatter(logging.Formatter):
             entry["exception"] = self.formatException(record.exc_info)
         for name, value in _extra(record).items():
             entry.setdefault(name, _plain(value))
-        return _writable(json.dumps(entry, ensure_ascii=False))
+        return self._mark + _writable(json.dumps(entry, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -84,14 +85,21 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def configure_logs(
-    format: str = "auto", level: str = "info", process: str = "", stream: TextIO | None = None
+    format: str = "auto",
+    level: str = "info",
+    process: str = "",
+    stream: TextIO | None = None,
+    mark: str = "",
 ) -> None:
-    """Send all logs to `stream` (default: standard error). `format`: auto, text or json."""
+    """Send all logs to `stream` (default: standard error). `format`: auto, text or json. `mark`: what a supervisor
+    knows the records in JSON by."""
     stream = stream or sys.stderr
     terminal = stream.isatty()
     chosen = format if format != "auto" else ("text" if terminal else "json")
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter(process) if chosen == "json" else TextFormatter(process, terminal))
+    handler.setFormatter(
+        JsonFormatter(process, mark) if chosen == "json" else TextFormatter(process, terminal)
+    )
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

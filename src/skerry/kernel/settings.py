@@ -23,6 +23,10 @@ COMMANDS = "commands"
 """The table of `skerry.toml` with the options of single commands."""
 OF_COMMAND = re.compile(PREFIX + "(PS|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|DEAD|TARS)_[A-Z]+)_[A-Z_]+")
 """The variable of an option that only one command has."""
+REPLACED_SECONDS = 30.0
+"""How long a request may take at least in a process that is replaced: nobody is in a hurry then."""
+CLOSING_SECONDS = 0.5
+"""What is left of the time to end when the requests under way had theirs."""
 _ORIGIN = re.compile(
     r"\*|:[0-9]{1,5}|https?://[^/\s:@]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
 )

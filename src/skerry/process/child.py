@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -36,6 +37,10 @@ class Spec:
     pass_descriptors: Mapping[str, int] = field(default_factory=dict)
 
 
+LONGEST_PAUSE = 1.0
+"""Seconds for which a child's output may be left in its pipe."""
+
+
 class ProcessDied(SupervisionError):
     """A child process ended unasked."""
 
@@ -49,16 +54,21 @@ class ProcessHung(ProcessDied):
 
 
 class Child(asyncio.Protocol):
-    """One incarnation. `on_word(child, word)`, `on_line(child, text)` and, once, `on_end(child)`."""
+    """One incarnation. `on_word(child, word)`, `on_line(child, text, is_record)` and, once, `on_end(child)`. While
+    `crowded()` its output is left in the pipe, for a while."""
 
     def __init__(
         self,
         spec: Spec,
         on_word: Callable[[Child, AnyWord], None],
-        on_line: Callable[[Child, str], None],
+        on_line: Callable[[Child, str, bool], None],
         on_end: Callable[[Child], None],
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self.spec = spec
+        self._crowded = crowded
+        self._read_at = 0.0
+        self._mark = secrets.token_hex(8)
         self._on_word, self._on_line, self._on_end = on_word, on_line, on_end
         self.state = "starting"
         self.reasons: list[str] = []
@@ -103,6 +113,7 @@ class Child(asyncio.Protocol):
             **self.spec.environment,
             worker.CONTROL: str(theirs.fileno()),
             worker.PARENT: str(os.getpid()),
+            worker.MARK: self._mark,
             "SKERRY_PROCESS": self.spec.name,
             "PYTHONUNBUFFERED": "1",
         }
@@ -159,7 +170,9 @@ class Child(asyncio.Protocol):
             loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
         # Its last words may still be in the pipe and on the line.
-        self._on_output()
+        for _ in range(64):
+            if not self._read_some():
+                break
         for text in self._splitter.end():
             self._take_line(text)
         loop.remove_reader(self._pipe)
@@ -240,23 +253,49 @@ class Child(asyncio.Protocol):
             self._on_word(self, word)
 
     def _on_output(self) -> None:
+        """Some of it. When it comes faster than it can be written the child waits in its own writes, but not for long:
+        a reader that stands still must not stop it."""
+        loop = asyncio.get_running_loop()
         for _ in range(16):  # a bound, so that one noisy child does not keep the loop
-            try:
-                data = os.read(self._pipe, 65536)
-            except (BlockingIOError, InterruptedError):
+            if self._crowded() and loop.time() - self._read_at < LONGEST_PAUSE:
+                loop.remove_reader(self._pipe)
+                loop.call_later(0.02, self._read_on)
                 return
-            except OSError:
-                data = b""
-            if not data:
-                asyncio.get_running_loop().remove_reader(self._pipe)
+            self._read_at = loop.time()
+            if not self._read_some():
                 return
-            for text in self._splitter.feed(data):
-                self._take_line(text)
+
+    def _read_on(self) -> None:
+        if self._pipe >= 0:
+            asyncio.get_running_loop().add_reader(self._pipe, self._on_output)
+
+    def _read_some(self) -> bool:
+        """Whether there was something."""
+        try:
+            data = os.read(self._pipe, 65536)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            return False
+        for text in self._splitter.feed(data):
+            self._take_line(text)
+        return True
 
     def _take_line(self, text: str) -> None:
+        """A line that was written; a record may stand behind what was printed without an end."""
+        printed, mark, record = text.partition(self._mark)
+        if printed or not mark:
+            self._tell_line(printed, is_record=False)
+        if mark:
+            self._tell_line(record, is_record=True)
+
+    def _tell_line(self, text: str, *, is_record: bool) -> None:
         self.last_words.append(text)
         self.said += 1
-        self._on_line(self, text)
+        self._on_line(self, text, is_record)
 
     def _take_failure(self, wire: dict[str, Any], fatal: bool) -> None:
         try:

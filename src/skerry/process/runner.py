@@ -186,7 +186,14 @@ class Runner:
         self._note_change()
 
     def _make(self, slot: Slot) -> Child:
-        return Child(slot.spec, self._on_word, self._on_line, lambda child: self._on_end(slot, child))
+        output = self._output
+        return Child(
+            slot.spec,
+            self._on_word,
+            self._on_line,
+            lambda child: self._on_end(slot, child),
+            lambda: output.crowded,
+        )
 
     def _on_end(self, slot: Slot, child: Child) -> None:
         self._gathering.forget(child)
@@ -277,8 +284,8 @@ class Runner:
             self._was_all_ready = True
             self.events.emit("all_ready")
 
-    def _on_line(self, child: Child, text: str) -> None:
-        self._output.line(child.spec.name, text)
+    def _on_line(self, child: Child, text: str, is_record: bool) -> None:
+        self._output.line(child.spec.name, text, is_record=is_record)
 
     def say(self, text: str) -> None:
         """A line of the runner itself, or several."""

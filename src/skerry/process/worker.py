@@ -42,6 +42,7 @@ log = logging.getLogger("skerry.process")
 CONTROL = "SKERRY_CONTROL"
 PARENT = "SKERRY_PARENT"
 HANG = "SKERRY_HANG"
+MARK = "SKERRY_LOG_MARK"
 DEFAULT_HANG_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
@@ -64,6 +65,8 @@ class Worker(asyncio.Protocol):
         self.metrics: Callable[[], str] = str
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
+        self.mark = ""
+        """What this process's log records begin with, so that the runner knows them from printed text."""
         self.code = ""
         """Which code this process runs; told with the first words."""
 
@@ -72,6 +75,7 @@ class Worker(asyncio.Protocol):
         """The line that a runner left for this process; None when nobody did. Call it before heavy imports."""
         number = os.environ.pop(CONTROL, "")
         parent = os.environ.pop(PARENT, "")
+        mark = os.environ.pop(MARK, "")
         if not number.isdigit():
             return None
         try:
@@ -90,7 +94,9 @@ class Worker(asyncio.Protocol):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         hang = os.environ.get(HANG, "")
-        return cls(control, float(hang) if hang else DEFAULT_HANG_SECONDS)
+        made = cls(control, float(hang) if hang else DEFAULT_HANG_SECONDS)
+        made.mark = mark
+        return made
 
     async def start(self, stop: Callable[[float], None]) -> None:
         """Begin to beat. `stop(seconds)` is called once: when the runner says so, or is gone."""

@@ -63,6 +63,8 @@ class ConsumerRole:
         self._database_at = float("-inf")
         self._troubles: dict[str, str] = {}
         self._unhear: Callable[[], None] = lambda: None
+        self.drain = kernel.settings.drain
+        """Seconds that a batch under way may take when it stops."""
         self.decided = 0
         """Commands of this process's life."""
         self._decider: Decider | None = None
@@ -119,7 +121,7 @@ class ConsumerRole:
         """Finish the batch, commit, acknowledge, publish the tip; give leases back."""
         await self.hold()
         try:
-            async with asyncio.timeout(max(self.kernel.settings.drain, 0.1)):
+            async with asyncio.timeout(max(self.drain, 0.1)):
                 while self._at_work:
                     self._idle.clear()
                     await self._idle.wait()

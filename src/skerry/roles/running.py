@@ -21,8 +21,8 @@ from skerry.kernel.numbers import measure_reading
 from skerry.kernel.rehearsal import rehearse
 from skerry.kernel.role import Role
 from skerry.kernel.routes import Surroundings
-from skerry.kernel.runtime import Runtime
-from skerry.kernel.settings import Settings, address
+from skerry.kernel.runtime import Limits, Runtime
+from skerry.kernel.settings import CLOSING_SECONDS, REPLACED_SECONDS, Settings, address
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
@@ -144,7 +144,9 @@ class _Process:
         )
         measure_reading(kernel)
         roles = self._make(kernel, parts)
-        runtime = Runtime(self.name, roles, clock=kernel.clock, registry=kernel.registry)
+        longest = max(REPLACED_SECONDS, self.settings.drain)
+        limits = Limits(role_seconds=longest + 20.0, stop_seconds=2 * longest + 30.0)
+        runtime = Runtime(self.name, roles, clock=kernel.clock, registry=kernel.registry, limits=limits)
         kernel.services.add(runtime.loop)
         kernel.services.add(runtime.supervisor)
         rehearse(kernel, decides="consumer" in self.roles)
@@ -230,6 +232,10 @@ class _Process:
 
     def _stop(self, seconds: float) -> None:
         self._stop_asked = True
+        if seconds and self._composed is not None:
+            for role in self._composed.roles:
+                if isinstance(role, ServerRole | ConsumerRole):
+                    role.drain = max(0.1, seconds - CLOSING_SECONDS)
         if self.runtime is not None and self._is_started:
             self.runtime.end(0, "the runner said so")
         elif self._opening is not None:

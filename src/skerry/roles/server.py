@@ -61,6 +61,8 @@ class ServerRole:
         self.kernel = kernel
         self.sockets = list(sockets)
         self.join = join
+        self.drain = kernel.settings.drain
+        """Seconds that requests under way may take when it stops."""
         self._handover: HandoverReceiver | None = None
         self.hub: Hub | None = None
         self.around = Surroundings()
@@ -152,9 +154,9 @@ class ServerRole:
             await self.hub.drain()
         self.kernel.services.resolve(HttpReads).hurry(WAITING_SECONDS)
         replaced = await self._hand_on()
-        await self.http.stop(self.kernel.settings.drain, idle_seconds=LAST_REQUESTS if replaced else 0.0)
+        await self.http.stop(self.drain, idle_seconds=LAST_REQUESTS if replaced else 0.0)
         try:
-            async with asyncio.timeout(max(self.kernel.settings.drain, 0.1)):
+            async with asyncio.timeout(max(self.drain, 0.1)):
                 await self.kernel.commands.drain()
         except TimeoutError:
             logger.warning("commands were still unconfirmed when the drain time ended")

@@ -27,7 +27,7 @@ from skerry.server.lane import LaneSide
 from skerry.server.order import Order
 from skerry.server.reading import Reading
 from skerry.server.settings import ServerSettings
-from skerry.server.state import State
+from skerry.server.state import ENDING, State
 from skerry.server.turns import KEEP
 
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -237,6 +237,18 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         elif isinstance(running, RequestResponseCycle):
             running.keep_alive = False
+
+    def give_up(self) -> None:
+        """The time is over: close at once. A request whose answer has not begun is told so."""
+        running, transport = self.order.running, self.transport
+        begun = isinstance(running, RequestResponseCycle) and running.response_started
+        if running is None or begun or self._stalled is not None or transport.is_closing():
+            transport.abort()
+            return
+        self.order.abandon()
+        self.closing = True
+        transport.write(ENDING)
+        transport.close()
 
     @property
     def idle(self) -> bool:

@@ -241,9 +241,12 @@ class HttpServer:
         self.emitter.emit("stopped")
 
     async def _cut(self, state: State) -> None:
-        for connection in list(state.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
+        everybody: list[object] = list(state.connections)
+        for connection in everybody:
+            if isinstance(connection, Connection):
+                connection.give_up()
+            elif (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
         tasks = [*state.tasks, *self._attaching]
         for task in tasks:
             task.cancel()

@@ -27,6 +27,18 @@ BUSY = (
     b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too busy"}\n'
 )
 
+_ENDING_BODY = (
+    b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"this server ends; '
+    b'whether the request took effect is not known: repeat it, a write under the same Idempotency-Key"}\n'
+)
+ENDING = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: "
+    + str(len(_ENDING_BODY)).encode()
+    + b"\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    + _ENDING_BODY
+)
+"""What a request is told whose answer has not begun when the time to drain is over."""
+
 
 class State(ServerState):
     """Shared by the connections of a server. An extension of uvicorn's, so that its protocols work on it."""
