@@ -77,7 +77,11 @@ async def serve(worker: Worker, kind: str) -> None:
     worker.gauges = lambda: {"lag": 0}
     worker.metrics = lambda: f'# TYPE pid gauge\npid{{a="b"}} {os.getpid()}\n'
     if kind == "owner":
-        await Owner(worker, Path(sys.argv[2])).own()
+        owning = asyncio.create_task(Owner(worker, Path(sys.argv[2])).own())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({owning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not owning.done():
+            os._exit(0)
     if kind == "failing":
         try:
             raise LookupError("a part of the child")

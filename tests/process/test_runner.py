@@ -328,11 +328,15 @@ async def test_failures_of_parts_come_with_their_traceback() -> None:
         assert 'raise LookupError("a part of the child")' in failure.traceback
 
 
-async def test_a_burst_loses_nothing_to_a_quick_reader(tmp_path: Path) -> None:
+async def test_a_burst_loses_nothing_to_a_quick_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Far more lines at once than may wait to be written: the child waits for them to be, and each is there."""
+    monkeypatch.setattr("skerry.process.output._STALLED_SECONDS", 1000.0)  # however busy the machine is
+    monkeypatch.setattr("skerry.process.child.LONGEST_PAUSE", 1000.0)
     with (tmp_path / "log").open("w") as stream:
         world = World([spec("a", "burst")])
-        world.runner._output = output = Output(stream, limit_bytes=100_000)
+        world.runner._output = output = Output(stream, limit_bytes=800_000)
         async with running(world):
             await world.until(lambda: world.count("ready", "a") == 1)
             while world.runner.slots[0].state != "standby":
