@@ -580,3 +580,29 @@ def test_segments_keep_order_and_limit() -> None:
     """A run holds as much as fits, one frame at least."""
     pairs = [(Item(b"", None, None, n), b"x" * size) for n, size in enumerate((4, 4, 4, 50, 1))]
     assert [[item.fold for item, _ in run] for run in segments(pairs, 10)] == [[0, 1], [2], [3], [4]]
+
+
+async def test_a_beat_is_seen_by_who_asked_for_it() -> None:
+    """A page sees no ping and no comment: with `beats` each ping has a frame beside it, also where there is no ping,
+    and `hello` says how often. Nobody else is told of it."""
+    stage = Stage(HubSettings(ping_seconds=5, pong_seconds=2))
+    beats = []
+    for wire in (WEBSOCKET, EVENT_STREAM, LINES):
+        socket = Socket(1 << 30)
+        socket.listener = Listener(socket, wire, beats=True)
+        await stage.channel.open(socket.listener, None, snapshot=False)
+        beats.append(socket)
+    others = [await stage.listen(wire=wire) for wire in (WEBSOCKET, EVENT_STREAM, LINES)]
+    await settle()
+    assert b'"beat":5' in b"".join(beats[2].writes)
+    assert b"beat" not in b"".join(others[2].writes)
+    for _ in range(6):
+        stage.hub.tick()
+        for socket in (*beats, *others):
+            assert socket.listener is not None
+            socket.listener.alive()
+    assert b'\x89\x00\x81\x0f{"type":"beat"}' in beats[0].writes
+    assert b':\n\ndata: {"type":"beat"}\n\n' in beats[1].writes
+    assert b'{"type":"beat"}\n' in beats[2].writes
+    assert not any(b"beat" in written for socket in others for written in socket.writes)
+    stage.hub.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -18,7 +19,7 @@ class Server:
     """A server elsewhere: greets with its name, echoes what it gets, answers health checks as it is told."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.status = name, 200
+        self.name, self.status, self.silent = name, 200, False
         self.checks = 0
         self.asked = asyncio.Event()
         self.server: asyncio.Server | None = None
@@ -43,6 +44,8 @@ class Server:
             if data.startswith(b"GET /health"):
                 self.checks += 1
                 self.asked.set()
+                if self.silent:
+                    await reader.read()
                 writer.write(b"HTTP/1.1 %d X\r\n\r\n" % self.status)
             else:
                 writer.write(self.name.encode() + b":" + data)
@@ -136,6 +139,50 @@ async def test_health_checks_take_a_server_out_and_back() -> None:
         one.status = 200
         await until(lambda: proxy.upstreams[0].healthy)
         assert (await ask(port))[0][:3] == b"one"
+
+
+async def test_what_is_silent_is_cut() -> None:
+    """A server that answers no check any more keeps nobody: connections there end, and come to another one. A server
+    that says it is not well, or takes no new connections, keeps what it has."""
+    one, two = await Server("one").start(), await Server("two").start()
+    async with forwarding(one, two, check_timeout_seconds=0.05) as (proxy, port):
+        answers = [await ask(port) for _ in range(2)]
+        names = {name[:3]: (reader, writer) for name, reader, writer in answers}
+        (deaf, _), (well, told) = names[b"one"], names[b"two"]
+        two.status = 503
+        await until(lambda: not proxy.upstreams[1].healthy)
+        one.silent = True
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(deaf.read(), 60)
+        assert proxy.upstreams[0].open == 0
+        assert not proxy.upstreams[0].healthy
+        told.write(b"still here")
+        assert await asyncio.wait_for(well.readexactly(10), 60) == b"still here"
+        assert two.server is not None
+        two.server.close()  # refuses, as one that drains
+        await until(lambda: proxy.upstreams[1].bad_checks > 5)
+        told.write(b"and now")
+        assert await asyncio.wait_for(well.readexactly(7), 60) == b"and now"
+        told.close()
+
+
+async def test_an_upstream_that_is_gone_is_noticed_by_the_kernel() -> None:
+    """Each connection to a server ends when nothing of it is acknowledged for ten seconds, used or not."""
+    one = await Server("one").start()
+    async with forwarding(one) as (proxy, port):
+        _, _, writer = await ask(port)
+        [client] = proxy.upstreams[0].clients
+        assert client.other is not None
+        assert client.other.transport is not None
+        sock = client.other.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, each, count = (
+            sock.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + each * count <= 10
+        writer.close()
 
 
 async def test_with_nobody_healthy_all_serve() -> None:

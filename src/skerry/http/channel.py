@@ -240,7 +240,7 @@ class Channel:
         stats.listeners += 1
         stats.opened += 1
         self._behind.add(listener)
-        hello = {
+        hello: dict[str, object] = {
             "type": "hello",
             "position": str(start),
             "recovered": history is not None,
@@ -249,6 +249,8 @@ class Channel:
             "process": hub.name,
             "head": str(head),
         }
+        if listener.beats:
+            hello["beat"] = hub.settings.ping_seconds
         # A cursor is given along only when what precedes it is already known to the listener.
         greeting = listener.wire.frame(encode(hello), start if reader is None else None)
         if reader is None:

@@ -1,8 +1,9 @@
 """How a browser listens: one route, as WebSocket or as server-sent events, over one channel of the hub.
 
 `?since=E:N` (or `Last-Event-ID`) resumes, `?snapshot=1` sends the current values first when there is nothing to
-resume, `?prefix=` filters. A websocket that our own server carries is handed to the hub as it is; under another ASGI
-server, and for event streams, a small pump here sends what the hub writes. What is sent to whom is the hub's.
+resume, `?prefix=` filters, `?beat=1` asks for a frame with each ping that a page can see. A websocket that our own
+server carries is handed to the hub as it is; under another ASGI server, and for event streams, a small pump here
+sends what the hub writes. What is sent to whom is the hub's.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Events:
         direct = scope.get("extensions", {}).get("skerry.direct")
         if direct is not None:
             connection: Direct = direct["connection"]
-            listener = Listener(connection, WEBSOCKET, wanted.prefix)
+            listener = Listener(connection, WEBSOCKET, wanted.prefix, beats=wanted.beats)
             connection.take(listener)
             await self.channel.open(listener, wanted.since, snapshot=wanted.snapshot)
         else:
@@ -115,6 +116,7 @@ class Wanted:
         if len(self.prefix.encode()) > MAX_PREFIX_BYTES:
             raise Problem(400, f"prefix has at most {MAX_PREFIX_BYTES} bytes")
         self.snapshot = query.get("snapshot", "") not in ("", "0", "false")
+        self.beats = query.get("beat", "") not in ("", "0", "false")
         # What a browser remembers from the stream itself is newer than what its page was opened with.
         since = self.headers.get("last-event-id") or query.get("since")
         self.since = None if since is None else _position(since)
@@ -194,7 +196,7 @@ class Pump:
 
     async def run(self, events: Events, wire: Wire, wanted: Wanted, receive: Receive) -> None:
         """Serve one listener until it leaves or is sent away."""
-        listener = self._listener = Listener(self, wire, wanted.prefix)
+        listener = self._listener = Listener(self, wire, wanted.prefix, beats=wanted.beats)
         loop = asyncio.get_running_loop()
         self._sending = loop.create_task(self._deliver(), name="events-send")
         leaving = loop.create_task(self._leave(receive), name="events-leave")

@@ -153,9 +153,9 @@ class Hub:
                 listener.paused_turns += 1
                 if listener.paused_turns > 1:
                     self.close(listener, TRY_LATER, "stalled: reconnect to catch up")
-            elif listener.wire.ping and not listener.closed:
+            elif (ping := listener.ping) and not listener.closed:
                 listener.answered = not listener.wire.answers
-                listener.write(listener.wire.ping)
+                listener.write(ping)
         for channel in self.channels.values():
             channel.tick()
         self._announcements = self.settings.announcements_per_second

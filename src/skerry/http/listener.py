@@ -95,6 +95,7 @@ class LineWire:
         return payload.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
 
+BEAT = b'{"type":"beat"}'
 WEBSOCKET = WebSocketWire()
 EVENT_STREAM = EventStreamWire()
 LINES = LineWire()
@@ -111,13 +112,15 @@ class Change(enum.Enum):
 class Listener:
     """Handed to `Channel.open`; the transport calls `pause`, `resume`, `alive` and `gone`.
 
-    `cursor` is the offset up to which the history was told while `replaying`. `write` is the sink's own method, kept
-    so that a fan-out costs one call.
+    `beats`: it asked for a frame that a page can see with each ping, to notice a server that went silent (comments of
+    an event stream and pings of a websocket are hidden from pages). `cursor` is the offset up to which the history
+    was told while `replaying`. `write` is the sink's own method, kept so that a fan-out costs one call.
     """
 
     __slots__ = (
         "answered",
         "attached",
+        "beats",
         "closed",
         "cursor",
         "held",
@@ -137,8 +140,10 @@ class Listener:
         "write",
     )
 
-    def __init__(self, sink: Sink, wire: Wire, prefix: str = "", id: str = "") -> None:
-        self.sink, self.wire, self.prefix, self.id = sink, wire, prefix, id
+    def __init__(
+        self, sink: Sink, wire: Wire, prefix: str = "", id: str = "", *, beats: bool = False
+    ) -> None:
+        self.sink, self.wire, self.prefix, self.id, self.beats = sink, wire, prefix, id, beats
         self.write = sink.write
         self.notify: Callable[[Listener, Change], None] | None = None
         self.live = self.paused = self.closed = self.replaying = self.pumping = self.attached = False
@@ -149,6 +154,11 @@ class Listener:
         self.source: Iterator[bytes] | None = None
         self.held: dict[object, bytes] | None = None
         self.held_bytes = 0
+
+    @property
+    def ping(self) -> bytes:
+        """What keeps the connection alive, and says so to who asked for it; empty when there is nothing to send."""
+        return self.wire.ping + self.wire.frame(BEAT, None) if self.beats else self.wire.ping
 
     # --- what the transport says
 

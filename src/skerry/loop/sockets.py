@@ -30,6 +30,23 @@ def address_text(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def end_when_silent(sock: socket.socket, seconds: int) -> None:
+    """Have the kernel end a TCP connection whose other end acknowledges nothing for about `seconds`: what was sent, and
+    probes while nothing is sent. Where a system does not know one of these options it is left out."""
+    each = max(1, seconds // 4)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", seconds - 2 * each if seconds > 2 * each else each),
+        ("TCP_KEEPINTVL", each),
+        ("TCP_KEEPCNT", 2),
+        ("TCP_USER_TIMEOUT", seconds * 1000),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def bind_tcp(host: str, port: int, *, reuse_port: bool = False, setting: str = "bind") -> socket.socket:
     """A listening, non-blocking TCP socket. Port 0 takes a free one (`getsockname` tells which); an empty host
     means all interfaces, of both families where there is IPv6.

@@ -4,31 +4,42 @@ A connection goes to the healthy upstream with the fewest open ones; one that ca
 next. With none healthy all are tried: a server that says it is not well may still serve, and nobody serves otherwise.
 Every byte passes through this process, which costs about ten microseconds a request; on one machine use `skerry up`,
 which hands the connection itself over. Nothing is retried once a byte was sent: this is no HTTP proxy.
+
+What is silent is cut: when an upstream answers no check for some seconds (it hangs, or its machine is gone), clients
+would wait for it for ever, since their own connection, to this process, lives. One that says it is not well, or takes
+no new connections, is left to finish what it has.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skerry.balancing import LeastBusy
-from skerry.loop.sockets import address_text
+from skerry.loop.sockets import address_text, end_when_silent
 from skerry.roles.refusal import BUSY
 from skerry.telemetry import Registry
 
 log = logging.getLogger("skerry.balancer")
 
 HIGH_WATER_BYTES = 256 * 1024
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing discards what is unsent and tells the other end that it broke (`ECONNRESET`)."""
+UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT}
+"""The network says that nothing is to be heard from there. Refused is something else: a machine that lives."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
     """`health_path`: asked by GET, 200 to 399 is healthy; empty: a connection that opens is enough. An upstream is
     out after `fall` bad checks in a row (or one refused connection), and back after one good one. With all of them
-    out, connections go to whichever can be reached."""
+    out, connections go to whichever can be reached, silent ones last. `cut`: so many checks in a row without any answer
+    end the connections there. `silent_seconds`: the same by the kernel, for what it acknowledges nothing of."""
 
     health_path: str = "/health/ready?for=traffic"
     check_seconds: float = 1.0
@@ -36,6 +47,8 @@ class ProxySettings:
     connect_seconds: float = 2.0
     wait_seconds: float = 5.0
     fall: int = 2
+    cut: int = 3
+    silent_seconds: int = 10
     max_connections: int = 10_000
 
 
@@ -47,6 +60,8 @@ class Upstream:
         self.healthy = False
         self.open = 0
         self.bad_checks = 0
+        self.silent_checks = 0
+        self.clients: set[_Client] = set()
 
     def __str__(self) -> str:
         return address_text(self.host, self.port)
@@ -139,11 +154,13 @@ class Proxy:
             self._refuse(client)
             return
         upstream.open += 1
+        upstream.clients.add(client)
         try:
             client.join(server)
             await asyncio.wait({client.gone, server.gone}, return_when=asyncio.ALL_COMPLETED)
         finally:
             upstream.open -= 1
+            upstream.clients.discard(client)
             client.abort()
             server.abort()
 
@@ -152,16 +169,19 @@ class Proxy:
         loop = asyncio.get_running_loop()
         tried: set[Upstream] = set()
         while True:
-            upstream = self._choose.pick(usable=lambda each: each.healthy and each not in tried)
-            if upstream is None:
-                upstream = self._choose.pick(usable=lambda each: each not in tried)
+            upstream = (
+                self._choose.pick(usable=lambda each: each.healthy and each not in tried)
+                or self._choose.pick(usable=lambda each: not each.silent_checks and each not in tried)
+                or self._choose.pick(usable=lambda each: each not in tried)
+            )
             if upstream is None:
                 tried.clear()
                 await self._until_better()
                 continue
             try:
                 async with asyncio.timeout(self.settings.connect_seconds):
-                    _, server = await loop.create_connection(_End, upstream.host, upstream.port)
+                    transport, server = await loop.create_connection(_End, upstream.host, upstream.port)
+                end_when_silent(transport.get_extra_info("socket"), self.settings.silent_seconds)
                 return upstream, server
             except (OSError, TimeoutError) as error:
                 if upstream.healthy:
@@ -191,11 +211,16 @@ class Proxy:
             await self._check(upstream)
 
     async def _check(self, upstream: Upstream) -> None:
+        silent = False
         try:
             async with asyncio.timeout(self.settings.check_timeout_seconds):
                 good = await self._ask(upstream)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             good = False
+            silent = isinstance(error, TimeoutError) or getattr(error, "errno", None) in UNREACHABLE
+        upstream.silent_checks = upstream.silent_checks + 1 if silent else 0
+        if upstream.silent_checks >= self.settings.cut:
+            self._cut(upstream)
         if good:
             upstream.bad_checks = 0
             self._set_healthy(upstream, True)
@@ -203,6 +228,15 @@ class Proxy:
             upstream.bad_checks += 1
             if upstream.bad_checks >= self.settings.fall or not upstream.healthy:
                 self._set_healthy(upstream, False)
+
+    @staticmethod
+    def _cut(upstream: Upstream) -> None:
+        """Nobody there answers: whoever waits is to come again, and gets another one."""
+        clients = list(upstream.clients)
+        if clients:
+            log.warning("%s answers nothing: %d connections are cut", upstream, len(clients))
+        for client in clients:
+            client.cut()
 
     async def _ask(self, upstream: Upstream) -> bool:
         reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
@@ -293,6 +327,15 @@ class _Client(_End):
             server.abort()
         elif self.transport is not None:
             self.transport.resume_reading()
+
+    def cut(self) -> None:
+        """End both sides at once, by a reset: what was answered so far is not whole."""
+        if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        for end in (self, self.other):
+            if end is not None:
+                end.abort()
 
     def refuse(self) -> None:
         if self.transport is not None:

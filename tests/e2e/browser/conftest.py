@@ -53,8 +53,18 @@ class Store:
                 except httpx.TransportError:
                     await asyncio.sleep(0.05)
 
+    def pause(self) -> None:
+        """It goes silent: its connections stay open, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
+            self.resume()
             self._process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.wait_for(self._process.wait(), 20)

@@ -84,6 +84,26 @@ async def test_a_cut_connection_shows_and_misses_nothing(
         await until_shown(page, {"k": "8"})
 
 
+async def test_a_server_that_goes_silent_is_noticed(store: Store, windows: Windows) -> None:
+    """Its process is stopped (SIGSTOP), so that nothing closes: after 35 s the page says that it is cut, where it would
+    have shown "Live" for ever; when the server is there again it catches up."""
+    windows.expected = ("WebSocket", "net::ERR", "Failed to load")
+    page = await windows.open(clock=True)
+    await store.put("k", "1")
+    await told(page, "= 1")
+    store.pause()
+    await page.clock.run_for(20_000)
+    await expect(page.locator("#state")).to_have_attribute("data-phase", "live")
+    await page.clock.run_for(15_500)
+    await expect(page.locator("#banner")).to_be_visible()
+    await expect(page.locator("#state .word")).not_to_have_text("Live")
+    store.resume()
+    await store.put("k", "2")
+    await reconnected(page)
+    await until_shown(page, {"k": "2"})
+    await until_listed(page, ["put k = 1", "put k = 2"], "put")
+
+
 async def reconnected(page: Page) -> None:
     """Not after a pause that has grown: the button is pressed until the page is live. When it is, it does nothing."""
 

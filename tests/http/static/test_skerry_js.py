@@ -76,7 +76,8 @@ def test_the_cursor_follows_and_doubles_are_dropped() -> None:
         ["waiting"], ["connecting"],
     ]  # fmt: skip
     assert urls == [
-        "ws://kv.example:8999/events?since=a%3A4&prefix=x%2F", "ws://kv.example:8999/events?since=a%3A6&prefix=x%2F",
+        "ws://kv.example:8999/events?since=a%3A4&prefix=x%2F&beat=1",
+        "ws://kv.example:8999/events?since=a%3A6&prefix=x%2F&beat=1",
     ]  # fmt: skip
 
 
@@ -147,3 +148,48 @@ def test_positions_are_read_exactly() -> None:
     assert play('return [parsePosition("ab:12"), parsePosition("12"), parsePosition(null)];') == [
         {"epoch": "ab", "offset": 12}, None, None,
     ]  # fmt: skip
+
+
+def test_a_server_that_goes_silent_is_left() -> None:
+    """It says how often it will be heard: who hears nothing for that long and 10 s more connects anew, from where it
+    was, over either transport. Anything that comes counts, also a beat, which nobody is told of; a timer that comes
+    late because its page slept decides by the time since. An older server promises nothing, and is not doubted."""
+    found = play("""
+      let now = 0;
+      Date.now = () => now;
+      globalThis.EventSource = globalThis.WebSocket;
+      const waits = [];
+      for (const transport of ["websocket", "sse"]) {
+        const s = stream({ since: "a:4", transport });
+        await turn();
+        const link = sockets.at(-1);
+        link.say(hello("a:4", { beat: 25 }));
+        waits.push(timers.at(-1).ms);
+        now += 20_000;
+        link.say({ type: "beat" });
+        now += 15_000;
+        timers.at(-1).act();
+        waits.push(timers.at(-1).ms, s.state.phase);
+        now += 19_000;
+        link.say(event(5));
+        now += 1_000;
+        timers.at(-1).act();
+        waits.push(timers.at(-1).ms);
+        now += 34_000;
+        timers.at(-1).act();
+        waits.push(s.state.phase, link.closed);
+        timers.at(-1).act();
+        waits.push(sockets.at(-1).url.includes("since=a%3A5"));
+        s.close();
+      }
+      const old = stream({ since: "a:4" });
+      await turn();
+      const before = timers.length;
+      sockets.at(-1).say(hello("a:4"));
+      return [waits, timers.length - before, said.filter((s) => s[0] === "event")];
+    """)
+    waits, armed, told = found
+    once = [35_000, 20_000, "live", 34_000, "waiting", True, True]
+    assert waits == once + once
+    assert armed == 0
+    assert told == [["event", "a:5"], ["event", "a:5"]]

@@ -15,6 +15,8 @@ export interface Hello {
   connection: string;
   /** The process that serves it. */
   process: string;
+  /** Every how many seconds something is sent at least, where `?beat=1` asked for it. */
+  beat?: number;
 }
 
 export interface State {

@@ -10,12 +10,15 @@
 //     onState(state) { ... },               // connecting, catching-up, live, waiting, denied, closed
 //   });
 //
+// A server that goes silent without closing is noticed: it says every how many seconds it will be heard (hello.beat),
+// and who hears nothing for that long and 10 s more connects anew.
 // Types: skerry.d.ts. Order promise: after onSnapshot(rows, P) come exactly the events after P; after a break either
 // exactly the missed events come, or onSnapshot again (without `snapshot`: onLost).
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 15_000;
 const HELLO_TIMEOUT_MS = 10_000;
+const LATE_BEAT_MS = 10_000;
 const RESTART = 1012;
 
 /** Split "EPOCH:NUMBER". */
@@ -45,6 +48,7 @@ class Stream {
     this.link = null;
     this.rows = null;
     this.timer = null;
+    this.heardAt = 0;
     this.url = new URL(url, globalThis.location?.href);
     this.onReturn = () => {
       if (this.state.phase === "waiting" && globalThis.document?.visibilityState !== "hidden") this.retry();
@@ -81,6 +85,7 @@ class Stream {
     if (this.position) target.searchParams.set("since", this.position);
     if (this.options.snapshot) target.searchParams.set("snapshot", "1");
     if (this.options.prefix) target.searchParams.set("prefix", this.options.prefix);
+    target.searchParams.set("beat", "1");
     this.timer = setTimeout(() => this.lost(0), HELLO_TIMEOUT_MS);
     try {
       this.link = this.transport === "sse" ? this.openSse(target) : this.openSocket(target);
@@ -152,6 +157,7 @@ class Stream {
   // --- hearing
 
   heard(data) {
+    this.heardAt = Date.now();
     let event;
     try {
       event = JSON.parse(data);
@@ -159,7 +165,7 @@ class Stream {
       return; // not ours
     }
     if (event.type === "hello") this.greeted(event);
-    else if (this.hello === null) return;
+    else if (this.hello === null || event.type === "beat") return;
     else if (event.type === "snapshot") this.rows?.push(...event.values);
     else if (event.type === "snapshot_end") this.loaded(event);
     else if (event.type === "caught_up") this.caughtUp(event);
@@ -170,12 +176,21 @@ class Stream {
     clearTimeout(this.timer);
     this.hello = hello;
     this.failures = 0;
+    if (hello.beat > 0) this.listenFor(hello.beat * 1000 + LATE_BEAT_MS);
     const before = this.position;
     if (hello.snapshot) this.rows = [];
     else this.position = hello.position;
     this.options.onHello?.(hello);
     if (!hello.recovered && !hello.snapshot && before !== null) this.options.onLost?.(hello);
     this.enter(hello.snapshot || hello.recovered ? "catching-up" : "live");
+  }
+
+  /** Give the link up when nothing at all came for so long. The time since the last frame counts, not the timer: a
+      page in the background has late timers. */
+  listenFor(silence) {
+    const left = this.heardAt + silence - Date.now();
+    if (left <= 0) this.lost(0);
+    else this.timer = setTimeout(() => this.listenFor(silence), left);
   }
 
   loaded(end) {
