@@ -298,7 +298,7 @@ class FakeJournal:
         return Head(Position("e", 7), 2, "" if at is None else f"c{at}")
 
     async def epochs(self) -> Sequence[Epoch]:
-        return [Epoch(1, "d", 0), Epoch(2, "e", 5, "restored", "", 3, 1.5)]
+        return [Epoch(1, "d", 0, 0), Epoch(2, "e", 5, 4, "restored", "", 3, 1.5)]
 
     async def missed(self, position: Position) -> bool:
         return position.epoch == "d"
@@ -363,7 +363,7 @@ async def test_journal_calls_reach_the_owner(tmp_path: Path) -> None:
     async with served(tmp_path / "kv.db") as (remote, _, _peer):
         assert await remote.head() == Head(Position("e", 7), 2)
         assert await remote.head(4) == Head(Position("e", 7), 2, "c4")
-        assert await remote.epochs() == [Epoch(1, "d", 0), Epoch(2, "e", 5, "restored", "", 3, 1.5)]
+        assert await remote.epochs() == [Epoch(1, "d", 0, 0), Epoch(2, "e", 5, 4, "restored", "", 3, 1.5)]
         assert await remote.missed(Position("d", 6)) is True
         assert await remote.read(5, 10) == [record(6), record(7)]
         assert await remote.outcome("none") is None

@@ -113,7 +113,7 @@ class Bench:
         self.decider = Decider(handlers.commands, middlewares, self.serializer, lambda kind: None)
         self.memory = Seen()
         self.projector = Projector(journal, self.transport, [self.memory], self.serializer)
-        self.outcomes = Outcomes(lambda: self.projector.position, self.projector.when, lambda id: None)
+        self.outcomes = Outcomes(lambda: self.projector.position, self.projector.reach, lambda id: None)
         self.bus = CommandBus(self.transport, self.outcomes, handlers.commands)
         self.batches: list[int] = []
         self.dead: list[Any] = []

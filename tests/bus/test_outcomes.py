@@ -9,15 +9,18 @@ import msgspec
 from skerry.bus.outcomes import Level, Outcomes
 from skerry.journal.journal import Outcome, Record, Status
 from skerry.position import Position
+from skerry.testing.clock import run_virtual
 
 
-def waiting(asked: list[str] | None = None) -> Outcomes:
-    def when(offset: int) -> asyncio.Future[bool]:
+def waiting(asked: list[str] | None = None, *, has: bool = True) -> Outcomes:
+    """`has`: whether the history has the positions that are waited for."""
+
+    def reach(position: Position) -> asyncio.Future[bool]:
         reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        reached.set_result(True)
+        reached.set_result(has)
         return reached
 
-    return Outcomes(lambda: Position("e", 7), when, (asked if asked is not None else []).append)
+    return Outcomes(lambda: Position("e", 7), reach, (asked if asked is not None else []).append)
 
 
 def event(command_id: str) -> Record:
@@ -83,3 +86,29 @@ async def test_what_is_pending_elsewhere_is_refused_to_another_request() -> None
     outcomes.applied([event("c1")], "e")
     assert outcomes.find("c1", "mine") is None
     assert not outcomes.is_pending("c1")
+
+
+def test_an_answer_of_a_lost_history_is_no_answer() -> None:
+    """It came before the failover, and memory has what is left: the command is looked up, and waits for the answer that
+    the present history gives. Without it a 200 would speak of an event that is not there."""
+
+    async def run() -> None:
+        asked: list[str] = []
+        outcomes = waiting(asked, has=False)
+        receipt = outcomes.expect("c1", Level.VISIBLE, 5.0)
+        outcomes.answered([Outcome("c1", Status.APPLIED, 8, 1, epoch="older")], "older")
+        await asyncio.sleep(0.1)
+        assert asked == ["c1"]
+        assert not receipt.done()
+        outcomes.answered([Outcome("c1", Status.APPLIED, 7, 1, epoch="e")], "e")
+        assert (await receipt).position == Position("e", 7)
+
+    run_virtual(run())
+
+
+async def test_an_answer_keeps_its_epoch() -> None:
+    """A command that is asked again after later epochs began is told the position that it was told before."""
+    outcomes = waiting()
+    receipt = outcomes.expect("c1", Level.VISIBLE, 5.0, request_hash="mine")
+    outcomes.answered([Outcome("c1", Status.APPLIED, 3, 1, request_hash="mine", epoch="first")], "e")
+    assert (await receipt).position == Position("first", 3)

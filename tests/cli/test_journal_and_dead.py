@@ -247,6 +247,11 @@ async def test_a_new_epoch_is_asked_for(tmp_path: Path) -> None:
         position = done.out.split()[-1]
         assert position.endswith(":1")
         assert position not in before
+        told = (await here.skerry("journal", "verify", "keeper:app")).out.splitlines()
+        assert told[0].startswith(f"epoch {before.split()[1].split(':')[0]}: since ")
+        assert told[0].endswith("; ended at 1, to be trusted up to 0")
+        assert told[1].startswith(f"epoch {position.split(':')[0]}: since ")
+        assert told[1].endswith(", asked for")
         client = HttpConnection(here.program.port)
         # No 503 after the time that a write waits: it is answered although memory is loaded anew.
         async with asyncio.timeout(60):

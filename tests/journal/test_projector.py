@@ -20,7 +20,7 @@ from skerry.errors import DeclarationError, Disconnected, JournalError
 from skerry.journal.journal import Head, NewEvent, NewOutcome, Record, Status, StoredProjection, Writes
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Phase, Projector, ProjectorSettings
-from skerry.journal.snapshot import SnapshotFile
+from skerry.journal.snapshot import Copied, SnapshotFile
 from skerry.journal.table import AnyTable, Table
 from skerry.messages.message import Event, MessageTypes
 from skerry.messages.serializer import Serializer
@@ -253,8 +253,8 @@ def test_a_hint_may_overtake_the_answer_about_the_journals_end() -> None:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(w.journal, name)
 
-                async def head(self) -> Head:
-                    head: Head = await w.journal.head()
+                async def head(self, at: int | None = None) -> Head:
+                    head: Head = await w.journal.head(at)
                     if self.armed:
                         self.armed = False
                         w.hints.tell(await w.write(("a", 2)))
@@ -319,8 +319,8 @@ def test_what_is_expected_while_the_journal_is_asked_is_asked_for_next() -> None
                 def __getattr__(self, name: str) -> Any:
                     return getattr(w.journal, name)
 
-                async def head(self) -> Head:
-                    head: Head = await w.journal.head()
+                async def head(self, at: int | None = None) -> Head:
+                    head: Head = await w.journal.head(at)
                     if self.armed:
                         self.armed = False
                         await w.write(("a", 1))  # its hint is lost
@@ -506,9 +506,9 @@ def test_a_damaged_or_foreign_warm_file_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "warm"
     memory = Numbers()
     memory.rows = {f"k{n}": (n, n) for n in range(2500)}
-    assert SnapshotFile(path).write(Position("e", 9), [memory])
+    assert SnapshotFile(path).write(Copied(Position("e", 9), "c9"), [memory])
     again = Numbers()
-    assert SnapshotFile(path).read([again]) == Position("e", 9)
+    assert SnapshotFile(path).read([again]) == Copied(Position("e", 9), "c9", (("e", 0, 0),))
     assert again.rows == memory.rows
     whole = path.read_bytes()
 
@@ -630,7 +630,7 @@ def test_a_start_fails_loudly_without_a_warm_file() -> None:
     """A broken reader ends `start`, and does not leave a server that answers 404 to everything."""
 
     class Dead:
-        async def head(self) -> Head:
+        async def head(self, at: int | None = None) -> Head:
             raise ValueError("not a journal")
 
         def snapshot(self, tables: list[str]) -> Any:

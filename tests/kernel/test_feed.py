@@ -21,6 +21,7 @@ from skerry.kernel.feed import JournalFeed
 from skerry.messages.message import Event, MessageTypes
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
+from skerry.testing.journal_samples import MemoryStandby
 
 
 class Named(Event):
@@ -291,3 +292,29 @@ async def test_waiting_for_a_position_is_the_projectors(world: World) -> None:
     assert await world.feed.wait(world.at(1), Deadline.after(1, clock))
     assert not await world.feed.wait(world.at(2), Deadline.after(0, clock))
     assert world.feed.position() == world.at(1)
+
+
+async def test_what_followed_a_position_is_told_over_epochs(world: World) -> None:
+    """From before and after the beginning of another epoch, each event by the name that it has had; nothing to somebody
+    who has seen what was lost."""
+    for n in range(1, 4):
+        await world.write(Named(str(n)))
+    old, standby = world.feed.position(), MemoryStandby(world.journal)
+    lost = Position(old.epoch, 4)
+    await world.write(Named("lost"), tell=False)
+    await standby.promote()
+    await world.write(Named("4"))
+    await world.write(Named("5"))
+    new = (await world.journal.head()).position
+    assert await world.feed.wait(old, Deadline.after(5, SystemClock()))
+    async with asyncio.timeout(10):
+        while world.feed.position() != new:  # noqa: ASYNC110 - its poll is asked for by the hint
+            await asyncio.sleep(0.01)
+    events = world.feed.since(Position(old.epoch, 2))
+    assert events is not None
+    assert [str(event.position) for event in events] == [f"{old.epoch}:3", f"{new.epoch}:4", f"{new.epoch}:5"]
+    backlog = await world.feed.backlog(Position(old.epoch, 1))
+    assert backlog is not None
+    assert [event.position.epoch for event in backlog] == [old.epoch, old.epoch, new.epoch, new.epoch]
+    assert world.feed.since(lost) is None
+    assert await world.feed.backlog(lost) is None

@@ -42,8 +42,8 @@ class StoredReads:
         raise NotImplementedError
 
     async def head(self, at: int | None = None) -> Head:
-        [(epoch, pos, floor, command_id)] = await self._rows("head", at=at)
-        return Head(Position(epoch, pos), floor, command_id)
+        [(epoch, pos, floor, command_id, is_standby)] = await self._rows("head", at=at)
+        return Head(Position(epoch, pos), floor, command_id, bool(is_standby))
 
     async def epochs(self) -> Sequence[Epoch]:
         return [Epoch(*row) for row in await self._rows("epochs")]

@@ -23,6 +23,7 @@ from skerry.bus.transport import Commands, Delivery, Transport, tip
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Status
 from skerry.journal.unit import Overlay
 from skerry.messages.envelope import Envelope
@@ -66,6 +67,11 @@ class Consumer:
         self._attempts = attempts or Attempts(writer)
         self.limit = BatchLimit()
         self._position = Position("", 0)
+        self._epochs = Epochs()
+        self._last = (
+            self._position,
+            "",
+        )  # of the last commit from here: the journal's end, and whose event that is
         self._held: set[str] = set()
         self._stopping = False
         self._busy = False
@@ -132,11 +138,14 @@ class Consumer:
                 self._settings.idle_tip_seconds, self._publish_tip
             )
         if self._position.epoch:
-            self._transport.publish(tip(self._position))
+            self._say_tip()
 
     def _publish_tip(self) -> None:
         self._idle = None
-        self._transport.publish(tip(self._position))
+        self._say_tip()
+
+    def _say_tip(self) -> None:
+        self._transport.publish(tip(self._position, self._last[1] if self._last[0] == self._position else ""))
 
     def _cancel_tip(self) -> None:
         if self._idle is not None:
@@ -223,6 +232,9 @@ class Consumer:
         held = await self._held_ids(first.values()) if self._held else {}
         async with self._writer.batch(list(first), places, self._lease()) as (batch, rows):
             overlay = Overlay(batch.load, rows, places)
+            if batch.position.epoch != self._epochs.present:
+                self._epochs = Epochs.of(await self._writer.epochs())
+            overlay.epochs = self._epochs
             self._position = batch.position
             hooks: list[Callable[[], None]] = []
             for envelope in first.values():
@@ -241,15 +253,18 @@ class Consumer:
             base = self._position.offset
             if writes.outcomes or writes.events:
                 base = await batch.commit(writes)
+        before = self._last[1] if self._last[0] == Position(self._position.epoch, base) else ""
         if writes.outcomes or writes.events:
             self._position = Position(self._position.epoch, base + len(writes.events))
+        if writes.events:
+            self._last = (self._position, writes.events[-1].command_id)
         for new in writes.outcomes:
             if new.status is Status.REJECTED:
                 self.events.emit("rejected", new.command_id, new.reason)
         for letter in writes.dead:
             self._note_dead(letter)
-        hint = hint_of(writes.events, self._position.epoch, base)
-        return Told(hint, answers_to(envelopes, known, writes, base), hooks)
+        hint = hint_of(writes.events, self._position.epoch, base, before)
+        return Told(hint, answers_to(envelopes, known, writes, base, self._epochs), hooks)
 
     def _note_dead(self, letter: DeadLetter) -> None:
         self._held.add(letter.key)

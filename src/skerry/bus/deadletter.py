@@ -18,6 +18,7 @@ from skerry.errors import Conflict, MessageError, Unavailable
 from skerry.journal.journal import JournalWriter, NewOutcome, Outcome
 from skerry.journal.unit import Overlay
 from skerry.messages.envelope import Envelope
+from skerry.position import Position
 
 SET_ASIDE = "skerry-set-aside"
 """The header of a command that the broker set aside: why and from where, in the broker's words."""
@@ -97,7 +98,7 @@ class DeadQueue:
                 await batch.commit(overlay.writes)
         if known is None:
             [letter], [new] = overlay.writes.dead, overlay.writes.outcomes
-            known = _outcome(new, position.offset)
+            known = _outcome(new, position)
             self.events.emit("dead", letter)
         if envelope.sender:
             self._transport.answer(envelope.sender, [known], position.epoch)
@@ -109,7 +110,16 @@ def _parted(headers: Mapping[str, str]) -> tuple[dict[str, str], str]:
     return own, headers.get(SET_ASIDE, "it did not say why")
 
 
-def _outcome(new: NewOutcome, offset: int) -> Outcome:
+def _outcome(new: NewOutcome, at: Position) -> Outcome:
     return Outcome(
-        new.command_id, new.status, offset, 0, new.reason, new.kind, None, new.request_hash, new.at
+        new.command_id,
+        new.status,
+        at.offset,
+        0,
+        new.reason,
+        new.kind,
+        None,
+        new.request_hash,
+        new.at,
+        at.epoch,
     )

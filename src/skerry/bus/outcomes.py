@@ -62,7 +62,8 @@ class _Waiting:
 class Outcomes:
     """The commands that this process waits for, at most `limit` of them.
 
-    `when` gives a future for "memory is at that offset", `position` tells where memory is.
+    `reach` gives a future for "memory is there": True, or False when the journal's history does not have that position
+    (any more). `position` tells where memory is, `epoch_of` the epoch in which an offset was given out.
     `ask` is told of commands whose outcome should be looked up in the database, because an answer may be lost.
     `shows` tells whether memory, which has reached an offset, shows the effect of the command that ended there.
     `now` is a monotonic clock, by which `undecided` tells since when commands wait.
@@ -71,14 +72,16 @@ class Outcomes:
     def __init__(
         self,
         position: Callable[[], Position],
-        when: Callable[[int], asyncio.Future[bool]],
+        reach: Callable[[Position], asyncio.Future[bool]],
         ask: Callable[[str], None],
         limit: int = 100_000,
         remembered: int = 10_000,
         now: Callable[[], float] = time.monotonic,
         shows: Callable[[str, int], bool] = lambda command_id, offset: True,
+        epoch_of: Callable[[int], str] | None = None,
     ) -> None:
-        self._position, self._when, self._ask, self._limit = position, when, ask, limit
+        self._position, self._reach, self._ask, self._limit = position, reach, ask, limit
+        self._epoch_of = epoch_of
         self._waiting: dict[str, _Waiting] = {}
         self._remembered = remembered
         self._pending: OrderedDict[str, str] = OrderedDict()  # with the hash of the request
@@ -178,7 +181,8 @@ class Outcomes:
                 # as this one, who may have used the id (an Idempotency-Key) on another server: the answer does.
                 self._ask_soon(command_id)
             else:
-                self._finish(command_id, Receipt(command_id, Status.APPLIED, Position(epoch, record.offset)))
+                given = self._epoch_of(record.offset) if self._epoch_of is not None else epoch
+                self._finish(command_id, Receipt(command_id, Status.APPLIED, Position(given, record.offset)))
 
     def answered(self, outcomes: Sequence[Outcome], epoch: str, *, looked_up: bool = False) -> None:
         """Answers came, by the wire or from a look-up in the database (which does not say when it was decided)."""
@@ -194,11 +198,11 @@ class Outcomes:
                 self._finish(outcome.command_id, conflict(outcome.command_id))
                 continue
             receipt = receipt_of(outcome, epoch)
-            here = self._position()
-            if waiting.level < Level.VISIBLE or here.offset >= outcome.offset or here.epoch != epoch:
+            here, at = self._position(), Position(outcome.epoch or epoch, outcome.offset)
+            if waiting.level < Level.VISIBLE or (here.epoch == at.epoch and here.offset >= at.offset):
                 self._finish(outcome.command_id, receipt)
             else:
-                self._when(outcome.offset).add_done_callback(partial(self._visible, receipt))
+                self._reach(at).add_done_callback(partial(self._visible, receipt))
 
     def _finish(self, command_id: str, receipt: Receipt) -> None:
         waiting = self._waiting.get(command_id)
@@ -214,8 +218,11 @@ class Outcomes:
         position = receipt.position
         return not receipt.applied or position is None or self._shows(receipt.id, position.offset)
 
-    def _visible(self, receipt: Receipt, _: asyncio.Future[bool]) -> None:
-        self._finish(receipt.id, receipt)
+    def _visible(self, receipt: Receipt, reached: asyncio.Future[bool]) -> None:
+        if reached.cancelled() or reached.result():
+            self._finish(receipt.id, receipt)
+        else:  # of a history that is not the journal's any more: it is decided again, or was
+            self._ask_soon(receipt.id)
 
     def _drop(self, command_id: str, waiting: _Waiting) -> None:
         del self._waiting[command_id]
@@ -243,12 +250,12 @@ class Outcomes:
 
 
 def receipt_of(outcome: Outcome, epoch: str) -> Receipt:
-    """An outcome as its sender is told."""
+    """An outcome as its sender is told. `epoch`: for one that does not say its own."""
     result = bytes(outcome.result) if outcome.result is not None else None
     return Receipt(
         outcome.command_id,
         outcome.status,
-        Position(epoch, outcome.offset),
+        Position(outcome.epoch or epoch, outcome.offset),
         outcome.reason,
         outcome.kind,
         result,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skerry.bus.transport import Hint
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import NewEvent, NewOutcome, Outcome, Record, Status, Writes
 from skerry.messages.envelope import Envelope
 
@@ -24,8 +25,9 @@ class Told:
     hooks: list[Callable[[], None]] = field(default_factory=list)
 
 
-def hint_of(events: Sequence[NewEvent], epoch: str, base: int) -> Hint | None:
-    """Events that were committed after the offset `base`, with their records; None when there are none."""
+def hint_of(events: Sequence[NewEvent], epoch: str, base: int, before: str = "") -> Hint | None:
+    """Events that were committed after the offset `base`, with their records; None when there are none. `before`: whose
+    event stands at `base`, if that is known."""
     if not events:
         return None
     records = [
@@ -43,11 +45,11 @@ def hint_of(events: Sequence[NewEvent], epoch: str, base: int) -> Hint | None:
         )
         for n, e in enumerate(events, 1)
     ]
-    return Hint(epoch, base + 1, base + len(records), records)
+    return Hint(epoch, base + 1, base + len(records), records, before)
 
 
 def answers_to(
-    envelopes: Sequence[Envelope], known: Mapping[str, Outcome], writes: Writes, base: int
+    envelopes: Sequence[Envelope], known: Mapping[str, Outcome], writes: Writes, base: int, epochs: Epochs
 ) -> dict[str, list[Outcome]]:
     """Outcomes of these commands by sender. `known`: of those that were decided before; `writes`: of this commit,
     after the offset `base`. A plain success is not answered: its event, which everybody hears, is the answer."""
@@ -57,7 +59,7 @@ def answers_to(
     for envelope in envelopes:
         new = fresh.pop(envelope.id, None)
         if new is not None:
-            decided[envelope.id] = _outcome(new, base)
+            decided[envelope.id] = _outcome(new, base, epochs)
             if new.events and new.result is None and not new.request_hash:
                 continue
         if envelope.sender:
@@ -69,9 +71,10 @@ def answers_to(
     return answers
 
 
-def _outcome(new: NewOutcome, base: int) -> Outcome:
+def _outcome(new: NewOutcome, base: int, epochs: Epochs) -> Outcome:
     result = msgspec.Raw(new.result) if new.result is not None else None
     offset, status = base + new.events_before, new.status
     return Outcome(
-        new.command_id, status, offset, new.events, new.reason, new.kind, result, new.request_hash, new.at
-    )
+        new.command_id, status, offset, new.events, new.reason, new.kind, result, new.request_hash, new.at,
+        epochs.named(offset).epoch,
+    )  # fmt: skip

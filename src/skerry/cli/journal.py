@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from skerry.cli.options import administer, with_settings
 from skerry.errors import Trimmed
+from skerry.journal.epochs import Epoch
 from skerry.position import Position
 from skerry.roles.admin import Admin
 
@@ -59,11 +61,14 @@ def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
 @click.argument("target", required=False)
 @with_settings(*_SETTINGS)
 def verify(target: str | None, **given: Any) -> None:
-    """Check what is stored: positions without a gap, no row ahead of the journal. Exit code 1 for a problem."""
+    """Check what is stored: positions without a gap, no row ahead of the journal. Exit code 1 for a problem. Tells the
+    epochs too, where each ended, and what was lost there."""
 
     async def check(admin: Admin) -> None:
         problems = await admin.journal.verify()
         head = await admin.journal.head()
+        for line in _told(await admin.journal.epochs()):
+            click.echo(line)
         for problem in problems:
             click.echo(problem, err=True)
         if problems:
@@ -71,6 +76,23 @@ def verify(target: str | None, **given: Any) -> None:
         click.echo(f"ok: {head.position}, events kept from {head.floor + 1}")
 
     administer(target, given, check)
+
+
+def _told(epochs: Sequence[Epoch]) -> Iterator[str]:
+    """The epochs in words, when there is more than one."""
+    if len(epochs) < 2:
+        return
+    for epoch, following in zip(epochs, [*epochs[1:], None], strict=True):
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch.at))
+        why = f", {epoch.reason}" if epoch.reason else ""
+        if following is None:
+            yield f"epoch {epoch.name}: since {at}{why}"
+            continue
+        trust = "" if following.common == following.began else f", to be trusted up to {following.common}"
+        yield f"epoch {epoch.name}: since {at}{why}; ended at {following.began}{trust}"
+        if following.lost:
+            first, last = following.began + 1, following.began + following.lost
+            yield f"  lost: {following.lost} events that had been seen, {epoch.name}:{first} to {last}"
 
 
 @journal.command()
@@ -94,12 +116,20 @@ def trim(target: str | None, before: int | None, keep: int | None, **given: Any)
 
 @journal.command()
 @click.argument("target", required=False)
-@click.confirmation_option(prompt="Every server will load a snapshot. Begin a new epoch?")
+@click.option(
+    "--common",
+    default=0,
+    type=click.IntRange(min=0),
+    help="positions up to this offset are still right: memory that is not ahead of it is kept (default: none is)",
+)
+@click.confirmation_option(prompt="Servers will load a snapshot. Begin a new epoch?")
 @with_settings(*_SETTINGS)
-def epoch(target: str | None, **given: Any) -> None:
-    """Begin a new epoch: once after a back-up was restored, so that nobody trusts positions of the lost history."""
+def epoch(target: str | None, common: int, **given: Any) -> None:
+    """Begin a new epoch: once after the back-up of a file was restored, so that nobody trusts positions of the lost
+    history. PostgreSQL tells by itself that it was promoted, restored or restarted, and the next epoch begins with the
+    next write."""
 
     async def begin(admin: Admin) -> None:
-        click.echo(f"the journal is at {await admin.journal.new_epoch()}")
+        click.echo(f"the journal is at {await admin.journal.new_epoch('asked for', common)}")
 
     administer(target, given, begin)

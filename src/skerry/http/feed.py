@@ -42,12 +42,17 @@ class Feed(Protocol):
     async def wait(self, position: Position, deadline: Deadline) -> bool:
         """Return True once the memory is at `position` or later, False when the deadline passed first.
 
-        A position of another epoch is answered at once with False.
+        A position that the history does not have is answered at once with False.
         """
         ...
 
+    def carry(self, position: Position) -> Position | None:
+        """The same place in the present epoch; None when the history has no such place (any more)."""
+        ...
+
     def since(self, position: Position) -> Iterable[FeedEvent] | None:
-        """Events after `position` from memory, oldest first; None when memory does not reach back that far."""
+        """Events after `position` from memory, oldest first; None when memory does not reach back that far, or has
+        another history."""
         ...
 
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
@@ -182,6 +187,9 @@ class RingFeed:
 
     def position(self) -> Position:
         return self.ring.position
+
+    def carry(self, position: Position) -> Position | None:
+        return position if position.epoch == self.ring.position.epoch else None
 
     async def wait(self, position: Position, deadline: Deadline) -> bool:
         here = self.ring.position

@@ -45,9 +45,10 @@ class Recovery:
     async def events(self, since: Position) -> Sequence[FeedEvent] | None:
         """The events after `since` up to the moment of the return; None when they cannot be had wholly."""
         feed, limits = self._feed, self._limits
-        here = feed.position()
-        if since.epoch != here.epoch:
+        here, carried = feed.position(), feed.carry(since)
+        if carried is None:
             return None
+        since = carried
         if since.offset > here.offset:
             deadline = Deadline.after(limits.wait_seconds, self._clock)
             if not await feed.wait(since, deadline):
@@ -58,7 +59,7 @@ class Recovery:
             return events if len(events) <= limits.replay_events else None
         read = await self._read(since)
         here = feed.position()
-        if read is None or len(read) > limits.replay_events or here.epoch != since.epoch:
+        if read is None or len(read) > limits.replay_events or feed.carry(since) is None:
             return None
         # The journal may be ahead of memory: what memory has not applied yet comes as a live event.
         events = [event for event in read if event.position.offset <= here.offset]

@@ -17,13 +17,15 @@ from skerry.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One epoch. `began`: up to and with this offset the epochs before it tell the same history. `history`: what the
-    database said about itself then, "" for nothing. `lost`: so many events of the epoch before had been seen by
+    """One epoch. `began`: where the journal stood then. `common`: up to and with this offset the epochs before it tell
+    the same history, as far as is known; less than `began` when whoever asked for the epoch did not know. `history`:
+    what the database said about itself, "" for nothing. `lost`: so many events of the epoch before had been seen by
     somebody and are not here, as far as anybody has told. `at`: seconds since 1970."""
 
     number: int
     name: str
     began: int
+    common: int
     reason: str = ""
     history: str = ""
     lost: int = 0
@@ -33,32 +35,35 @@ class Epoch:
 class Epochs:
     """All epochs that a journal knows, the oldest first. Empty for a reader that has not met its journal yet."""
 
-    __slots__ = ("_began", "_ends", "_names", "_numbers")
+    __slots__ = ("_ends", "_known", "_names", "_numbers", "_starts")
 
-    def __init__(self, epochs: Iterable[tuple[str, int]] = ()) -> None:
-        """`epochs`: (name, began) in order."""
-        known = list(epochs)
-        self._names = [name for name, _ in known]
+    def __init__(self, epochs: Iterable[tuple[str, int, int]] = ()) -> None:
+        """`epochs`: (name, began, common) in order."""
+        self._known = tuple(epochs)
+        self._names = [name for name, _, _ in self._known]
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._ends: list[int | None] = []
         end: int | None = None
-        for _, began in reversed(known):
+        for _, _, common in reversed(self._known):
             self._ends.append(end)
-            end = began if end is None else min(began, end)
+            end = common if end is None else min(common, end)
         self._ends.reverse()
-        # Where each begins for good: a later one that began further down took the place of what was between.
-        self._began = [
-            began if end is None else min(began, end)
-            for (_, began), end in zip(known, self._ends, strict=True)
+        # What each has given out lies above: a later one that has less in common took the place of what was between.
+        self._starts = [
+            common if end is None else min(common, end)
+            for (_, _, common), end in zip(self._known, self._ends, strict=True)
         ]
 
     @classmethod
     def of(cls, epochs: Iterable[Epoch]) -> Epochs:
-        return cls((epoch.name, epoch.began) for epoch in epochs)
+        return cls((epoch.name, epoch.began, epoch.common) for epoch in epochs)
 
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        """(name, where it began), as it takes to make another one."""
-        return iter(zip(self._names, self._began, strict=True))
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        """(name, began, common), as it takes to make another one."""
+        return iter(self._known)
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
 
     def __contains__(self, name: str) -> bool:
         return name in self._numbers
@@ -85,7 +90,7 @@ class Epochs:
     def named(self, offset: int) -> Position:
         """The offset with the epoch in which it was given out: the one name that an event or a row's change keeps
         for good, whichever epochs follow."""
-        number = bisect_left(self._began, offset) - 1
+        number = bisect_left(self._starts, offset) - 1
         return Position(self._names[max(0, number)] if self._names else "", offset)
 
     def agree(self, other: Epochs, position: Position) -> int:
@@ -96,8 +101,16 @@ class Epochs:
             return found
         offset, known = position.offset, other._numbers.get(position.epoch)
         while known is not None and known > 0:
-            offset, known = min(offset, other._began[known]), known - 1
+            offset, known = min(offset, other._starts[known]), known - 1
             found = self.common(Position(other._names[known], offset))
             if found is not None:
                 return found
         return 0
+
+    def lost(self, other: Epochs, position: Position) -> int:
+        """How many events somebody at `position` of the history `other` had seen that are not in this one. Where an
+        epoch was begun without knowing what is common, only those above where it began."""
+        agreed = self.agree(other, position)
+        number = bisect_left(self._starts, agreed)
+        there = min((began for _, began, _ in self._known[max(1, number) :]), default=agreed)
+        return max(0, position.offset - max(agreed, there))

@@ -73,11 +73,13 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 @dataclass(frozen=True, slots=True)
 class Head:
     """The journal's ends: `position` of the last event, `floor` = offset below or at which events were trimmed.
-    `command_id`: of the event at the offset that was asked about, "" when there is none or it is not known."""
+    `command_id`: of the event at the offset that was asked about, "" when there is none or it is not known.
+    `is_standby`: what is read is a copy that may be behind."""
 
     position: Position
     floor: int
     command_id: str = ""
+    is_standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)

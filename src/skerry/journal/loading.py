@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skerry.errors import JournalError, Trimmed
+from skerry.errors import Disconnected, JournalError, Trimmed
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import JournalReader, Record
 from skerry.journal.memory import Memory, RowPage
 from skerry.journal.projection import Projection
@@ -15,12 +16,14 @@ from skerry.journal.table import AnyTable
 from skerry.position import Position
 
 
-async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool) -> Position:
-    """Load everything; the position that memory then has. `page`: events read at a time.
+async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool) -> tuple[Position, Epochs]:
+    """Load everything; the position that memory then has, in the last of the journal's epochs. `page`: events read at a
+    time.
 
     The first time nobody reads yet, and rows are taken as they come. Later they are gathered first, and memory
     changes in one step: a read never meets one that is half there, nor does a lost connection leave it so.
-    Raises JournalError when the journal no longer reaches back to what a stored projection needs.
+    Raises JournalError when the journal no longer reaches back to what a stored projection needs, Disconnected when its
+    history became another one meanwhile.
     """
     tables = memory.tables()
     gathered: list[tuple[AnyTable, RowPage]] = []
@@ -34,15 +37,19 @@ async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool)
                     memory.take_rows(table, rows)
                 else:
                     gathered.append((table, rows))
-    histories = [await _history(reader, p, position, page) for p in memory.projections if p.stored]
+    epochs = Epochs.of(await reader.epochs())
+    here = epochs.carry(position)
+    if here is None:
+        raise Disconnected(f"the journal's history is not that of {position} any more")
+    histories = [await _history(reader, p, here, epochs, page) for p in memory.projections if p.stored]
     if not first:
         memory.clear()
         for table, rows in gathered:
             memory.take_rows(table, rows)
-    memory.loaded(position.offset)
+    memory.loaded(here.offset)
     for history in histories:
         memory.relive(history.projection, history.state, history.records)
-    return position
+    return here, epochs
 
 
 @dataclass(slots=True)
@@ -54,11 +61,13 @@ class _History:
     records: list[Record]
 
 
-async def _history(reader: JournalReader, projection: Projection, upto: Position, page: int) -> _History:
+async def _history(
+    reader: JournalReader, projection: Projection, upto: Position, epochs: Epochs, page: int
+) -> _History:
     """A stored projection's own snapshot and the events between it and `upto`."""
     name = type(projection).__name__
     stored = await reader.load_projection(name)
-    fits = stored and stored.version == projection.version and stored.position.epoch == upto.epoch
+    fits = stored and stored.version == projection.version and epochs.carry(stored.position) is not None
     after = stored.position.offset if stored and fits else 0
     wanted = {kind.message_name for kind in projection.applied_events()}
     history = _History(projection, stored.data if stored and fits else None, [])

@@ -3,7 +3,11 @@
 The start has no race: hear hints and buffer them; load a snapshot with its position; drop what is older; read
 what is missing; go live. A hint that leaves a gap waits for a moment (another consumer's may be on its way),
 then the gap is read from the journal. Once a second the journal's end is asked for, so that a lost last hint
-is repaired too, also while the broker is away. A new epoch (a restored database) means a new snapshot.
+is repaired too, also while the broker is away.
+
+A journal may lose its last events (a standby that lacked them was promoted) and give their offsets out again. So memory
+knows by which epochs it came to its offset, and whose event stands there: when the journal has begun another epoch,
+memory goes on if what it has applied is part of that history too, and is loaded anew if not.
 
 Decides and waits in one place on purpose, and does nothing else: what an event means is the projections' own
 business, who listens is the caller's.
@@ -20,14 +24,15 @@ from functools import partial
 
 from skerry.clock import Backoff, Clock, Deadline, SystemClock
 from skerry.emitter import EventEmitter
-from skerry.errors import JournalError, SkerryError, Trimmed, Unavailable
+from skerry.errors import Disconnected, JournalError, SkerryError, Trimmed, Unavailable
+from skerry.journal.epochs import Epochs
 from skerry.journal.hints import EarlyHints, HintLike, Hints
-from skerry.journal.journal import JournalReader, Record
+from skerry.journal.journal import Head, JournalReader, Record
 from skerry.journal.loading import load
 from skerry.journal.memory import Memory, Stopped
 from skerry.journal.poll import Poll
 from skerry.journal.projection import Projection
-from skerry.journal.snapshot import SnapshotFile
+from skerry.journal.snapshot import Copied, SnapshotFile
 from skerry.journal.waiters import Waiters
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
@@ -54,15 +59,17 @@ class ProjectorSettings:
     max_held: int = 10_000
 
 
+MAX_OFFSET = 1 << 62
 Applied = Callable[[Sequence[Record], str], None]
 
 
 class Projector:
     """Applies the journal's events, in order and without a gap, to the projections of this process.
 
-    Emits on `events`: `applied` (position, number), `gap` (expected, got), `caught_up` (position), `reloaded`
-    (position), `failure` (name of a projection, "listener", "feed", "memory" or "the local copy of memory"; record
-    or None; exception).
+    Emits on `events`: `applied` (offset, number), `gap` (expected, got), `caught_up` (position), `reloaded`
+    (position), `moved` (position: memory goes on in another epoch), `lost` (position, number: so many events that
+    memory had applied are not in the journal any more; 0: nobody knows), `failure` (name of a projection, "listener",
+    "feed", "memory" or "the local copy of memory"; record or None; exception).
     """
 
     def __init__(
@@ -85,12 +92,17 @@ class Projector:
         self._memory = Memory(projections, serializer, partial(self.events.emit, "failure"))
         self.phase = Phase.CREATED
         self.fresh_at = 0.0
-        self._epoch, self._offset = "", 0
+        self._epoch, self._offset, self._last_id = "", 0, ""
+        self._epochs = Epochs()
+        self._common = 0  # above it offsets are named by the present epoch
+        self._rumoured = ""
+        self._missed: Position | None = None
         self._position = Position("", 0)
         self._tip = 0
         self._early = EarlyHints(self._settings.max_held)
         self._poll = Poll(self._clock)
         self._waiters = Waiters()
+        self._elsewhere: list[tuple[Position, asyncio.Future[bool]]] = []
         self._listeners: list[Applied] = []
         self._owner: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -138,7 +150,20 @@ class Projector:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     def reached(self, position: Position) -> bool:
-        return position.epoch == self._epoch and self._offset >= position.offset
+        here = self.carry(position)
+        return here is not None and self._offset >= here.offset
+
+    def carry(self, position: Position) -> Position | None:
+        """The same place in the present epoch; None when the journal's history, as known here, does not have it."""
+        return position if position.epoch == self._epoch else self._epochs.carry(position)
+
+    def heard_of(self, epoch: str) -> bool:
+        """Whether the present epoch, or one that a writer has told of and memory is about to ask for."""
+        return epoch in (self._epoch, self._rumoured)
+
+    def epoch_of(self, offset: int) -> str:
+        """The epoch in which an offset was given out: with it, the offset names the same event for good."""
+        return self._epoch if offset > self._common else self._epochs.named(offset).epoch
 
     def when(self, offset: int) -> asyncio.Future[bool]:
         """A future that is done (True) when memory has reached `offset` of the present epoch."""
@@ -150,13 +175,29 @@ class Projector:
             self._poll.repair()
         return self.when(offset)
 
+    def reach(self, position: Position) -> asyncio.Future[bool]:
+        """A future for a position that a process which writes to the journal tells of: done with True when memory is
+        there, with False when the history does not have it (any more). The journal is asked at once when memory does
+        not know of its epoch."""
+        here = self.carry(position)
+        if here is not None:
+            return self.when(here.offset)
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if position.epoch in self._epochs:
+            future.set_result(False)
+        else:
+            self._elsewhere.append((position, future))
+            self._poll.repair()
+        return future
+
     async def wait(self, position: Position, deadline: Deadline) -> bool:
-        """Whether memory reached `position` in time. A position of another epoch is never waited for: False."""
-        if position.epoch != self._epoch:
+        """Whether memory reached `position` in time. One that the history does not have is never waited for: False."""
+        here = self.carry(position)
+        if here is None:
             return False
-        if self._offset >= position.offset:
+        if self._offset >= here.offset:
             return True
-        future = self.expect(position.offset)
+        future = self.expect(here.offset)
         try:
             async with asyncio.timeout(deadline.remaining(self._clock)):
                 return await future
@@ -202,6 +243,9 @@ class Projector:
         whole = self._live.is_set() and self.phase is not Phase.LOADING  # else it is the state of no position
         self.phase = Phase.STOPPED
         self._waiters.cancel()
+        for _, future in self._elsewhere:
+            future.cancel()
+        self._elsewhere.clear()
         if whole:
             try:
                 self.save()
@@ -212,7 +256,8 @@ class Projector:
         """Write the warm-start file now, when one is configured and every projection can be dumped."""
         if self._warm is not None and self._epoch and not self.stopped and self.phase is not Phase.LOADING:
             known_at = self._clock.now() - self.stale_seconds if self.fresh_at else 0.0
-            self._warm.write(self.position, self._memory.projections, known_at)
+            copy = Copied(self.position, self._last_id, tuple(self._epochs), known_at)
+            self._warm.write(copy, self._memory.projections)
 
     # --- hints: what usually happens, without a task
 
@@ -220,9 +265,16 @@ class Projector:
         if hint.epoch != self._epoch or self.phase is not Phase.LIVE:
             if hint.epoch == self._epoch:
                 self._tip = max(self._tip, hint.last)
-            elif self.phase is Phase.LIVE:
-                self._poll.repair()  # perhaps a restored database; the journal knows
+            elif hint.epoch in self._epochs:
+                return  # of a writer that has not noticed yet
+            else:
+                self._rumoured = hint.epoch
+                if self.phase is Phase.LIVE:
+                    self._poll.repair()  # the journal knows what that is
             self._early.keep(hint)
+            return
+        if self._contradicts(hint):
+            self._poll.repair()
             return
         if hint.last > self._tip:
             self._tip = hint.last
@@ -239,9 +291,17 @@ class Projector:
             self.events.emit("gap", self._offset + 1, hint.first)
             self._poll.repair(0.0 if hint.records is None else self._settings.reorder_seconds)
 
+    def _contradicts(self, hint: HintLike) -> bool:
+        """Whether its writer says of the event at memory's offset that it is another one. Normally the epoch tells; not
+        where a database hides what it knows of its history."""
+        return hint.first == self._offset + 1 and "" != hint.before != self._last_id != ""
+
     def _take_early(self) -> None:
         while (hint := self._early.take(self._offset + 1)) is not None:
             if hint.epoch == self._epoch and hint.last > self._offset and hint.records:
+                if self._contradicts(hint):
+                    self._poll.repair()
+                    return
                 self._take(hint.records)
 
     def _take(self, records: Sequence[Record]) -> None:
@@ -252,7 +312,7 @@ class Projector:
             if not records:
                 return
         self._memory.apply(records)
-        self._offset = records[-1].offset
+        self._offset, self._last_id = records[-1].offset, records[-1].command_id
         if self._offset >= self._tip:
             self._tip = self._offset
             self.fresh_at = self._clock.monotonic()
@@ -282,6 +342,7 @@ class Projector:
                     continue
                 if was_live and backoff.attempts:
                     self.events.emit("caught_up", self.position)
+                await self._tell_missed()
                 backoff.reset()
                 pause = self._settings.poll_seconds * (0.75 + 0.5 * jitter.random())
             except Trimmed:
@@ -303,12 +364,13 @@ class Projector:
     async def _load(self) -> None:
         self.phase = Phase.LOADING
         first = not self._epoch
-        self._arrive(await load(self._reader, self._memory, self._settings.page, first=first))
+        self._arrive(*await load(self._reader, self._memory, self._settings.page, first=first))
 
-    def _arrive(self, position: Position) -> None:
+    def _arrive(self, position: Position, epochs: Epochs) -> None:
         """Memory is at `position`, not by events."""
         moved = self._epoch != position.epoch
-        self._epoch, self._offset = position.epoch, position.offset
+        self._offset, self._last_id = position.offset, ""
+        self._know(epochs)
         self._tip = position.offset
         if moved:
             self._early.forget_others(position.epoch)
@@ -318,13 +380,94 @@ class Projector:
         self.phase = Phase.CATCHING_UP
         self.events.emit("reloaded", position)
 
+    # --- whose history it is
+
+    def _know(self, epochs: Epochs) -> None:
+        """The journal has these; memory is in the last one."""
+        self._epochs, self._epoch = epochs, epochs.present
+        self._common = list(epochs)[-1][2]
+
+    async def _is_same(self) -> Head | None:
+        """The journal's ends, when memory is part of its history: memory is in its epoch then. None when everything has
+        to be loaded anew."""
+        while True:
+            # Hints may overtake the answer: it is older than what they bring, and only proves what was here before.
+            before, last_id = self._offset, self._last_id
+            head = await self._reader.head(before)
+            if head.position.epoch == self._epoch:
+                break
+            epochs = Epochs.of(await self._reader.epochs())
+            if head.is_standby and self._epoch not in epochs:
+                raise Disconnected(f"this standby of the journal is at {head.position}, memory further on")
+            if not self._move(epochs):
+                return None
+        if head.position.offset < before:
+            if head.is_standby:
+                raise Disconnected(f"this standby of the journal is at {head.position}, memory further on")
+            self._lose(before - head.position.offset)  # and nobody has begun the next epoch yet
+            return None
+        if head.floor > self._offset:
+            return None
+        if "" != head.command_id != last_id != "":
+            self._lose(0)
+            return None
+        if before == self._offset:
+            self._last_id = head.command_id or last_id
+        return head
+
+    def _move(self, epochs: Epochs) -> bool:
+        """Go on in the last of these; False when memory has what that history has not."""
+        here = self.position
+        common = epochs.agree(self._epochs, here)
+        if common < here.offset:
+            number = epochs.lost(self._epochs, here)
+            if number > 0:  # else an operator wants everything to be loaded anew
+                self._lose(number)
+            return False
+        old = self._epochs
+        self._know(epochs)
+        self._tip = self._offset
+        self._early.forget_others(self._epoch)
+        self._waiters.release(beyond=epochs.agree(old, Position(here.epoch, MAX_OFFSET)))
+        self.events.emit("moved", self.position)
+        return True
+
+    def _lose(self, number: int) -> None:
+        """What memory has applied last is not in the journal any more: `number` events, 0 when nobody knows."""
+        self._missed = self.position
+        self.events.emit("lost", self.position, number)
+
+    async def _tell_missed(self) -> None:
+        """Tell the journal what was lost, once it knows where that history ended."""
+        missed = self._missed
+        if missed is None or missed.epoch == self._epoch:
+            return
+        self._missed = None
+        try:
+            await self._reader.missed(missed)
+        except Unavailable:
+            self._missed = missed
+        except SkerryError as error:  # no right to write there: it is in the log and in the metrics
+            self.events.emit("retrying", error, 0.0)
+
+    def _settle_elsewhere(self, asked: Sequence[tuple[Position, asyncio.Future[bool]]]) -> None:
+        """The journal's epochs are known as of after these were asked for."""
+        for position, future in asked:
+            here = self.carry(position)
+            if here is None:
+                if not future.done():
+                    future.set_result(False)
+            else:
+                self._waiters.join(here.offset, self._offset, future)
+
     async def _catch_up(self) -> bool:
         """Read until the journal's end; False when everything has to be loaded anew."""
-        # Hints may overtake the answer: it is older than what they bring, and only proves what was here before.
-        before = self._offset
-        head = await self._reader.head()
-        if head.position.epoch != self._epoch or head.position.offset < before or head.floor > self._offset:
+        asked = list(self._elsewhere)
+        head = await self._is_same()
+        if head is None:
             return False
+        del self._elsewhere[: len(asked)]
+        self._settle_elsewhere(asked)
         self._tip = max(self._tip, head.position.offset)
         self._take_early()
         while self._offset < head.position.offset:
@@ -348,13 +491,15 @@ class Projector:
 
     def _start_warm(self, warm: SnapshotFile) -> bool:
         """Load the local snapshot file; False when there is none that fits."""
-        position = warm.read(self._memory.projections)
-        if position is None:
+        copy = warm.read(self._memory.projections)
+        if copy is None:
             self._memory.clear()
             return False
-        self._memory.loaded(position.offset)
-        self._epoch, self._offset, self._tip = position.epoch, position.offset, position.offset
-        if warm.known_at:
-            age = max(0.0, self._clock.now() - warm.known_at)
+        offset = copy.position.offset
+        self._memory.loaded(offset)
+        self._offset, self._last_id, self._tip = offset, copy.command_id, offset
+        self._know(Epochs(copy.epochs))
+        if copy.known_at:
+            age = max(0.0, self._clock.now() - copy.known_at)
             self.fresh_at = (self._clock.monotonic() - age) or -1.0
         return True

@@ -19,6 +19,7 @@ import msgspec
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import MessageError, Trimmed, Unavailable
+from skerry.journal.epochs import Epochs
 from skerry.journal.hints import HintLike, Hints
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Record
 from skerry.messages.message import Event
@@ -54,7 +55,8 @@ class Reactor:
 @dataclass(slots=True)
 class ReactorRun:
     """Runs one reactor. Emits on `emitter`: `reacted` (name, record), `retrying` (name, record, exception, pause),
-    `gave_up` (name, record, exception), `waiting` (name: another process has the lease)."""
+    `gave_up` (name, record, exception), `waiting` (name: another process has the lease), `lost` (name, position,
+    number: so many events that it had seen are not in the journal any more)."""
 
     reactor: Reactor
     react: React
@@ -166,16 +168,29 @@ class ReactorRun:
     async def _cursor(self) -> Position:
         head = await self.writer.head()
         cursor = await self.writer.cursor(self.reactor.name)
-        if cursor is not None and cursor.epoch == head.position.epoch:
+        if (
+            cursor is not None
+            and cursor.epoch == head.position.epoch
+            and cursor.offset <= head.position.offset
+        ):
             return cursor
         if cursor is None and self.reactor.begin == "start":
             start = Position(head.position.epoch, head.floor)
         else:
-            # A new epoch: the same offset as far as the restored journal reaches, else its end.
-            offset = head.position.offset if cursor is None else min(cursor.offset, head.position.offset)
-            start = Position(head.position.epoch, offset)
+            start = Position(head.position.epoch, await self._common(cursor, head.position))
         await self.writer.advance(self.reactor.name, start)
         return start
+
+    async def _common(self, cursor: Position | None, end: Position) -> int:
+        """Up to where what this reactor has seen is the journal's history; it goes on there, in a new epoch too, and
+        sees what took the place of what was lost."""
+        if cursor is None:
+            return end.offset
+        common = Epochs.of(await self.writer.epochs()).common(cursor)
+        offset = min(cursor.offset if common is None else common, end.offset)
+        if offset < cursor.offset:
+            self.emitter.emit("lost", self.reactor.name, cursor, cursor.offset - offset)
+        return offset
 
     async def _advance(self, epoch: str, offset: int) -> None:
         await self.writer.advance(self.reactor.name, Position(epoch, offset))

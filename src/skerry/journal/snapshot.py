@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,17 +21,18 @@ from skerry.journal.projection import Projection
 from skerry.journal.table import AnyTable
 from skerry.position import Position
 
-FORMAT = 2
+FORMAT = 3
 _PAGE = 1000
 _encode = msgspec.msgpack.encode
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What the file is a copy of. `known_at`: when (seconds since 1970) it was last known to equal the journal."""
+    """What the file is a copy of; see `Copied`."""
 
     format: int
-    epoch: str
     offset: int
+    command_id: str
+    epochs: list[tuple[str, int, int]]
     projections: dict[str, int]
     known_at: float = 0.0
 
@@ -50,21 +52,34 @@ class Trailer(msgspec.Struct, frozen=True):
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Of which memory a file is a copy: where it was, whose event stands there, and by which epochs (name, began,
+    common) it came there, so that it can be told whether that is still the journal's history. `known_at`: when (seconds
+    since 1970) it was last known to equal the journal."""
+
+    position: Position
+    command_id: str = ""
+    epochs: tuple[tuple[str, int, int], ...] = ()
+    known_at: float = 0.0
+
+
 class SnapshotFile:
-    """One file at `path`, readable by its owner only. `known_at`: of what was read, see Header."""
+    """One file at `path`, readable by its owner only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known_at = 0.0
 
-    def write(self, position: Position, projections: Sequence[Projection], known_at: float = 0.0) -> bool:
+    def write(self, copy: Copied, projections: Sequence[Projection]) -> bool:
         """Write a whole copy; False (and no file) when a projection cannot be dumped. Blocks: a start or stop job."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 versions = {type(p).__name__: p.version for p in projections}
-                _write(file, Header(FORMAT, position.epoch, position.offset, versions, known_at))
+                epochs = list(copy.epochs) or [(copy.position.epoch, 0, 0)]
+                at = (copy.position.offset, copy.command_id, epochs)
+                _write(file, Header(FORMAT, *at, versions, copy.known_at))
                 total = 0
                 for page in _pages(projections):
                     if page is None:
@@ -79,7 +94,7 @@ class SnapshotFile:
         finally:
             beside.unlink(missing_ok=True)
 
-    def read(self, projections: Sequence[Projection]) -> Position | None:
+    def read(self, projections: Sequence[Projection]) -> Copied | None:
         """Load the projections from the file; None when it is missing, damaged or of other versions of them
         (they may then be half loaded: clear them)."""
         by_name = {type(p).__name__: p for p in projections}
@@ -95,9 +110,9 @@ class SnapshotFile:
                     projection.clear()
                 if not _load(file, by_name, tables):
                     return None
-                self.known_at = header.known_at
-                return Position(header.epoch, header.offset)
-        except (OSError, msgspec.DecodeError, SkerryError, KeyError, ValueError):
+                position = Position(header.epochs[-1][0], header.offset)
+                return Copied(position, header.command_id, tuple(header.epochs), header.known_at)
+        except (OSError, msgspec.DecodeError, SkerryError, KeyError, IndexError, ValueError):
             return None  # damaged, or its rows do not fit the tables any more
 
 

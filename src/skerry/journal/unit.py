@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from skerry.errors import DeclarationError, InvalidMessage
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import NewEvent, NewOutcome, Status, StoredRow, Writes
 from skerry.journal.table import Table
 from skerry.messages.message import Event
@@ -41,6 +42,7 @@ class Overlay:
         self._loader = loader
         self.cells: dict[Place, _Cell] = {}
         self.writes = Writes()
+        self.epochs = Epochs()
         self._keep(rows, asked)
 
     def _keep(self, rows: Mapping[Place, StoredRow], asked: Iterable[Place]) -> None:
@@ -110,6 +112,21 @@ class Unit:
         """The journal offset of the row's last change: 0 when there is no row, None when a command of this very
         batch changed it (nobody outside can know that version yet). For rows loaded beforehand or by `get`."""
         return self._cell(table, key).offset
+
+    def etag(self, table: Table[K, Row], key: K) -> str | None:
+        """The tag of the row as it is, for preconditions: what `HttpReads.row` tells as its ETag, which a row keeps as
+        long as it is not changed. None when there is no row; a tag that nobody can name for one that a command of this
+        very batch changed."""
+        cell = self._cell(table, key)
+        if cell.offset == 0 or (cell.data is None and cell.row is None):
+            return None
+        if cell.offset is None:
+            return "not yet known"
+        return (
+            str(self._overlay.epochs.named(cell.offset))
+            if self._overlay.epochs
+            else f"{self.epoch}:{cell.offset}"
+        )
 
     def _cell(self, table: Table[K, Row], key: K) -> _Cell:
         place = (table.name, table.key_text(key))

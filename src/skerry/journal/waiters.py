@@ -18,11 +18,15 @@ class Waiters:
         """A future that is done with True when memory, which is at `here`, has reached `offset`; with False when it
         never will."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if here >= offset:
-            future.set_result(True)
-        else:
-            heapq.heappush(self._waiting, (offset, next(self._numbers), future))
+        self.join(offset, here, future)
         return future
+
+    def join(self, offset: int, here: int, future: asyncio.Future[bool]) -> None:
+        """The same for a future that somebody has already."""
+        if here < offset:
+            heapq.heappush(self._waiting, (offset, next(self._numbers), future))
+        elif not future.done():
+            future.set_result(True)
 
     def reached(self, offset: int) -> None:
         """Memory is at `offset` now."""
@@ -32,10 +36,12 @@ class Waiters:
             if not future.done():
                 future.set_result(True)
 
-    def release(self) -> None:
-        """The epoch ended: what they wait for is never reached."""
-        waiting, self._waiting = self._waiting, []
-        for _, _, future in waiting:
+    def release(self, beyond: int = -1) -> None:
+        """The epoch ended at `beyond`: what lies behind is never reached."""
+        released = [entry for entry in self._waiting if entry[0] > beyond]
+        self._waiting = [entry for entry in self._waiting if entry[0] <= beyond]
+        heapq.heapify(self._waiting)
+        for _, _, future in released:
             if not future.done():
                 future.set_result(False)
 

@@ -67,7 +67,6 @@ class JournalFeed:
         self._keep, self._keep_bytes, self._backlog_limit = keep, keep_bytes, backlog_limit
         self._ring: deque[_Kept] = deque()
         self._ring_bytes = 0
-        self._epoch = ""
         self._told: set[str] = set()
         self._listeners: list[Callable[[Sequence[FeedEvent]], None]] = []
         projector.listen(self._applied)
@@ -76,26 +75,29 @@ class JournalFeed:
     def position(self) -> Position:
         return self._projector.position
 
+    def carry(self, position: Position) -> Position | None:
+        return self._projector.carry(position)
+
     async def wait(self, position: Position, deadline: Deadline) -> bool:
         return await self._projector.wait(position, deadline)
 
     def since(self, position: Position) -> Iterator[FeedEvent] | None:
-        here = self._projector.position
-        if position.epoch != here.epoch or position.offset > here.offset:
+        here, carried = self._projector.position, self._projector.carry(position)
+        if carried is None or carried.offset > here.offset:
             return None
-        if position.offset == here.offset:
+        if carried.offset == here.offset:
             return iter(())
-        if not self._ring or self._epoch != here.epoch or self._ring[0].record.offset > position.offset + 1:
+        if not self._ring or self._ring[0].record.offset > carried.offset + 1:
             return None
-        skip = position.offset + 1 - self._ring[0].record.offset
+        skip = carried.offset + 1 - self._ring[0].record.offset
         return map(self._rendered, list(islice(self._ring, skip, None)))
 
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
-        here = self._projector.position
-        if position.epoch != here.epoch or here.offset - position.offset > self._backlog_limit:
+        here, carried = self._projector.position, self._projector.carry(position)
+        if carried is None or here.offset - carried.offset > self._backlog_limit:
             return None
         events: list[FeedEvent] = []
-        after = position.offset
+        after = carried.offset
         while after < here.offset:
             try:
                 records = await self._reader.read(after, 1000)
@@ -112,7 +114,6 @@ class JournalFeed:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     def _applied(self, records: Sequence[Record], epoch: str) -> None:
-        self._epoch = epoch
         ring, kept = self._ring, [_Kept(record) for record in records]
         ring.extend(kept)
         self._ring_bytes += sum(map(_size, records))
@@ -138,7 +139,7 @@ class JournalFeed:
         return kept.event
 
     def _event(self, record: Record) -> FeedEvent:
-        position = Position(self._epoch or self._projector.position.epoch, record.offset)
+        position = Position(self._projector.epoch_of(record.offset), record.offset)
         head = {"type": "domain_event", "event": record.name}
         tail = {"position": str(position), "at": record.at}
         try:

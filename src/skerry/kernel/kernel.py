@@ -99,10 +99,11 @@ class Kernel:
         )
         self.outcomes = Outcomes(
             lambda: self.projector.position,
-            self.projector.when,
+            self.projector.reach,
             self._ask_outcome,
             now=self.clock.monotonic,
             shows=self.projector.shows,
+            epoch_of=self.projector.epoch_of,
         )
         self.visibility = Visibility(self.projector, self.services)
         self.writable = Writable(
@@ -125,6 +126,8 @@ class Kernel:
         self.events.on_error = _log_listener  # a runtime takes them over
         self.projector.events.on("failure", _log_memory)
         self.projector.events.on("reloaded", self._memory_jumped)
+        self.projector.events.on("moved", _log_moved)
+        self.projector.events.on("lost", _log_lost)
         self.losses = Losses(declaration.messages, self.registry)
         self.feed = JournalFeed(
             self.projector, reader, self.serializer, declaration.renderers, lost=self.losses.note
@@ -318,6 +321,21 @@ def _log_memory(name: str, record: Record | None, error: Exception) -> None:
     where = "" if record is None else f" at event {record.offset} ({record.name})"
     stack = None if isinstance(error, OSError) else error  # of a disk that is full it says nothing more
     logger.error("%s failed%s: %s", name, where, error, exc_info=stack)
+
+
+def _log_moved(position: Position) -> None:
+    logger.warning(
+        "the journal has begun a new epoch; memory goes on at %s, of which nothing was lost", position
+    )
+
+
+def _log_lost(position: Position, number: int) -> None:
+    logger.error(
+        "memory was at %s; %s are not in the journal any more (a standby that lacked them was promoted, or a back-up "
+        "was restored). Memory is loaded anew; skerry journal verify tells where the epochs ended",
+        position,
+        "its last events" if number == 0 else f"the last {number} of its events",
+    )  # fmt: skip
 
 
 def _log_listener(error: Exception, event: object) -> None:

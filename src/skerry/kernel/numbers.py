@@ -51,6 +51,13 @@ def measure_reading(kernel: Kernel) -> None:
     projector.events.on("applied", lambda offset, number: applied.inc(number))
     projector.events.on("gap", lambda expected, got: gaps.inc())
     projector.events.on("reloaded", lambda position: reloads.inc())
+    moves = registry.counter("skerry_epochs_total", "New epochs of the journal in which memory went on.")
+    lost = registry.counter(
+        "skerry_journal_lost_total",
+        "Events that memory had applied and the journal lost (1 when nobody knows how many).",
+    )
+    projector.events.on("moved", lambda position: moves.inc())
+    projector.events.on("lost", lambda position, number: lost.inc(max(1, number)))
 
 
 def _live(projector: Projector) -> float:

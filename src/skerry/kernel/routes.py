@@ -130,15 +130,15 @@ def _snapshot(kernel: Kernel, function: Any) -> Snapshot | None:
     def snapshot(prefix: str) -> tuple[Position, Iterable[bytes]]:
         position = kernel.projector.position
         rows = function(prefix=prefix, **services) if takes_prefix else function(**services)
-        return position, _payloads(rows, position.epoch)
+        return position, _payloads(rows, kernel.projector.epoch_of)
 
     return snapshot
 
 
-def _payloads(rows: Iterable[Mapping[str, Any]], epoch: str) -> Iterator[bytes]:
+def _payloads(rows: Iterable[Mapping[str, Any]], epoch_of: Callable[[int], str]) -> Iterator[bytes]:
     for row in rows:
         fields = dict(row)
         offset = fields.pop("offset", None)
         if offset is not None:
-            fields["position"] = f"{epoch}:{offset}"
+            fields["position"] = f"{epoch_of(offset)}:{offset}"
         yield _encode({"type": "domain_event", **fields})

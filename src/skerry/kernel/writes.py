@@ -144,10 +144,14 @@ class HttpReads:
         return Response(body, headers=self._lines(self.position))
 
     def row(self, body: bytes, offset: int) -> Response:
-        """The same about one row: its ETag is the position of its last change."""
+        """The same about one row: its ETag is the position of its last change, by the epoch in which that was."""
         position = self._projector.position if not self._stopped else self.position
         fields = self._fields if position is self._made_at else self._lines(position)
-        return Response.ready(body, fields.lines, f"{position.epoch}:{offset}")
+        return Response.ready(body, fields.lines, f"{self._projector.epoch_of(offset)}:{offset}")
+
+    def etag(self, offset: int) -> str:
+        """The tag of a row that was changed last at `offset`: `row` and `Unit.etag` tell the same."""
+        return f"{self._projector.epoch_of(offset)}:{offset}"
 
     def _lines(self, position: Position) -> Fields:
         """The header lines, made once for each position."""
@@ -158,8 +162,8 @@ class HttpReads:
 
     def at(self, request: Request, answer: Callable[[], Response]) -> Response | asyncio.Future[Response]:
         """`answer()` once memory has reached the request's `Skerry-Position`; at once without one, and for a
-        position of another epoch. 503 with Retry-After when it is not reached within `Prefer: wait` (2 s), or when a
-        projection stops meanwhile. Raises Problem 400 for a malformed position."""
+        position that the journal's history does not have. 503 with Retry-After when it is not reached within
+        `Prefer: wait` (2 s), or when a projection stops meanwhile. Raises Problem 400 for a malformed position."""
         asked = request.headers.get("skerry-position")
         if asked is None:
             return answer()
@@ -167,8 +171,11 @@ class HttpReads:
             position = Position.parse(asked)
         except ValueError as error:
             raise Problem(400, f"Skerry-Position: {error}") from error
-        here = self.position
-        if position.epoch != here.epoch or here.offset >= position.offset:
+        here, carried = self.position, self._projector.carry(position)
+        if carried is None and not self._projector.heard_of(position.epoch):
+            return answer()
+        position = carried or position
+        if carried is not None and here.offset >= position.offset:
             return answer()
         if here.offset < self._projector.position.offset:  # a view that serves what has stopped
             raise _not_yet(here, position)
@@ -176,7 +183,8 @@ class HttpReads:
         wait = Prefer.of(request.headers).wait(READ_WAIT_SECONDS, self._longest)
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Response] = loop.create_future()
-        reached = self._projector.expect(position.offset)
+        projector = self._projector
+        reached = projector.reach(position) if carried is None else projector.expect(position.offset)
         timer = loop.call_later(min(wait, self._longest), reached.cancel)
         self._waiting.add(reached)
 

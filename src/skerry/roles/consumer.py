@@ -32,6 +32,7 @@ from skerry.journal.migration import migrate
 from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_deciding
+from skerry.position import Position
 from skerry.roles.housekeeping import Housekeeping
 from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
 from skerry.supervision.supervisor import Supervisor
@@ -319,6 +320,7 @@ class ConsumerRole:
         events = EventEmitter()
         events.on("retrying", _log_reaction)
         events.on("gave_up", _log_given_up)
+        events.on("lost", _log_lost)
         events.forward_events(self.reactions)
         return events
 
@@ -347,6 +349,13 @@ async def _end(tasks: set[asyncio.Task[None]]) -> None:
 
 def _log_reaction(name: str, record: Record, error: Exception, pause: float) -> None:
     logger.warning("reactor %s: event %d again in %.1f s: %s", name, record.offset, pause, error)
+
+
+def _log_lost(name: str, position: Position, number: int) -> None:
+    logger.error(
+        "reactor %s was at %s; the last %d events that it had seen are not in the journal any more. It goes on after "
+        "what is left, and sees what took their place", name, position, number,
+    )  # fmt: skip
 
 
 def _log_given_up(name: str, record: Record, error: Exception) -> None:

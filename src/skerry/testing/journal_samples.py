@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from copy import deepcopy
 
 import msgspec
 
+from skerry.backends.memory.journal import MemoryJournal
 from skerry.errors import Conflict
 from skerry.journal.journal import (
     DeadLetter,
@@ -84,6 +86,23 @@ async def decide(journal: JournalWriter, writes: Writes, lease: Lease | None = N
                 return None if batch.known else await batch.commit(writes)
         except Conflict:
             continue
+
+
+class MemoryStandby:
+    """What a standby of a journal in memory has received when it is made; `promote` makes the journal that: what was
+    written since is lost."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal, self._kept = journal, {name: deepcopy(vars(journal)[name]) for name in _DATA}
+
+    async def promote(self, *, tell: bool = True) -> None:
+        """`tell`: as a database that says so, of which a new epoch begins with the next thing that is written."""
+        vars(self._journal).update(deepcopy(self._kept))
+        if tell:
+            await self._journal.new_epoch("promoted", (await self._journal.head()).position.offset)
+
+
+_DATA = ("_epochs", "_floor", "_trimmed_id", "_records", "_tables", "_outcomes", "_cursors", "_projections")
 
 
 async def all_rows(reader: JournalReader, table: str = THINGS) -> dict[str, tuple[bytes, int]]:

@@ -28,9 +28,6 @@ def check(command: PutValue | DeleteValue, unit: Unit) -> None:
     """Raise PreconditionFailed unless what the client knows is what is there."""
     if command.if_match is None and command.if_none_match is None:
         return
-    offset = unit.offset(values, command.key)
-    exists = unit.loaded(values, command.key) is not None
-    # A row that this very batch changed has no tag yet: nobody outside can name it.
-    tag = None if not exists else "not yet known" if offset is None else f"{unit.epoch}:{offset}"
+    tag = unit.etag(values, command.key)
     if not Preconditions(command.if_match, command.if_none_match).holds(tag):
         raise PreconditionFailed("the value is not what the precondition says")

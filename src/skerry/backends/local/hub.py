@@ -292,12 +292,12 @@ def encoded_hints(hint: Hint, limit: int = MAX_HINT_BYTES) -> list[bytes]:
     if len(whole) <= limit:
         return [frames.encode(frames.Publish(whole))]
     if hint.records is None or len(hint.records) <= 1:
-        bare = Hint(hint.epoch, hint.first, hint.last)
+        bare = Hint(hint.epoch, hint.first, hint.last, None, hint.before)
         return [frames.encode(frames.Publish(_json.encode(bare)))]
     middle = len(hint.records) // 2
     left, right = hint.records[:middle], hint.records[middle:]
     parts = [
-        Hint(hint.epoch, hint.first, left[-1].offset, left),
-        Hint(hint.epoch, right[0].offset, hint.last, right),
+        Hint(hint.epoch, hint.first, left[-1].offset, left, hint.before),
+        Hint(hint.epoch, right[0].offset, hint.last, right, left[-1].command_id),
     ]
     return [data for part in parts for data in encoded_hints(part, limit)]

@@ -69,7 +69,7 @@ class MemoryJournal:
         self._clock = clock or SystemClock()
         self._turn_seconds, self._max_events = turn_seconds, max_events
         self._turn = asyncio.Lock()
-        self._epochs = [Epoch(1, new_epoch_name(), 0, at=self._clock.now())]
+        self._epochs = [Epoch(1, new_epoch_name(), 0, 0, at=self._clock.now())]
         self._floor, self._trimmed_id = 0, ""
         self._records: list[Record] = []
         self._amendments: dict[int, Amendment] = {}
@@ -337,7 +337,7 @@ class MemoryJournal:
     async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
         last, end = self._epochs[-1], self._position.offset
         old = last.name
-        began = Epoch(last.number + 1, new_epoch_name(), min(common, end), reason, at=self._clock.now())
+        began = Epoch(last.number + 1, new_epoch_name(), end, min(common, end), reason, at=self._clock.now())
         self._epochs = [*self._epochs, began][-MAX_EPOCHS:]
         for name, cursor in self._cursors.items():
             if cursor.epoch == old:

@@ -65,7 +65,8 @@ class Room:
         values = {"epoch": epoch, "common": common, "reason": reason}
         values |= {"seen_epoch": seen.epoch, "seen": seen.offset}
         async with self.connections.one() as connection:
-            pos = await connection.fetchval(statement.sql, *statement.arguments(values))
+            with committing(connection):
+                pos = await connection.fetchval(statement.sql, *statement.arguments(values))
         if pos is None:
             return None
         logger.warning(

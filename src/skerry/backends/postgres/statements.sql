@@ -32,7 +32,7 @@ with made as (
     insert into {ns}__log (only_one, epoch, pos, floor, history) values (true, $epoch::text, 0, 0, {ns}__history())
     on conflict do nothing returning epoch, history
 )
-insert into {ns}__epoch (number, epoch, began, history, reason) select 1, epoch, 0, history, '' from made
+insert into {ns}__epoch (number, epoch, began, common, history, reason) select 1, epoch, 0, 0, history, '' from made
 
 -- name: tables
 select name from {ns}__table order by name
@@ -63,14 +63,15 @@ insert into {ns}__table values ($name::text)
 
 -- name: head
 select epoch, pos, floor, case when floor = $at::bigint then trimmed_id
-    else coalesce((select command_id from {ns}__event as event where event.pos = $at), '') end
+    else coalesce((select command_id from {ns}__event as event where event.pos = $at), '') end,
+    pg_is_in_recovery()
 from {ns}__log
 
 -- name: end
 select epoch, pos from {ns}__log
 
 -- name: epochs
-select number, epoch, began, reason, history, lost, extract(epoch from at)::double precision
+select number, epoch, began, common, reason, history, lost, extract(epoch from at)::double precision
 from {ns}__epoch order by number
 
 -- name: is_another

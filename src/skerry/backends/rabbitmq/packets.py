@@ -51,12 +51,14 @@ def encode_hint(hint: Hint) -> Iterator[bytes]:
     if not records:
         yield _encode(hint)
         return
+    before = hint.before
     for part in _cut(records):
-        told = Hint(hint.epoch, part[0].offset, part[-1].offset, part)
+        told = Hint(hint.epoch, part[0].offset, part[-1].offset, part, before)
         body = _encode(told)
         if len(body) > MAX_HINT_BYTES:
-            body = _encode(Hint(hint.epoch, told.first, told.last))
+            body = _encode(Hint(hint.epoch, told.first, told.last, None, before))
         yield body
+        before = part[-1].command_id
 
 
 def _cut(records: list[Record]) -> Iterator[list[Record]]:

@@ -24,8 +24,8 @@ select name from sqlite_schema where type in ('table', 'view') and name not like
 insert into {ns}__log (only_one, epoch, pos, floor) values (1, ?1, 0, 0) on conflict do nothing
 
 -- name: first_epoch
-insert into {ns}__epoch (number, epoch, began, history, reason, at)
-    select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log where not exists (select 1 from {ns}__epoch)
+insert into {ns}__epoch (number, epoch, began, common, history, reason, at)
+    select 1, epoch, 0, 0, '', '', unixepoch('subsec') from {ns}__log where not exists (select 1 from {ns}__epoch)
 
 -- name: tables
 select name from {ns}__table order by name
@@ -39,13 +39,13 @@ insert into {ns}__table values (?1)
 -- name: head
 select epoch, pos, floor, iif(?1 = floor, trimmed_id, coalesce((
     select command_id from {ns}__event as event where event.pos = ?1
-), '')) from {ns}__log
+), '')), false from {ns}__log
 
 -- name: end
 select epoch, pos from {ns}__log
 
 -- name: epochs
-select number, epoch, began, reason, history, lost, at from {ns}__epoch order by number
+select number, epoch, began, common, reason, history, lost, at from {ns}__epoch order by number
 
 -- name: missed
 update {ns}__epoch set lost = max(lost, ?2 - began) where number = (
@@ -114,7 +114,7 @@ from {ns}__outcome as outcome where command_id in (select value from json_each(?
 
 -- name: named
 coalesce(
-    (select epoch from {ns}__epoch where began < outcome.pos order by number desc limit 1),
+    (select epoch from {ns}__epoch where common < outcome.pos order by number desc limit 1),
     (select epoch from {ns}__epoch order by number limit 1)
 )
 
@@ -122,7 +122,7 @@ coalesce(
 (
     select min(
         at.pos, (select pos from {ns}__log),
-        coalesce((select min(began) from {ns}__epoch as later where later.number > mine.number), at.pos)
+        coalesce((select min(common) from {ns}__epoch as later where later.number > mine.number), at.pos)
     ) from {ns}__epoch as mine where mine.epoch = at.epoch
 )
 
@@ -267,8 +267,8 @@ delete from {ns}__attempt where at < ?1
 update {ns}__log set epoch = ?1
 
 -- name: begin_epoch
-insert into {ns}__epoch (number, epoch, began, history, reason, lost, at)
-    select max(number) + 1, ?1, (select min(pos, ?3) from {ns}__log), '', ?2,
+insert into {ns}__epoch (number, epoch, began, common, history, reason, lost, at)
+    select max(number) + 1, ?1, (select pos from {ns}__log), (select min(pos, ?3) from {ns}__log), '', ?2,
         max(0, ?4 - (select pos from {ns}__log)), unixepoch('subsec')
     from {ns}__epoch
 

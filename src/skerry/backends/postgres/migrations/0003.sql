@@ -1,9 +1,10 @@
 -- Round two, in one step: whose history an offset belongs to, who caused an event and within which trace, corrections
 -- of stored events, dead letters in the order in which they came, and events from foreign transactions.
 
--- What the server says about the history of its data, as far as it lets itself be asked: system identifier, timeline,
--- start. Each of them changes when committed transactions may have been lost: another database, a promotion or a
--- restore, a crash. Without a timeline on a standby, which can write nothing anyway.
+-- What the server says about the history of this journal, as far as it lets itself be asked: system identifier,
+-- timeline, start, the table's oid. Each of them changes when committed transactions may have been lost: another
+-- cluster, a promotion or a restore, a crash, a dump that was read in. Without a timeline on a standby, which can write
+-- nothing anyway.
 create function {ns}__history() returns text language plpgsql volatile as $$
 declare
     v_system text := '';
@@ -22,8 +23,7 @@ begin
         v_started := (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text;
     exception when others then null;
     end;
-    return case when v_system || v_timeline || v_started = '' then ''
-        else v_system || ':' || v_timeline || ':' || v_started end;
+    return concat_ws(':', v_system, v_timeline, v_started, to_regclass('{ns}__log')::oid);
 end
 $$;
 
@@ -32,32 +32,34 @@ alter table {ns}__log add column history text collate "C" not null default '';
 alter table {ns}__log add column trimmed_id text collate "C" not null default '';
 update {ns}__log set history = {ns}__history();
 
--- Epochs in order. began: up to there, what happened in the epochs before is part of this one's history too. history:
--- of the database when the epoch began, '' where it says nothing. lost: so many events of the epoch before are known
--- to have been seen by somebody, and are not here.
+-- Epochs in order. began: where the journal stood. common: up to there, what happened in the epochs before is known to
+-- be part of this one's history too. history: of the database then, '' where it says nothing. lost: so many events of
+-- the epoch before are known to have been seen by somebody, and are not here.
 create table {ns}__epoch (
     number bigint primary key,
     epoch text collate "C" not null unique,
     began bigint not null check (began >= 0),
+    common bigint not null check (common between 0 and began),
     history text collate "C" not null,
     reason text collate "C" not null,
     lost bigint not null default 0,
     at timestamptz not null default clock_timestamp()
 );
-insert into {ns}__epoch (number, epoch, began, history, reason) select 1, epoch, 0, history, '' from {ns}__log;
+insert into {ns}__epoch (number, epoch, began, common, history, reason)
+    select 1, epoch, 0, 0, history, '' from {ns}__log;
 
 -- Up to which offset somebody who is at `p_pos` of `p_epoch` has seen what is the history here; null for an epoch that
 -- is not known.
 create function {ns}__common(p_epoch text, p_pos bigint) returns bigint language sql stable as $$
     select least(
-        p_pos, (select min(began) from {ns}__epoch as later where later.number > mine.number), (select pos from {ns}__log)
+        p_pos, (select min(common) from {ns}__epoch as later where later.number > mine.number), (select pos from {ns}__log)
     ) from {ns}__epoch as mine where mine.epoch = p_epoch
 $$;
 
 -- The epoch in which an offset was given out.
 create function {ns}__named(p_pos bigint) returns text language sql stable as $$
     select coalesce(
-        (select epoch from {ns}__epoch where began < p_pos order by number desc limit 1),
+        (select epoch from {ns}__epoch where common < p_pos order by number desc limit 1),
         (select epoch from {ns}__epoch order by number limit 1)
     )
 $$;
@@ -71,7 +73,6 @@ create function {ns}__begin_epoch(
 declare
     v_old {ns}__log%rowtype;
     v_history text;
-    v_began bigint;
     v_number bigint;
 begin
     select * into strict v_old from {ns}__log for update;
@@ -79,10 +80,9 @@ begin
     if p_common is null and v_old.history = v_history then
         return null;
     end if;
-    v_began := least(v_old.pos, p_common);
     v_number := (select max(number) + 1 from {ns}__epoch);
-    insert into {ns}__epoch (number, epoch, began, history, reason, lost) values (
-        v_number, p_epoch, v_began, v_history, p_reason,
+    insert into {ns}__epoch (number, epoch, began, common, history, reason, lost) values (
+        v_number, p_epoch, v_old.pos, least(v_old.pos, p_common), v_history, p_reason,
         case when p_seen_epoch = v_old.epoch then greatest(0, p_seen - v_old.pos) else 0 end
     );
     delete from {ns}__epoch where number <= v_number - 1000;

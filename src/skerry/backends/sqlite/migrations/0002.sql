@@ -4,19 +4,21 @@
 -- Whose the event at the floor was.
 alter table {ns}__log add column trimmed_id text not null default '';
 
--- Epochs in order. began: up to there, what happened in the epochs before is part of this one's history too. lost: so
--- many events of the epoch before are known to have been seen by somebody, and are not here.
+-- Epochs in order. began: where the journal stood. common: up to there, what happened in the epochs before is known to
+-- be part of this one's history too. lost: so many events of the epoch before are known to have been seen by somebody,
+-- and are not here.
 create table {ns}__epoch (
     number integer primary key,
     epoch text not null unique,
     began integer not null check (began >= 0),
+    common integer not null check (common between 0 and began),
     history text not null,
     reason text not null,
     lost integer not null default 0,
     at real not null
 );
-insert into {ns}__epoch (number, epoch, began, history, reason, at)
-    select 1, epoch, 0, '', '', unixepoch('subsec') from {ns}__log;
+insert into {ns}__epoch (number, epoch, began, common, history, reason, at)
+    select 1, epoch, 0, 0, '', '', unixepoch('subsec') from {ns}__log;
 
 alter table {ns}__event add column who text not null default '';
 alter table {ns}__event add column trace text not null default '';
