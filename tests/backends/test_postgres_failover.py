@@ -240,10 +240,10 @@ class Synchronous:
     def events(self, server: PrivatePostgres) -> int:
         return int(server.query("select count(*) from suite__event", self.database))
 
-    async def until_waiting(self) -> None:
-        """Until a commit waits for the standby."""
+    async def until_waiting(self, number: int = 1) -> None:
+        """Until so many commits wait for the standby."""
         waiting = f"from pg_stat_activity where wait_event = 'SyncRep' and datname = '{self.database}'"
-        await until(lambda: self.primary.query(f"select count(*) {waiting}") != "0")
+        await until(lambda: int(self.primary.query(f"select count(*) {waiting}")) >= number)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -332,6 +332,9 @@ async def test_a_commit_with_a_warning_is_not_acknowledged(synchronous: Synchron
             assert synchronous.events(synchronous.primary) == 1
         writing = asyncio.create_task(decide(journal, put(1)))
         await synchronous.until_waiting()
+        asked = asyncio.create_task(journal.outcome(command_id(1)))
+        await synchronous.until_waiting(2)
         synchronous.standby.follow(synchronous.primary)
         assert await writing is None  # known, and on both
+        assert (await asked) is not None
         assert synchronous.events(synchronous.standby) == 1

@@ -242,6 +242,7 @@ class Client:
         self._epoch = ""
         self._offset = 0
         self._known: dict[str, int] = {}
+        self._tags: dict[str, str] = {}
 
     async def run(self, over: asyncio.Event) -> None:
         try:
@@ -266,9 +267,7 @@ class Client:
         operation = self.world.history.begin(self.name, kind, key, value=value, if_match=if_match)
         headers = {"Idempotency_Key": f"{self.world.seed}-{label}"}
         if if_match is not None:
-            headers["If_Match" if if_match else "If_None_Match"] = (
-                f'"{self._epoch}:{if_match}"' if if_match else "*"
-            )
+            headers["If_Match" if if_match else "If_None_Match"] = self._tags[key] if if_match else "*"
         if kind == "put" and self.rng.random() < 0.2:
             headers["Prefer"] = "respond-async"
         method = "PUT" if kind == "put" else "DELETE"
@@ -314,7 +313,7 @@ class Client:
                 offset = self._learn(answer.headers["skerry-position"])
                 history.applied(operation, offset, command_id=answer.headers["skerry-command"])
                 if operation.kind == "put":
-                    self._known[operation.key] = offset
+                    self._known[operation.key], self._tags[operation.key] = offset, answer.headers["etag"]
                 return True
             case 412:
                 history.refused(operation)
@@ -336,6 +335,10 @@ class Client:
         answer = await self._ask("GET", f"/values/{quote(key)}", b"", headers)
         if answer is None:
             return
+        epoch = (answer.headers.get("skerry-position") or "").partition(":")[0]
+        operation.client = f"{self.name} in {epoch}"  # a position of another epoch is answered at once
+        if epoch != self._epoch:
+            operation.token = 0
         if answer.status == 503:
             assert answer.headers["retry-after"]
             self.world.trouble["read 503"] += 1
@@ -347,7 +350,7 @@ class Client:
             value = json.loads(answer.body)["value"]
             offset = self._learn(answer.headers["skerry-position"])
             self.world.history.applied(operation, offset, value=value, revision=revision)
-            self._known[key] = revision
+            self._known[key], self._tags[key] = revision, answer.headers["etag"]
         elif answer.status != 404:
             raise AssertionError(self.world.report(f"{operation}: {answer}"))
 
@@ -363,9 +366,9 @@ class Client:
             return None
 
     def _learn(self, position: str) -> int:
-        """The offset of a position that was told, which becomes what this client knows."""
+        """The offset of a position that was told, which becomes what this client knows. A database that was started
+        anew begins an epoch, in which offsets go on: nothing is lost here."""
         epoch, _, offset = position.partition(":")
-        assert self._epoch in ("", epoch), f"another epoch: {position}"
         self._epoch, self._offset = epoch, max(self._offset, int(offset))
         return int(offset)
 

@@ -23,6 +23,7 @@ from skerry.backends.postgres.doctor import Finding, check_rights, doctor
 from skerry.backends.postgres.role import Need
 from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare
+from skerry.backends.postgres.session import proven
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
 from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text
@@ -191,7 +192,10 @@ class PostgresJournal(StoredReads):
 
     async def outcome(self, command_id: str) -> Outcome | None:
         check_text("command id", (command_id,))
-        found = await self._rows("outcomes", claims=[command_id])
+        async with self._connections.one() as connection:
+            found = await connection.fetch(self._statements["outcomes"].sql, [command_id])
+            if found:
+                await proven(connection)  # it is told to whoever sent the command
         return read_outcome(found[0]) if found else None
 
     async def verify(self) -> Sequence[str]:

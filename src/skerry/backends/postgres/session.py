@@ -102,7 +102,8 @@ def _count(session: Session, message: Any) -> None:
 
 
 _PROOF = """
-select case when current_setting('synchronous_standby_names') <> '' then pg_logical_emit_message(true, 'skerry', '') end
+select case when current_setting('synchronous_standby_names') <> '' and current_setting('transaction_read_only') = 'off'
+    then pg_logical_emit_message(true, 'skerry', '') end
 """
 """A commit of nothing, which waits for a standby like any other: what was committed before it is there by then."""
 
