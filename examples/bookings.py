@@ -1,8 +1,8 @@
 """Bookings: rooms with so many seats a slot, and a rule that holds whatever happens at once.
 
     cd examples && skerry run bookings:app
-    curl -XPUT localhost:8999/rooms/blue -d '{"seats": 2}'
-    curl -XPOST localhost:8999/rooms/blue/bookings -d '{"slot": "2026-12-01T19", "guest": "ada", "seats": 2}'
+    curl -XPUT localhost:8999/rooms/blue --json '{"seats": 2}'
+    curl localhost:8999/rooms/blue/bookings --json '{"slot": "2026-12-01T19", "guest": "ada", "seats": 2}'
     curl localhost:8999/rooms/blue
 
 Two tables, two projections, a rule that must never be broken (no more seats than there are), and a reactor that

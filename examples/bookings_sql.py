@@ -1,8 +1,8 @@
 """Bookings in SQL mode: the same application as bookings.py, decided with relational tables of its own.
 
     cd examples && skerry run bookings_sql:app
-    curl -XPUT localhost:8999/rooms/blue -d '{"seats": 2}'
-    curl -XPOST localhost:8999/rooms/blue/bookings -d '{"slot": "2026-12-01T19", "guest": "ada", "seats": 2}'
+    curl -XPUT localhost:8999/rooms/blue --json '{"seats": 2}'
+    curl localhost:8999/rooms/blue/bookings --json '{"slot": "2026-12-01T19", "guest": "ada", "seats": 2}'
     curl localhost:8999/rooms/blue
 
 Two rules. No more seats than a room has: commands of one room are decided in order, so the handler may look and then

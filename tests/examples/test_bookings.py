@@ -76,7 +76,9 @@ async def test_bad_input_is_told_with_its_reason(bookings: ModuleType) -> None:
     async with running(bookings.app) as world:
         wrong = await world.client.put("/rooms/blue", json={"seats": 0})
         assert (wrong.status, "seats" in wrong.json()["detail"]) == (422, True)
-        assert (await world.client.put("/rooms/blue", body="{")).status == 400
+        json = {"Content-Type": "application/json"}
+        assert (await world.client.put("/rooms/blue", body="{", headers=json)).status == 400
+        assert (await world.client.put("/rooms/blue", body='{"seats": 2}')).status == 415
         assert (await world.client.get("/rooms/red")).status == 404
         assert (await book(world, "ada", 1, room="red")).status == 409
 

@@ -46,7 +46,9 @@ def call(
     view: Callable[..., Any], target: bytes = b"/", body: bytes = b"", *path: str, names: tuple[str, ...] = ()
 ) -> Any:
     binding = bind(view, "POST / (view)", names, frozenset({"POST"}), resolve)
-    return binding.call(Request("POST", target, Headers(), body), *path)
+    return binding.call(
+        Request("POST", target, Headers([(b"content-type", b"application/json")]), body), *path
+    )
 
 
 def test_each_source() -> None:

@@ -201,3 +201,18 @@ def test_the_journal_is_named_after_the_application() -> None:
     """`{namespace}` in the URL, so that several applications live beside each other by default."""
     assert Settings().journal_url("shop") == "sqlite:///.skerry/shop.db"
     assert Settings(journal="memory:").journal_url("shop") == "memory:"
+
+
+@pytest.mark.parametrize(
+    ("bind", "tokens", "said"),
+    [
+        ("127.0.0.1:1", "", False), ("8999", "", False), ("[::1]:1", "", False), ("localhost:1", "", False),
+        ("127.9.9.9:1", "", False), ("0.0.0.0:1", "", True), ("[::]:1", "", True), ("192.0.2.7:1", "", True),
+        ("example.test:1", "", True), ("0.0.0.0:1", "write:a", False),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_open_to_everybody_is_said(bind: str, tokens: str, said: bool) -> None:
+    """Reached from outside without tokens: one line with what to do; this machine's own addresses need none."""
+    warning = Settings(bind=bind, tokens=tokens).exposed()
+    assert (warning is not None) is said
+    assert warning is None or (bind in warning and "SKERRY_TOKENS" in warning)

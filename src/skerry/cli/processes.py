@@ -168,6 +168,9 @@ class _Up:
         took = time.monotonic() - self._began
         counts = f"{len(runner.slots)} processes"
         runner.say(f"ready on {url} after {took:.1f} s ({counts}); Ctrl-C ends it, skerry ps shows it")
+        exposed = self._settings.exposed()
+        if exposed is not None:
+            runner.say(exposed)
 
     def _catch_signals(self, runner: Runner) -> None:
         loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from skerry.clock import Clock
 from skerry.errors import SettingsError
 from skerry.http.headers import Headers
+from skerry.http.origin import may_write
 from skerry.http.problems import Problem
 
 Right = Literal["read", "write"]
@@ -147,6 +148,12 @@ def authorize(tokens: Tokens, right: Right, method: str, headers: Headers) -> Id
     if identity.by_cookie and method not in SAFE_METHODS and not same_origin(headers):
         raise Problem(403, "a browser session may change things from its own pages only")
     return identity
+
+
+def refuse_foreign_page(method: str, headers: Headers) -> None:
+    """For routes that no token guards. Raises Problem 403 for what a page of another site would change."""
+    if method not in SAFE_METHODS and not may_write(headers):
+        raise Problem(403, "a page of another site may not change things here")
 
 
 def same_origin(headers: Headers) -> bool:

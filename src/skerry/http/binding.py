@@ -335,9 +335,18 @@ def _body_reader(argument: Argument) -> Callable[[Request], Any]:
     def read(request: Request) -> Any:
         if not request.body and not required:
             return default
+        if request.body and not says_json(request.headers.get("content-type")):
+            raise Problem(415, "the body is JSON: send it with Content-Type: application/json")
         return request.json(kind)
 
     return read
+
+
+def says_json(media_type: str | None) -> bool:
+    """Whether a Content-Type is JSON's. Without it, or with a form's, it could come from any page unasked: only what a
+    browser asks leave for (a preflight) is taken for JSON."""
+    kind = (media_type or "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _connection_reader(argument: Argument) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from skerry.errors import Unavailable
-from skerry.http.auth import SAFE_METHODS, Tokens, authorize
+from skerry.http.auth import SAFE_METHODS, Tokens, authorize, refuse_foreign_page
 from skerry.http.conditional import not_modified
 from skerry.http.lane import decoded
 from skerry.http.problems import Problem, problem_of
@@ -75,6 +75,8 @@ async def serve(
             assert tokens is not None
             assert route.right is not None
             request.identity = authorize(tokens, route.right, request.method, request.headers)
+        elif route.writes:
+            refuse_foreign_page(request.method, request.headers)
         if route.binding.needs_connection:
             scope["path_params"] = dict(zip(route.template.names, decoded(route, found.raw), strict=True))
             scope["skerry.connection"] = StarletteRequest(scope, receive, send)

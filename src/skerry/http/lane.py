@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from skerry.http.auth import Tokens, authorize
+from skerry.http.auth import Tokens, authorize, refuse_foreign_page
 from skerry.http.conditional import not_modified
 from skerry.http.path import decode, decode_path
 from skerry.http.problems import Problem
@@ -50,6 +50,8 @@ class Lane:
                 assert self._tokens is not None
                 assert route.right is not None
                 request.identity = authorize(self._tokens, route.right, request.method, request.headers)
+            elif route.writes:
+                refuse_foreign_page(request.method, request.headers)
             return self.complete(route, request, route.call(request, *decoded(route, raw)))
         except Exception as error:
             return self._failure(error, request)
@@ -87,13 +89,15 @@ class Lane:
         if isinstance(found, Missing):
             return answer_missing(found, request.method)
         route = found.route
-        if route.guarded:
-            assert self._tokens is not None
-            assert route.right is not None
-            try:
+        try:
+            if route.guarded:
+                assert self._tokens is not None
+                assert route.right is not None
                 authorize(self._tokens, route.right, request.method, request.headers)
-            except Exception as error:
-                return self._failure(error, request)
+            elif route.writes:
+                refuse_foreign_page(request.method, request.headers)
+        except Exception as error:
+            return self._failure(error, request)
         return None
 
     def missing(self, missing: Missing, request: Request) -> Response:

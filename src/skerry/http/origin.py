@@ -1,9 +1,12 @@
-"""Whether a page of that origin may listen. Pure. Browsers send `Origin`; other programs do not and pass."""
+"""Whether a page of that origin may listen, and whether it may write. Pure. Browsers say where a request comes from
+(`Origin`, `Sec-Fetch-Site`); other programs do not and pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from urllib.parse import urlsplit
+
+from skerry.http.headers import Headers
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -30,3 +33,19 @@ def allowed(origin: str | None, host: str, extra: Iterable[str] = ()) -> bool:
     if not parts.hostname or parts.hostname != here.hostname:
         return False
     return port == here_port or f":{port}" in listed
+
+
+def may_write(headers: Headers, writers: Iterable[str] = ()) -> bool:
+    """Whether a browser may send this where no token says who it is: from our own pages, from what `writers` lists, or
+    not from a page at all. What browsers send without asking first (forms, plain text) stays harmless by this."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if origin is not None and listed(origin, writers):
+        return True
+    if site is not None:
+        return site in ("same-origin", "none")
+    return allowed(origin, headers.get("host") or "")
+
+
+def listed(origin: str, entries: Iterable[str]) -> bool:
+    """Whether an origin is among `entries`; `*` among them is everybody."""
+    return any(entry == "*" or entry.rstrip("/").lower() == origin.lower() for entry in entries)

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp
 
 from skerry.errors import DeclarationError
-from skerry.http.auth import Right
+from skerry.http.auth import SAFE_METHODS, Right
 from skerry.http.binding import Binding
 from skerry.http.path import PathTemplate, normalize
 
@@ -27,7 +27,7 @@ class Route:
     """One declared route, composed.
 
     `lane`: answered where its bytes arrive. `right`: what a caller needs when there are tokens, None for everybody.
-    `counts`: answers so far by status, read by the metrics.
+    `writes`: it has a method that changes things. `counts`: answers so far by status, read by the metrics.
     """
 
     template: PathTemplate
@@ -45,8 +45,10 @@ class Route:
     def __post_init__(self) -> None:
         # The hot attribute is reached in one step.
         self.call = self.binding.call
+        self.writes = not self.methods <= SAFE_METHODS | {WEBSOCKET}
 
     call: Callable[..., Any] = field(init=False)
+    writes: bool = field(init=False)
 
     @property
     def path(self) -> str:

@@ -8,6 +8,7 @@ with one line that names the setting and where it came from.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -157,6 +158,14 @@ class Settings:
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError("origins", f"{origin!r} is none of http(s)://HOST[:PORT], :PORT, *")
 
+    def exposed(self, setting: str = "bind") -> str | None:
+        """A line of warning when that address is reached from outside and nobody needs a token; else None."""
+        text: str = getattr(self, setting)
+        if self.tokens or is_loopback(address(text, setting)[0]):
+            return None
+        what = "is reachable from outside and everybody may read and write"
+        return f"{text} {what}: set SKERRY_TOKENS, or bind to 127.0.0.1"
+
     def journal_url(self, namespace: str) -> str:
         return self.journal.replace("{data}", self.data).replace("{namespace}", namespace)
 
@@ -184,6 +193,14 @@ def address(text: str, setting: str = "bind") -> tuple[str, int]:
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise SettingsError(setting, f"{text!r} is not HOST:PORT (ports 0 to 65535)")
     return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from skerry.errors import Disconnected, SettingsError, SkerryError
-from skerry.kernel.settings import Settings
+from skerry.kernel.settings import Settings, address, is_loopback
 from skerry.loop.models import available, default
 from skerry.roles.parts import Plan, sqlite_path
 
@@ -72,11 +72,11 @@ def _machine() -> Iterator[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    host = settings.bind.rpartition(":")[0]
-    if host not in ("", "127.0.0.1", "localhost", "[::1]") and not settings.tokens:
-        fix = "set SKERRY_TOKENS, or bind to 127.0.0.1"
-        yield Finding("warning", f"{settings.bind} is reachable from outside and everybody may write", fix)
-    if settings.tokens and not settings.tls_cert and host not in ("", "127.0.0.1", "localhost", "[::1]"):
+    exposed = settings.exposed()
+    if exposed is not None:
+        what, _, fix = exposed.partition(": ")
+        yield Finding("warning", what, fix)
+    if settings.tokens and not settings.tls_cert and not is_loopback(address(settings.bind)[0]):
         yield Finding(
             "warning", "tokens travel in clear text", "set --tls-cert and --tls-key, or end TLS in front"
         )

@@ -159,6 +159,9 @@ class _Process:
             return
         for role, setting in LISTENS.items():
             if role in self.roles:
+                exposed = self.settings.exposed(setting)
+                if exposed is not None:
+                    logger.warning(exposed)
                 bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
 
     async def _serve(self) -> int:
