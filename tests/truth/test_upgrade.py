@@ -154,6 +154,12 @@ async def side_by_side(pair: Pair, decider: str, *servers: str) -> AsyncIterator
         yield running
 
 
+def cents(process: Process) -> int:
+    """What this process's memory says."""
+    [projection] = process.kernel.projections
+    return int(projection.cents)
+
+
 def shared(pair: Pair) -> None:
     if pair.name == "memory":
         pytest.skip("memory: is one process, of one release")
@@ -196,6 +202,39 @@ async def test_a_newer_version_pauses_a_projection_behind_no_200(pair: Pair) -> 
         assert (await old.client.get("/price")).status == 503
         assert (await old.client.put("/price/600")).status == 202
         assert (await new.client.get("/price")).json() == {"cents": 600}
+
+
+async def test_a_newer_command_waits_for_a_consumer_that_knows_it(pair: Pair) -> None:
+    """Servers replaced first, without the step between: the new command and what comes behind it are 202 and wait; the
+    new consumer decides them in order, beside the old one where there may be two, after it elsewhere."""
+    shared(pair)
+    wait = {"Prefer": "wait=1"}
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as first:
+            consumer = pair.process(release(*RELEASES["first"]), "consumer-1", decides=True, serves=False)
+            journal = (await first.enter_async_context(consumer)).kernel.writer
+            assert journal is not None
+            last = pair.process(release(*RELEASES["last"]), "server-2", decides=False)
+            new = await stack.enter_async_context(last)
+            old = await first.enter_async_context(
+                pair.process(release(*RELEASES["first"]), "server-1", decides=False)
+            )
+            assert (await old.client.put("/price/100")).status == 200
+            answers = [await new.client.put("/price/200", headers=wait)]
+            answers.append(await old.client.put("/price/300", headers=wait))
+            assert [answer.status for answer in answers] == [202, 202]
+            assert len(await journal.letters(0, 10, True)) == 2
+            newer = pair.process(release(*RELEASES["last"]), "consumer-2", decides=True, serves=False)
+            if pair.name == "postgresql":
+                await stack.enter_async_context(newer)
+                await until(lambda: cents(new) == 300)
+        if pair.name != "postgresql":
+            await stack.enter_async_context(newer)
+            await until(lambda: cents(new) == 300)
+        for number, answer in enumerate(answers, 2):
+            status = await new.client.get(answer.headers["location"])
+            assert (status.json()["status"], status.json()["position"][-2:]) == ("applied", f":{number}")
+        assert (await new.client.put("/price/400")).status == 200
 
 
 def test_what_is_written_as_an_older_version_is_read_back_whole() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import DeadLetter, Head, Outcome, Status, StoredProjection
+from skerry.journal.journal import DeadLetter, Head, LetterHead, Outcome, Status, StoredProjection
 from skerry.position import Position
 
 
@@ -28,10 +28,24 @@ def read_outcome(row: Iterable[Any]) -> Outcome:
 
 
 def read_letter(row: Iterable[Any]) -> DeadLetter:
-    """From (command_id, name, version, key, body, reason, details, attempts, at, headers)."""
-    command_id, name, version, key, body, reason, details, attempts, at, headers = row
+    """From (command_id, name, version, key, body, reason, details, attempts, at, headers, number)."""
+    command_id, name, version, key, body, reason, details, attempts, at, headers, number = row
     decoded = msgspec.json.decode(headers, type=dict[str, str])
-    return DeadLetter(command_id, name, version, key, body, reason, details, attempts, at, decoded)
+    return DeadLetter(command_id, name, version, key, body, reason, details, attempts, at, decoded, number)
+
+
+def read_head(row: Iterable[Any]) -> LetterHead:
+    """From (number, command_id, name, version, key, reason, attempts, at, headers)."""
+    number, command_id, name, version, key, reason, attempts, at, headers = row
+    decoded = msgspec.json.decode(headers, type=dict[str, str])
+    return LetterHead(number, command_id, name, version, key, reason, attempts, at, decoded)
+
+
+def head_of(letter: DeadLetter) -> LetterHead:
+    return LetterHead(
+        letter.number, letter.command_id, letter.name, letter.version, letter.key, letter.reason, letter.attempts,
+        letter.at, letter.headers,
+    )  # fmt: skip
 
 
 class StoredReads:
@@ -61,6 +75,18 @@ class StoredReads:
 
     async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
         return [read_letter(row) for row in await self._rows("dead_letters", after=after, limit=limit)]
+
+    async def letters(self, after: int = 0, limit: int = 100, waiting: bool = False) -> Sequence[LetterHead]:
+        name = "letters_waiting" if waiting else "letters"
+        return [read_head(row) for row in await self._rows(name, after=after, limit=limit)]
+
+    async def first_letters(self, keys: Sequence[str]) -> Sequence[LetterHead]:
+        found = await self._rows("first_letters", keys=self._texts(keys))
+        return [read_head(row) for row in found]
+
+    def _texts(self, values: Sequence[str]) -> Any:
+        """Texts as one parameter."""
+        return list(values)
 
     async def dead_letter(self, command_id: str) -> DeadLetter | None:
         found = await self._rows("dead_letter", id=command_id)

@@ -10,7 +10,7 @@ meets known ids, and readers repair themselves from the journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -20,11 +20,12 @@ from skerry.bus.batch import BatchLimit, halves
 from skerry.bus.decider import Decider, letter_of_bytes, refuse
 from skerry.bus.told import Told, answers_to, hint_of
 from skerry.bus.transport import Commands, Delivery, Transport, tip
+from skerry.bus.waiting import Line, envelope_of, letter_that_waits, until_of
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
-from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable
+from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable, UnknownMessage
 from skerry.journal.epochs import Epochs
-from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Status
+from skerry.journal.journal import WAITS, DeadLetter, JournalWriter, Lease, Status
 from skerry.journal.unit import Overlay
 from skerry.messages.envelope import Envelope
 from skerry.position import Position
@@ -36,15 +37,18 @@ INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
 @dataclass(frozen=True, slots=True)
 class ConsumerSettings:
     """`attempts`: how often a command that kills its process is tried alone. `idle_tip_seconds`: after that
-    much silence the journal's end is published."""
+    much silence the journal's end is published. `unknown_seconds`: how long a command of an unknown type or version
+    waits for a consumer that knows it, before it is a dead letter."""
 
     attempts: int = 3
     idle_tip_seconds: float = 0.1
+    unknown_seconds: float = 600.0
 
 
 class Consumer:
     """Works on one partition. Emits on `events`: `batch` (commands, seconds), `rejected` (command id, reason),
-    `dead` (letter), `retrying` (exception, pause seconds), `failure` (exception of a hook)."""
+    `dead` (letter), `waiting` (letter), `retrying` (exception, pause seconds), `failure` (exception of a hook).
+    `mine`: whether a key belongs to this partition."""
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Consumer:
         clock: Clock | None = None,
         events: EventEmitter | None = None,
         attempts: Attempts | None = None,
+        mine: Callable[[str], bool] = lambda key: True,
     ) -> None:
         self._transport, self._writer, self._decider = transport, writer, decider
         self._partition, self._lease = partition, lease
@@ -68,11 +73,15 @@ class Consumer:
         self.limit = BatchLimit()
         self._position = Position("", 0)
         self._epochs = Epochs()
-        self._last = (
-            self._position,
-            "",
-        )  # of the last commit from here: the journal's end, and whose event that is
-        self._held: set[str] = set()
+        # Of the last commit from here: the journal's end, and whose event that is.
+        self._last = (self._position, "")
+        self._mine = mine
+        self._turn = asyncio.Lock()
+        self._letters = True
+        self._any_wait = True
+        self._stored: dict[str, float] = {}
+        self.wants: set[tuple[str, int]] = set()
+        """Names and versions of commands that wait here, as this consumer does not know them."""
         self._stopping = False
         self._busy = False
         self._receiving: asyncio.Task[list[Delivery]] | None = None
@@ -90,7 +99,8 @@ class Consumer:
             try:
                 head = await self._writer.head()
                 self._position = head.position
-                self._held = {letter.key for letter in await self._held_letters()}
+                self._letters = self._any_wait = bool(await self._writer.letters(limit=1))
+                await self.settle()
                 self._transport.publish(tip(self._position))
                 commands = await self._transport.commands(self._partition)
             except INFRASTRUCTURE as error:
@@ -107,6 +117,10 @@ class Consumer:
 
     async def stop(self) -> None:
         """Stop taking; what was taken is finished, committed, answered and acknowledged by `run`, which returns."""
+        self.leave()
+
+    def leave(self) -> None:
+        """`stop`, from where nothing can be awaited."""
         self._stopping = True
         if self._receiving is not None:
             self._receiving.cancel()
@@ -129,7 +143,8 @@ class Consumer:
                 self._receiving = None
             self._cancel_tip()
             started = self._clock.monotonic()
-            count = await self._work(deliveries)
+            async with self._turn:
+                count = await self._work(deliveries)
             await commands.ack(deliveries)
             seconds = self._clock.monotonic() - started
             self.limit.after(count, seconds)
@@ -216,6 +231,7 @@ class Consumer:
                 for half in halves(envelopes):
                     await self._decide(half)
                 return
+        self._stored.clear()
         self._tell(told)
 
     async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> Told:
@@ -229,7 +245,7 @@ class Consumer:
                     refused[envelope.id] = error
         places = {p: None for e in first.values() if e.id not in refused for p in self._decider.places(e)}
         now = self._clock.now()
-        held = await self._held_ids(first.values()) if self._held else {}
+        line = await self._line(first.values(), refused)
         async with self._writer.batch(list(first), places, self._lease()) as (batch, rows):
             overlay = Overlay(batch.load, rows, places)
             if batch.position.epoch != self._epochs.present:
@@ -240,18 +256,23 @@ class Consumer:
             for envelope in first.values():
                 if envelope.id in batch.known:
                     continue
-                if envelope.id in held:
-                    refuse(
-                        overlay, envelope, MessageError(f"held behind {held[envelope.id]} of its key"), now
-                    )
-                elif envelope.id in refused:
-                    refuse(overlay, envelope, refused[envelope.id], now)
+                error = refused.get(envelope.id)
+                if waits := self._waits(envelope, error, line, now):
+                    if envelope.id not in self._stored:
+                        seconds = self._settings.unknown_seconds
+                        overlay.writes.dead.append(letter_that_waits(envelope, waits, now, seconds))
+                elif error is not None:
+                    refuse(overlay, envelope, error, now)
+                elif (first_one := line.held_behind(envelope)) and self._decider.holds(envelope):
+                    refuse(overlay, envelope, MessageError(f"held behind {first_one} of its key"), now)
                 else:
                     hooks += await self._decider.decide(envelope, overlay, batch, now, self._position.epoch)
+                if overlay.writes.dead and overlay.writes.dead[-1].command_id == envelope.id:
+                    line.add(overlay.writes.dead[-1])
             known = dict(batch.known)
             writes = overlay.writes
             base = self._position.offset
-            if writes.outcomes or writes.events:
+            if writes.outcomes or writes.events or writes.dead:
                 base = await batch.commit(writes)
         before = self._last[1] if self._last[0] == Position(self._position.epoch, base) else ""
         if writes.outcomes or writes.events:
@@ -262,13 +283,15 @@ class Consumer:
             if new.status is Status.REJECTED:
                 self.events.emit("rejected", new.command_id, new.reason)
         for letter in writes.dead:
-            self._note_dead(letter)
+            self._note_letter(letter)
         hint = hint_of(writes.events, self._position.epoch, base, before)
         return Told(hint, answers_to(envelopes, known, writes, base, self._epochs), hooks)
 
-    def _note_dead(self, letter: DeadLetter) -> None:
-        self._held.add(letter.key)
-        self.events.emit("dead", letter)
+    def _note_letter(self, letter: DeadLetter) -> None:
+        self._letters = True
+        if WAITS in letter.headers:
+            self._any_wait = True
+        self.events.emit("waiting" if WAITS in letter.headers else "dead", letter)
 
     def _tell(self, told: Told) -> None:
         if told.hint is not None:
@@ -283,21 +306,68 @@ class Consumer:
 
     # --- dead letters and held keys
 
-    async def _held_letters(self) -> Sequence[DeadLetter]:
-        return await self._writer.dead_letters(limit=1000)
+    async def _line(self, envelopes: Iterable[Envelope], refused: Mapping[str, MessageError]) -> Line:
+        """Who stands before these, as far as there are letters at all. Of those that may have to wait it is noted
+        which do so already: they came twice."""
+        if not self._letters:
+            return Line()
+        commands = list(envelopes)
+        line = Line.of(await self._writer.first_letters(sorted({each.key for each in commands})))
+        for envelope in commands:
+            unknown = isinstance(refused.get(envelope.id), UnknownMessage)
+            if envelope.id not in self._stored and (unknown or envelope.key in line.waiting):
+                letter = await self._writer.dead_letter(envelope.id)
+                if letter is not None and WAITS in letter.headers:
+                    self._stored[envelope.id] = until_of(letter)
+        return line
 
-    async def _held_ids(self, envelopes: Iterable[Envelope]) -> dict[str, str]:
-        """Of commands that hold, those whose key has an older dead letter: id -> that letter's id."""
-        waiting = [
-            e for e in envelopes if e.key in self._held and e.command is not None and self._decider.holds(e)
-        ]
-        if not waiting:
-            return {}
-        oldest: dict[str, str] = {}
-        for letter in await self._held_letters():
-            oldest.setdefault(letter.key, letter.command_id)
-        self._held &= set(oldest)
-        return {e.id: oldest[e.key] for e in waiting if e.key in oldest and oldest[e.key] < e.id}
+    def _waits(
+        self, envelope: Envelope, error: MessageError | None, line: Line, now: float
+    ) -> MessageError | None:
+        """Why this command is not decided now: the one before it waits, or it is not known here, and may be
+        elsewhere."""
+        if first := line.waits_behind(envelope):
+            return MessageError(f"{first} of its key is not decided yet")
+        if isinstance(error, UnknownMessage) and now < self._stored.get(
+            envelope.id, now + self._settings.unknown_seconds
+        ):
+            self.wants.add((envelope.name, envelope.version))
+            return error
+        return None
+
+    async def settle(self) -> None:
+        """Decide what waits and can be decided by now, in order for each key; what has waited too long is failed. One
+        look at an empty list when nothing waits."""
+        if not self._any_wait or self._stopping:
+            return
+        after, blocked, found = 0, set[str](), False
+        self.wants.clear()
+        while page := await self._writer.letters(after, 100, True):
+            after = page[-1].number
+            for head in page:
+                if self._mine(head.key):
+                    found = True
+                    if head.key not in blocked and not await self._settle(head.command_id):
+                        blocked.add(head.key)
+        self._any_wait = found
+
+    async def _settle(self, command_id: str) -> bool:
+        """Try one that waits; whether the next of its key may be tried."""
+        async with self._turn:
+            letter = await self._writer.dead_letter(command_id)
+            if letter is None or WAITS not in letter.headers:
+                return True
+            self._stored[command_id] = until_of(letter)
+            try:
+                await self._decide([envelope_of(letter)])
+            finally:
+                self._stored.clear()
+            outcome = await self._writer.outcome(command_id)
+            if outcome is None:
+                return False
+            if outcome.status is not Status.FAILED:  # a failed one has become a letter like others
+                await self._writer.exhume(command_id)
+            return True
 
     async def _bury_bytes(self, data: bytes) -> None:
         """A message that is no pack of commands: kept under the hash of its bytes."""

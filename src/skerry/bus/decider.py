@@ -28,7 +28,7 @@ from skerry.errors import (
 )
 from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status
 from skerry.journal.unit import Overlay, Unit
-from skerry.messages.envelope import TRACE, WHO, Envelope, encode_body
+from skerry.messages.envelope import PLACE, TRACE, WHO, Envelope, encode_body
 from skerry.messages.message import Command, Event
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
@@ -80,6 +80,11 @@ class Decider:
         if type(envelope.command) not in self._compiled:
             return MessageError(f"no handler decides {envelope.name!r}")
         return None
+
+    def knows(self, name: str, version: int) -> bool:
+        """Whether a command of this name and version is decided here."""
+        kind = self._serializer.find(name)
+        return kind in self._compiled and version <= kind.message_version
 
     def places(self, envelope: Envelope) -> list[tuple[str, str]]:
         """What to load before this command is decided. Must have been decoded. Never raises: what a `loads=`
@@ -174,8 +179,10 @@ def letter_of(envelope: Envelope, reason: str, details: str, at: float, attempts
     # Whatever it is, it must be possible to keep it: else it would stand in the way for ever.
     name, key, version = storable(envelope.name), storable(envelope.key), envelope.version
     headers = {storable(field): storable(value) for field, value in envelope.headers.items()}
+    place = headers.pop(PLACE, "")
+    number = int(place) if place.isdecimal() else 0
     told = storable(reason), storable(details, 20_000)
-    return DeadLetter(envelope.id, name, version, key, body, *told, attempts, at, headers)
+    return DeadLetter(envelope.id, name, version, key, body, *told, attempts, at, headers, number)
 
 
 def letter_of_bytes(data: bytes, at: float) -> DeadLetter:

@@ -62,8 +62,8 @@ def answers_to(
             decided[envelope.id] = _outcome(new, base, epochs)
             if new.events and new.result is None and not new.request_hash:
                 continue
-        if envelope.sender:
-            outcome = decided[envelope.id]
+        outcome = decided.get(envelope.id)  # none yet for one that waits
+        if envelope.sender and outcome is not None:
             asked, stored = envelope.request_hash, outcome.request_hash
             if asked and stored and asked != stored:
                 outcome = msgspec.structs.replace(outcome, status=Status.REJECTED, kind="different_request")

@@ -29,7 +29,7 @@ def list_(target: str | None, named: str | None, limit: int, **given: Any) -> No
     """List dead letters, oldest first: id, time, command, key, reason."""
 
     async def listed(admin: Admin) -> None:
-        letters = await admin.journal.dead_letters(limit=limit)
+        letters = await admin.journal.letters(limit=limit)
         for letter in letters:
             at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.at))
             reason = letter.reason.splitlines()[0] if letter.reason else ""
@@ -73,7 +73,8 @@ def retry(ids: tuple[str, ...], everything: bool, target: str | None, **given: A
     """Send commands again, under their own ids. The application has to run."""
 
     async def again(admin: Admin) -> None:
-        for letter in await _chosen(admin, ids, everything):
+        for id in await _chosen(admin, ids, everything):
+            letter = await _find(admin, id)
             await admin.retry(letter)
             outcome = await admin.journal.outcome(letter.command_id)
             told = (
@@ -97,9 +98,9 @@ def drop(ids: tuple[str, ...], everything: bool, target: str | None, **given: An
     """Give commands up for good."""
 
     async def away(admin: Admin) -> None:
-        for letter in await _chosen(admin, ids, everything):
-            await admin.journal.exhume(letter.command_id)
-            click.echo(f"{letter.command_id}  dropped")
+        for id in await _chosen(admin, ids, everything):
+            await admin.journal.exhume(id)
+            click.echo(f"{id}  dropped")
 
     administer(target, given, away)
 
@@ -111,12 +112,15 @@ async def _find(admin: Admin, id: str) -> DeadLetter:
     return letter
 
 
-async def _chosen(admin: Admin, ids: tuple[str, ...], everything: bool) -> list[DeadLetter]:
+async def _chosen(admin: Admin, ids: tuple[str, ...], everything: bool) -> list[str]:
+    """The ids, all that there are now, in the order in which they came; their bytes are fetched one by one."""
     if bool(ids) == everything:
         raise click.UsageError("name dead letters by id, or give --all")
     if not everything:
-        return [await _find(admin, id) for id in ids]
-    found: list[DeadLetter] = []
-    while page := await admin.journal.dead_letters(after=found[-1].command_id if found else "", limit=500):
-        found += page
+        return [(await _find(admin, id)).command_id for id in ids]
+    found: list[str] = []
+    after = 0
+    while page := await admin.journal.letters(after, 500):
+        after = page[-1].number
+        found += [letter.command_id for letter in page]
     return found

@@ -122,7 +122,8 @@ class NewOutcome:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A command that could not be decided, with its bytes, kept until somebody retries or drops it."""
+    """A command that could not be decided, with its bytes, kept until somebody retries or drops it. `number`: its
+    place among all that came; 0: the next one. One that is tried again and fails again keeps its place."""
 
     command_id: str
     name: str
@@ -134,6 +135,27 @@ class DeadLetter:
     attempts: int = 1
     at: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    number: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterHead:
+    """A dead letter without its bytes and its traceback, which may be large."""
+
+    number: int
+    command_id: str
+    name: str
+    version: int
+    key: str
+    reason: str
+    attempts: int
+    at: float
+    headers: Mapping[str, str]
+
+
+WAITS = "skerry-waits"
+"""Header of a letter that is no failure yet: until when (seconds since 1970) it waits for a consumer that knows its
+type, or for the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +314,12 @@ class JournalAdmin(JournalReader, Protocol):
     """The journal for operators: dead letters, trimming, checks, a new epoch after a restore."""
 
     async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
-        """Dead letters in order of their command ids."""
+        """Dead letters with their bytes, in order of their command ids."""
+        ...
+
+    async def letters(self, after: int = 0, limit: int = 100, waiting: bool = False) -> Sequence[LetterHead]:
+        """The heads of letters with a number above `after`, in the order in which they came. `waiting`: only of those
+        with the header `WAITS`."""
         ...
 
     async def dead_letter(self, command_id: str) -> DeadLetter | None: ...
@@ -341,6 +368,11 @@ class JournalWriter(JournalAdmin, Protocol):
         """Open a transaction: claim command ids and load the rows of `keys` in as few steps as possible.
         `claims` are distinct. Of two batches that claim the same id, or of which one changes what the other has
         read, the second waits until the first has ended, or is told so by `Conflict` when it commits."""
+        ...
+
+    async def first_letters(self, keys: Sequence[str]) -> Sequence[LetterHead]:
+        """Of each key its first letter of a command, and its first one that waits. A reactor's letters are of no key,
+        nor are bytes that were no command."""
         ...
 
     async def attempts(self, command_ids: Sequence[str]) -> Mapping[str, int]:

@@ -19,6 +19,9 @@ WHO = "who"
 TRACE = "traceparent"
 """The header with the W3C trace context of the command; its events keep it."""
 
+PLACE = "skerry-place"
+"""The header of a command that was a dead letter: its number, which it keeps when it becomes one again."""
+
 
 class WireEnvelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An envelope as it stands in a packed message: a JSON array in this order of fields."""

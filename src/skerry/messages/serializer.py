@@ -28,6 +28,9 @@ class Serializer:
         """Whether any class is known under this name, of whichever version."""
         return name in self._types
 
+    def find(self, name: str) -> type[Message] | None:
+        return self._types.find(name)
+
     def encode(self, message: Message) -> bytes:
         return self._encode(message)
 

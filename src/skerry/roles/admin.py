@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from skerry.bus.bus import partition_of
 from skerry.bus.transport import Transport
+from skerry.bus.waiting import envelope_of
 from skerry.errors import Disconnected, SettingsError, SkerryError
 from skerry.journal.journal import DeadLetter, JournalAdmin
 from skerry.journal.reactor import RETRY
 from skerry.kernel.settings import Settings
-from skerry.messages.envelope import Envelope
 from skerry.roles.parts import Plan, sqlite_path
 
 
@@ -30,7 +30,8 @@ class Admin:
     partitions: int
 
     async def retry(self, letter: DeadLetter) -> None:
-        """Send a dead letter's command again, under its own id; it leaves the dead letters. A reactor's event is
+        """Send a dead letter's command again, under its own id; it leaves the dead letters (and comes back to its place
+        when it fails again). A reactor's event is
         marked for its reactor to try again; it leaves when that has worked.
         Raises SkerryError when nobody takes commands: the letter then stays."""
         if letter.headers.get("reactor"):  # its own process tries it, within seconds
@@ -41,14 +42,7 @@ class Admin:
         if self.transport is None:
             raise SkerryError("nothing runs that takes commands: start the application, then retry")
         await self.journal.exhume(letter.command_id)
-        envelope = Envelope(
-            letter.command_id,
-            letter.name,
-            letter.version,
-            letter.key,
-            headers=letter.headers,
-            body=letter.body,
-        )
+        envelope = envelope_of(letter)
         try:
             await self.transport.send([envelope], partition_of(letter.key, self.partitions))
         except BaseException:  # an operator's Ctrl-C too

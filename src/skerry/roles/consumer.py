@@ -19,7 +19,8 @@ from functools import partial
 import msgspec
 
 from skerry.bus.attempts import Attempts
-from skerry.bus.consumer import Consumer
+from skerry.bus.bus import partition_of
+from skerry.bus.consumer import INFRASTRUCTURE, Consumer
 from skerry.bus.deadletter import DeadQueue, SetsAside
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler
@@ -27,7 +28,7 @@ from skerry.bus.transport import Announcement
 from skerry.clock import Backoff
 from skerry.emitter import EventEmitter
 from skerry.errors import Disconnected, Fenced, Unavailable
-from skerry.journal.journal import Lease, Record
+from skerry.journal.journal import DeadLetter, Lease, Record
 from skerry.journal.migration import migrate
 from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
@@ -60,6 +61,7 @@ class ConsumerRole:
         self._attempts = Attempts(self.writer)
         self._taking = 0
         self._giving_up: set[int] = set()
+        self._yielded: dict[int, str] = {}
         self._freed: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
         self._database_at = float("-inf")
         self._troubles: dict[str, str] = {}
@@ -74,6 +76,7 @@ class ConsumerRole:
         self.events.on(
             "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
         )
+        self.events.on("waiting", self._say_waiting)
         self.events.on("retrying", lambda error, pause: self._say("commands", str(error)))
         self.events.on("batch", self._on_batch)
         self.events.on("failure", lambda error: self.supervisor.report("after commit", error))
@@ -96,6 +99,7 @@ class ConsumerRole:
         """Everything that this role does, each as a supervised task."""
         for partition in range(self.kernel.settings.partitions):
             self.supervisor.spawn(f"partition-{partition}", partial(self._work_on, partition), ends=True)
+        self.supervisor.spawn("waiting", self._settle)
         if self.shared:
             self.supervisor.spawn("sharing", self._share)
         for run in self._reactor_runs():
@@ -167,6 +171,9 @@ class ConsumerRole:
         """The partition's lease, if it is to be had and nobody else should have it."""
         if not self.kernel.transport.connected:  # somebody else may be better off
             return None
+        if self._yielded.get(partition) in self.sharing.others:  # it knows what this one does not
+            return None
+        self._yielded.pop(partition, None)
         if not self.sharing.may_take(partition, self._held + self._taking):
             return None
         self._taking += 1
@@ -265,6 +272,7 @@ class ConsumerRole:
             clock=self.kernel.clock,
             events=self.events,
             attempts=self._attempts,
+            mine=lambda key: partition_of(key, self.kernel.settings.partitions) == partition,
         )
         self.consumers[partition] = consumer
         try:
@@ -276,8 +284,10 @@ class ConsumerRole:
 
     @property
     def _held(self) -> int:
-        """Partitions that this consumer works on, without those that it is giving up."""
-        return len(self._at_work - self._giving_up)
+        """Partitions that this consumer works on, without those that it is giving up; with those that it left to one
+        that knows more, which is not to give them back."""
+        yielded = sum(owner in self.sharing.others for owner in self._yielded.values())
+        return len(self._at_work - self._giving_up) + yielded
 
     async def _share(self) -> None:
         """Tell the others, as long as this one can do its work, and give up what is more than a fair share."""
@@ -297,7 +307,12 @@ class ConsumerRole:
 
     def _tell(self, *freed: int) -> None:
         held = -1 if self._stopping else self._held
-        told = Told(self.owner, self.kernel.settings.generation, held, list(freed))
+        wants = sorted(
+            {f"{name} {version}" for each in self.consumers.values() for name, version in each.wants}
+        )
+        self._announce(Told(self.owner, self.kernel.settings.generation, held, list(freed), wants))
+
+    def _announce(self, told: Told) -> None:
         self.kernel.transport.announce(Announcement(SHARING, encode(told)))
 
     def _heard(self, announcement: Announcement) -> None:
@@ -309,9 +324,53 @@ class ConsumerRole:
             return
         if told.generation != self.kernel.settings.generation:
             return
+        is_new = told.owner not in self.sharing.others
         self.sharing.heard(told)
+        if told.owner != self.owner and not self._stopping:
+            if known := [each for each in told.wants if self._knows(each)]:
+                self._announce(Told(self.owner, told.generation, self._held, knows=known))
+            if told.knows:
+                self._yield_to(told)
+            elif is_new and any(each.wants for each in self.consumers.values()):
+                self._tell()
         for partition in told.freed if told.owner != self.owner else ():
             self._freed[partition].set()
+
+    # --- commands that wait for another release
+
+    async def _settle(self) -> None:
+        """Look at what waits, once a second."""
+        while True:
+            await self.kernel.clock.sleep(1.0)
+            for consumer in list(self.consumers.values()):
+                try:
+                    await consumer.settle()
+                except (Fenced, *INFRASTRUCTURE) as error:
+                    self._say("waiting commands", str(error) or type(error).__name__)
+                else:
+                    self._troubles.pop("waiting commands", None)
+
+    def _knows(self, wanted: str) -> bool:
+        name, _, version = wanted.rpartition(" ")
+        return self._decider is not None and version.isdecimal() and self._decider.knows(name, int(version))
+
+    def _yield_to(self, told: Told) -> None:
+        """Leave partitions whose commands wait here to the one that knows them."""
+        for partition, consumer in list(self.consumers.items()):
+            wants = {f"{name} {version}" for name, version in consumer.wants}
+            if partition not in self._yielded and not wants.isdisjoint(told.knows):
+                logger.info(
+                    "partition %d is left to a consumer that knows %s", partition, ", ".join(told.knows)
+                )
+                self._yielded[partition] = told.owner
+                self._giving_up.add(partition)
+                consumer.leave()
+
+    def _say_waiting(self, letter: DeadLetter) -> None:
+        self._say(
+            f"command {letter.name} version {letter.version}",
+            "waits for a consumer that knows it, with all later ones of its key; after 10 minutes it is set aside",
+        )
 
     # --- reactors
 

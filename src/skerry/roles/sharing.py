@@ -23,12 +23,15 @@ _LONGEST_PAUSE = 60.0
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """What a consumer says of itself. `held`: partitions it works on; -1: it goes. `freed`: given back just now."""
+    """What a consumer says of itself. `held`: partitions it works on; -1: it goes. `freed`: given back just now.
+    `wants`: commands that wait at it, as it does not know them ("NAME VERSION"). `knows`: of those another wants."""
 
     owner: str
     generation: int
     held: int
     freed: list[int] = []
+    wants: list[str] = []
+    knows: list[str] = []
 
 
 encode = msgspec.json.Encoder().encode

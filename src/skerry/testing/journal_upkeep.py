@@ -5,11 +5,14 @@ A part of `skerry.testing.journals.JournalSuite`, which inherits it; not to be u
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from skerry.errors import Fenced, JournalError, Trimmed, WrongEpoch
 from skerry.journal.correcting import AMENDED, NOTHING, ROW_DELETED, ROW_PUT, SKIPPED, read_correction
 from skerry.journal.journal import (
+    WAITS,
     Correction,
     JournalWriter,
     NewOutcome,
@@ -184,6 +187,53 @@ class UpkeepSuite:
         assert await journal.exhume(command_id(2)) is False
         assert await journal.outcome(command_id(2)) is None
         assert await decide(journal, put(2)) == 0
+
+    async def test_dead_letters_have_an_order(self, journal: JournalWriter) -> None:
+        """That in which they came, whatever their ids say; heads tell it without bytes. One that is written again keeps
+        its place, and gets it back by its number after it was tried."""
+        for number in (5, 3, 4):
+            await journal.bury(letter(number))
+        failed = NewOutcome(command_id(1), Status.FAILED, 0, reason="no such thing")
+        await decide(journal, Writes(outcomes=[failed], dead=[letter(1)]))
+        heads = await journal.letters()
+        order = [command_id(number) for number in (5, 3, 4, 1)]
+        assert [head.command_id for head in heads] == order
+        head, first = heads[0], letter(5)
+        assert (head.name, head.version, head.key, head.reason, head.attempts, head.at, dict(head.headers)) == (
+            first.name, first.version, first.key, first.reason, first.attempts, first.at, dict(first.headers),
+        )  # fmt: skip
+        assert [head.command_id for head in await journal.letters(heads[1].number, 1)] == [order[2]]
+        await journal.bury(letter(3, "again"))
+        found = await journal.dead_letter(command_id(3))
+        assert found is not None
+        await journal.exhume(command_id(3))
+        await journal.bury(letter(9))
+        await journal.bury(replace(letter(3), number=found.number))
+        assert [head.command_id for head in await journal.letters()] == [*order, command_id(9)]
+        await journal.bury(replace(letter(7), number=found.number))  # taken: it goes behind
+        assert [head.command_id for head in await journal.letters()] == [*order, command_id(9), command_id(7)]
+
+    async def test_the_first_letter_of_a_key(self, journal: JournalWriter) -> None:
+        """Also the first that waits; reactors' letters and bytes that were no command stand at no key."""
+        strange = [
+            replace(letter(1), key="a", name=""),
+            replace(letter(2), key="a", command_id="reactor-mail-7"),
+            replace(letter(3), key="b"),
+            replace(letter(4), key="a", body=b"x" * 100_000),
+            replace(letter(5), key="a"),
+            replace(letter(6), key="a", headers={WAITS: "1.5"}),
+            replace(letter(7), key="a", headers={WAITS: "2.5", "other": '"skerry-waits":'}),
+            replace(letter(8), key="c", headers={"other": '"skerry-waits":'}),
+        ]
+        for each in strange:
+            await journal.bury(each)
+        found = await journal.first_letters(["a", "c", "none"])
+        assert {head.command_id for head in found} == {command_id(n) for n in (4, 6, 8)}
+        assert await journal.first_letters([]) == []
+        assert [head.command_id for head in await journal.letters(0, 100, True)] == [
+            command_id(6),
+            command_id(7),
+        ]
 
     async def test_exhuming_never_forgets_an_applied_command(self, journal: JournalWriter) -> None:
         """Only a failed outcome goes with its letter."""

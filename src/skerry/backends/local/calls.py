@@ -14,7 +14,7 @@ import msgspec
 from skerry import errors
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import Correction, DeadLetter, Head, Lease, Record, StoredProjection
+from skerry.journal.journal import Correction, DeadLetter, Head, Lease, LetterHead, Record, StoredProjection
 from skerry.position import Position
 
 
@@ -41,6 +41,7 @@ SIGNATURES: dict[str, Signature] = {
     "acquire": Signature(tuple[str, str, float], Lease | None),
     "release": Signature(tuple[Lease], None),
     "dead_letters": Signature(tuple[str, int], list[DeadLetter]),
+    "letters": Signature(tuple[int, int, bool], list[LetterHead]),
     "dead_letter": Signature(tuple[str], DeadLetter | None),
     "bury": Signature(tuple[DeadLetter], None),
     "exhume": Signature(tuple[str], bool),

@@ -17,7 +17,16 @@ from skerry.backends.local import calls, frames
 from skerry.backends.local.peer import LocalPeer
 from skerry.errors import Disconnected
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import Correction, DeadLetter, Head, Lease, Outcome, Record, StoredProjection
+from skerry.journal.journal import (
+    Correction,
+    DeadLetter,
+    Head,
+    Lease,
+    LetterHead,
+    Outcome,
+    Record,
+    StoredProjection,
+)
 from skerry.position import Position
 
 
@@ -84,6 +93,9 @@ class RemoteJournal:
 
     async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
         return await self._call("dead_letters", after, limit)  # type: ignore[no-any-return]
+
+    async def letters(self, after: int = 0, limit: int = 100, waiting: bool = False) -> Sequence[LetterHead]:
+        return await self._call("letters", after, limit, waiting)  # type: ignore[no-any-return]
 
     async def dead_letter(self, command_id: str) -> DeadLetter | None:
         return await self._call("dead_letter", command_id)  # type: ignore[no-any-return]

@@ -26,17 +26,20 @@ from skerry.backends.storable import (
     check_writes,
     new_epoch_name,
 )
+from skerry.backends.stored import head_of
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, Fenced, JournalError, Overloaded, Trimmed, WrongEpoch
 from skerry.journal.correcting import correct
 from skerry.journal.epochs import Epoch, Epochs
 from skerry.journal.journal import (
+    WAITS,
     Amendment,
     Batch,
     Correction,
     DeadLetter,
     Head,
     Lease,
+    LetterHead,
     NewEvent,
     NewOutcome,
     Outcome,
@@ -76,6 +79,7 @@ class MemoryJournal:
         self._tables: dict[str, dict[str, StoredRow]] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._letters: dict[str, DeadLetter] = {}
+        self._last_letter = 0
         self._attempts: dict[str, int] = {}
         self._cursors: dict[str, Position] = {}
         self._projections: dict[str, StoredProjection] = {}
@@ -202,7 +206,7 @@ class MemoryJournal:
         for new in writes.outcomes:
             self._outcomes[new.command_id] = _outcome(new, base, now)
         for letter in writes.dead:
-            self._letters[letter.command_id] = letter
+            self._keep(letter)
         for amendment in writes.amendments:
             self._amendments[amendment.offset] = amendment
         if len(self._records) > self._max_events * 1.1:
@@ -270,9 +274,35 @@ class MemoryJournal:
     async def dead_letter(self, command_id: str) -> DeadLetter | None:
         return self._letters.get(command_id)
 
+    async def letters(self, after: int = 0, limit: int = 100, waiting: bool = False) -> Sequence[LetterHead]:
+        found = [letter for letter in self._letters.values() if letter.number > after]
+        heads = [head_of(letter) for letter in found if not waiting or WAITS in letter.headers]
+        return sorted(heads, key=lambda head: head.number)[:limit]
+
+    async def first_letters(self, keys: Sequence[str]) -> Sequence[LetterHead]:
+        wanted = set(keys)
+        first: dict[tuple[str, bool], DeadLetter] = {}
+        for letter in sorted(self._letters.values(), key=lambda letter: letter.number):
+            if letter.key in wanted and letter.name and not letter.command_id.startswith("reactor-"):
+                first.setdefault((letter.key, False), letter)
+                if WAITS in letter.headers:
+                    first.setdefault((letter.key, True), letter)
+        return [head_of(letter) for letter in {each.command_id: each for each in first.values()}.values()]
+
     async def bury(self, letter: DeadLetter) -> None:
         check_letter(letter)
-        self._letters[letter.command_id] = letter
+        self._keep(letter)
+
+    def _keep(self, letter: DeadLetter) -> None:
+        known = self._letters.get(letter.command_id)
+        taken = {each.number for each in self._letters.values()} if letter.number else set()
+        if known is not None:
+            number = known.number
+        elif letter.number and letter.number not in taken:
+            number = letter.number
+        else:
+            self._last_letter = number = self._last_letter + 1
+        self._letters[letter.command_id] = dataclasses.replace(letter, number=number)
 
     async def exhume(self, command_id: str) -> bool:
         if self._letters.pop(command_id, None) is None:

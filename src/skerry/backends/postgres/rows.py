@@ -81,4 +81,5 @@ def letter_values(letters: Sequence[DeadLetter], now: float) -> Mapping[str, Any
         "dead_attempts": [letter.attempts for letter in last],
         "dead_ats": [letter.at or now for letter in last],
         "dead_headers": [_encode(dict(letter.headers)).decode() for letter in last],
+        "dead_numbers": [letter.number for letter in last],
     }

@@ -192,12 +192,17 @@ outcomes as (
 
 -- name: flush_dead
 dead as (
-    insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
-    select new.* from counter, unnest(
+    insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers, number)
+    overriding system value
+    select new.command_id, new.name, new.version, new.key, new.body, new.reason, new.details, new.attempts, new.at,
+        new.headers, case
+            when new.number > 0 and not exists (select from {ns}__dead as old where old.number = new.number)
+            then new.number else nextval(pg_get_serial_sequence('{ns}__dead', 'number')) end
+    from counter, unnest(
         $dead_ids::text[], $dead_names::text[], $dead_versions::integer[], $dead_keys::text[], $dead_bodies::bytea[],
         $dead_reasons::text[], $dead_details::text[], $dead_attempts::integer[], $dead_ats::double precision[],
-        $dead_headers::text[]
-    ) as new
+        $dead_headers::text[], $dead_numbers::bigint[]
+    ) as new (command_id, name, version, key, body, reason, details, attempts, at, headers, number)
     on conflict (command_id) do update set name = excluded.name, version = excluded.version,
         key = excluded.key, body = excluded.body, reason = excluded.reason, details = excluded.details,
         attempts = excluded.attempts, at = excluded.at, headers = excluded.headers
@@ -276,12 +281,30 @@ on conflict (name) do update set
 where old.version <> excluded.version or old.epoch <> excluded.epoch or old.pos <= excluded.pos
 
 -- name: dead_letters
-select command_id, name, version, key, body, reason, details, attempts, at, headers
+select command_id, name, version, key, body, reason, details, attempts, at, headers, number
 from {ns}__dead where command_id > $after::text order by command_id limit $limit::bigint
 
 -- name: dead_letter
-select command_id, name, version, key, body, reason, details, attempts, at, headers
+select command_id, name, version, key, body, reason, details, attempts, at, headers, number
 from {ns}__dead where command_id = $id::text
+
+-- name: letters
+select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
+where number > $after::bigint order by number limit $limit::bigint
+
+-- name: letters_waiting
+select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
+where number > $after::bigint and headers like '%"skerry-waits":%' order by number limit $limit::bigint
+
+-- name: first_letters
+select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
+where number in (
+    select min(number) from {ns}__dead where key = any($keys::text[])
+        and name <> '' and command_id not like 'reactor-%' group by key
+    union
+    select min(number) from {ns}__dead where key = any($keys::text[])
+        and name <> '' and command_id not like 'reactor-%' and headers like '%"skerry-waits":%' group by key
+)
 
 -- name: bury
 with counter as (select 1),

@@ -196,6 +196,9 @@ class SqliteJournal(StoredReads):
     async def _rows(self, name: str, /, **values: Any) -> Rows:
         return await self._query(self._statements[name], *values.values())
 
+    def _texts(self, values: Sequence[str]) -> str:
+        return listed(values)
+
     async def read(self, after: int, limit: int) -> Sequence[Record]:
         [(floor, joined)] = await self._query(self._statements["read"], after, limit, PAGE_BYTES)
         if after < floor:

@@ -36,7 +36,7 @@ def letter_row(letter: DeadLetter, now: float) -> tuple[Any, ...]:
     headers = _encode(dict(letter.headers)).decode()
     return (
         letter.command_id, letter.name, letter.version, letter.key, letter.body, letter.reason, letter.details,
-        letter.attempts, letter.at or now, headers,
+        letter.attempts, letter.at or now, headers, letter.number,
     )  # fmt: skip
 
 

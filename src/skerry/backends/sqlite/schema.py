@@ -108,6 +108,8 @@ def prepare(connection: apsw.Connection, statements: Statements, tables: Sequenc
                 f"the journal {namespace!r} was made by a newer Skerry (version {version} of its tables, "
                 f"this one knows {len(steps())})"
             )
+        if version < len(steps()):  # made again below; it may name columns that are not there yet
+            connection.execute(f"drop view if exists temp.{namespace}__flush")
         for step in steps()[version:]:
             connection.execute(step.text.replace("{ns}", namespace))
             connection.execute(statements["set_version"], (str(step.number),))

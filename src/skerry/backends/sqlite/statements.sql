@@ -148,9 +148,11 @@ create temp trigger {ns}__flushing instead of insert on {ns}__flush begin
         select value ->> 0, value ->> 1, new.base + (value ->> 2), value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8
         from jsonb_each(new.outcome);
-    insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
+    insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers, number)
         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), value ->> 5, value ->> 6,
-            value ->> 7, value ->> 8, value ->> 9
+            value ->> 7, value ->> 8, value ->> 9,
+            case when value ->> 10 > 0 and not exists (select 1 from {ns}__dead where number = value ->> 10)
+                then value ->> 10 end
         from jsonb_each(new.dead) where true
         on conflict (command_id) do update set name = excluded.name, version = excluded.version,
             key = excluded.key, body = excluded.body, reason = excluded.reason, details = excluded.details,
@@ -216,16 +218,35 @@ on conflict (name) do update set
 where version <> excluded.version or epoch <> excluded.epoch or pos <= excluded.pos
 
 -- name: dead_letters
-select command_id, name, version, key, body, reason, details, attempts, at, headers
+select command_id, name, version, key, body, reason, details, attempts, at, headers, number
 from {ns}__dead where command_id > ?1 order by command_id limit ?2
 
 -- name: dead_letter
-select command_id, name, version, key, body, reason, details, attempts, at, headers
+select command_id, name, version, key, body, reason, details, attempts, at, headers, number
 from {ns}__dead where command_id = ?1
 
+-- name: letters
+select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
+where number > ?1 order by number limit ?2
+
+-- name: letters_waiting
+select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
+where number > ?1 and headers like '%"skerry-waits":%' order by number limit ?2
+
+-- name: first_letters
+select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
+where number in (
+    select min(number) from {ns}__dead where key in (select value from json_each(?1))
+        and name <> '' and command_id not like 'reactor-%' group by key
+    union
+    select min(number) from {ns}__dead where key in (select value from json_each(?1))
+        and name <> '' and command_id not like 'reactor-%' and headers like '%"skerry-waits":%' group by key
+)
+
 -- name: bury
-insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers, number)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+    case when ?11 > 0 and not exists (select 1 from {ns}__dead where number = ?11) then ?11 end)
 on conflict (command_id) do update set name = excluded.name, version = excluded.version, key = excluded.key,
     body = excluded.body, reason = excluded.reason, details = excluded.details, attempts = excluded.attempts,
     at = excluded.at, headers = excluded.headers

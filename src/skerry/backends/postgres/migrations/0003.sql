@@ -166,6 +166,7 @@ alter table {ns}__dead alter column number add generated always as identity;
 select setval(pg_get_serial_sequence('{ns}__dead', 'number'), coalesce(max(number), 0) + 1, false) from {ns}__dead;
 create unique index {ns}__dead_number on {ns}__dead (number);
 create index {ns}__dead_key on {ns}__dead (key, number);
+create index {ns}__dead_waits on {ns}__dead (number) where headers like '%"skerry-waits":%';
 
 -- Events that foreign transactions have left; the consumer moves them into the journal in order of id. xid: the
 -- transaction that left it, so that a loader can tell what its own snapshot has already seen. source: '' for an

@@ -41,15 +41,16 @@ create table {ns}__dead (
     name text not null,
     version integer not null,
     key text not null,
-    body blob not null,
     reason text not null,
-    details text not null,
     attempts integer not null,
     at real not null,
-    headers text not null
+    headers text not null,
+    details text not null,
+    body blob not null
 );
 insert into {ns}__dead (command_id, name, version, key, body, reason, details, attempts, at, headers)
     select command_id, name, version, key, body, reason, details, attempts, at, headers
     from {ns}__dead_before order by at, command_id;
 drop table {ns}__dead_before;
 create index {ns}__dead_key on {ns}__dead (key, number);
+create index {ns}__dead_waits on {ns}__dead (number) where headers like '%"skerry-waits":%';
