@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,16 @@ from skerry.backends.memory.journal import MemoryJournal
 from skerry.bus.transport import Hint, tip
 from skerry.clock import Deadline
 from skerry.errors import DeclarationError, Disconnected, JournalError
-from skerry.journal.journal import Head, NewEvent, NewOutcome, Record, Status, StoredProjection, Writes
+from skerry.journal.journal import (
+    Correction,
+    Head,
+    NewEvent,
+    NewOutcome,
+    Record,
+    Status,
+    StoredProjection,
+    Writes,
+)
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Phase, Projector, ProjectorSettings
 from skerry.journal.snapshot import Copied, SnapshotFile
@@ -694,5 +703,154 @@ def test_a_reload_is_never_seen_half_done() -> None:
             assert set(seen) == {50}
             assert Watching.broken
             await projector.stop()
+
+    run_virtual(run())
+
+
+class Careful(Numbers):
+    """Refuses the value 7."""
+
+    @Projection.applies(Set)
+    def set(self, event: Set, record: Record) -> None:
+        if event.value == 7:
+            raise RuntimeError("no")
+        super().set(event, record)
+
+
+class Sum(Total):
+    """Refuses the value 7."""
+
+    @Projection.applies(Set)
+    def add(self, event: Set, record: Record) -> None:
+        if event.value == 7:
+            raise RuntimeError("no")
+        super().add(event, record)
+
+
+async def put_row(w: World, key: str, data: bytes) -> None:
+    """A row as nobody's handler would have written it."""
+    async with w.journal.batch([], []) as (batch, _):
+        await batch.commit(Writes(puts={"numbers": {key: (data, 0)}}))
+
+
+def test_a_bad_row_stops_one_projection_and_nothing_else() -> None:
+    """The start goes on; table, key and cure are told once; a corrected row brings the projection back by itself."""
+
+    async def run() -> None:
+        async with world() as w:
+            for n in range(1, 4):
+                await w.write((f"k{n}", n))
+            await put_row(w, "k2", b'{"value":"two"}')
+            memory, total = Numbers(), Total()
+            projector = w.projector(memory, total)
+            failures: list[Any] = []
+            revived: list[str] = []
+            projector.events.on("failure", lambda *told: failures.append(told))
+            projector.events.on("revived", lambda name, position: revived.append(name))
+            await projector.start()
+            assert total.total == 6
+            told = projector.stopped["Numbers"]
+            assert told.where == "row 'k2' of table numbers"
+            assert "skerry row put" in told.cure
+            assert len(failures) == 1
+            w.hints.tell(await w.write(("k4", 4)))
+            assert (total.total, "k4" in memory.rows) == (10, False)
+            assert not projector.shows(f"{4:032x}", 4)
+
+            await w.journal.correct(Correction("row", "a slip", "ann", "numbers", "k2", data='{"value":22}'))
+            await asyncio.sleep(1.3)
+            assert (projector.stopped, revived) == ({}, ["Numbers"])
+            assert memory.rows == await w.rows()
+            assert projector.shows(f"{4:032x}", 4)
+            w.hints.tell(await w.write(("k5", 5)))
+            assert memory.rows == await w.rows()
+            await projector.stop()
+
+    run_virtual(run())
+
+
+def test_a_skipped_or_amended_event_brings_projections_back() -> None:
+    """Row-backed ones load their rows anew, stored ones are rebuilt, also when an event that had been applied is
+    corrected, and when the snapshot that a stored one has in the database is older than the correction."""
+
+    async def run() -> None:
+        async with world() as w:
+            memory, total = Careful(), Sum()
+            projector = w.projector(memory, total)
+            await projector.start()
+            for n in (1, 7, 3):
+                w.hints.tell(await w.write((f"k{n}", n)))
+            assert set(projector.stopped) == {"Careful", "Sum"}
+            epoch = projector.position.epoch
+            await w.journal.save_projection(StoredProjection("Sum", 1, Position(epoch, 1), b"1"))
+
+            await w.journal.correct(Correction("event", "no seven", "ann", offset=2))
+            await asyncio.sleep(1.3)
+            assert projector.stopped == {}
+            assert (memory.rows, total.total) == (await w.rows(), 4)
+
+            await w.journal.save_projection(StoredProjection("Sum", 1, projector.position, b"4"))
+            mended = '{"key":"k1","value":10}'
+            await w.journal.correct(Correction("event", "ten", "ann", offset=1, data=mended))
+            await asyncio.sleep(1.3)
+            assert (projector.stopped, total.total) == ({}, 13)
+            await projector.stop()
+
+            late = Sum()
+            second = w.projector(late)
+            await second.start()
+            assert late.total == 13
+            await second.stop()
+
+    run_virtual(run())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["write", "write", "lost", "row", "skip", "amend", "pause"]),
+            st.integers(0, 4),
+            st.sampled_from([1, 2, 7]),
+        ),
+        max_size=30,
+    )
+)
+def test_corrections_and_writes_in_any_order_end_in_what_is_stored(steps: list[Any]) -> None:
+    """However corrections, writes and lost hints fall together, memory that follows again equals what it would be if
+    it were loaded now, and nothing that cannot be applied is shown."""
+
+    async def run() -> None:
+        async with world() as w:
+            memory, total = Careful(), Sum()
+            projector = w.projector(memory, total)
+            await projector.start()
+            for kind, key, value in steps:
+                end = (await w.journal.head()).position.offset
+                match kind:
+                    case "write":
+                        w.hints.tell(await w.write((f"k{key}", value)))
+                    case "lost":
+                        await w.write((f"k{key}", value))
+                    case "row":
+                        row = f'{{"value":{value}}}'
+                        await w.journal.correct(Correction("row", "", "", "numbers", f"k{key}", data=row))
+                    case "skip" | "amend" if end > key:
+                        new = None if kind == "skip" else f'{{"key":"k{key}","value":{value}}}'
+                        with suppress(JournalError):  # of a correction, which stays
+                            await w.journal.correct(Correction("event", "", "", offset=end - key, data=new))
+                    case _:
+                        await asyncio.sleep(0.7)
+            await asyncio.sleep(8)
+            there, sums = Numbers(), Sum()
+            now = w.projector(there, sums)
+            await now.start()
+            if "Careful" not in projector.stopped:
+                assert memory.rows == there.rows
+            assert ("Sum" in projector.stopped) == ("Sum" in now.stopped)
+            if "Sum" not in now.stopped:
+                assert total.total == sums.total
+            for each in (projector, now):
+                await each.stop()
 
     run_virtual(run())

@@ -30,6 +30,7 @@ RESERVED = "skerry."
 """Events whose names begin so are not the application's."""
 ROW_PUT, ROW_DELETED = "skerry.row_put", "skerry.row_deleted"
 AMENDED, SKIPPED = "skerry.amended", "skerry.skipped"
+CORRECTIONS = frozenset({ROW_PUT, ROW_DELETED, AMENDED, SKIPPED})
 NOTHING = "skerry.nothing"
 """What is read at a position that is passed over."""
 CONFLICTS = 20
@@ -54,7 +55,7 @@ _decode = msgspec.json.Decoder(Corrected).decode
 
 def read_correction(record: Record) -> Corrected | None:
     """What a record corrects; None for any other."""
-    return _decode(record.data) if record.name in (ROW_PUT, ROW_DELETED, AMENDED, SKIPPED) else None
+    return _decode(record.data) if record.name in CORRECTIONS else None
 
 
 async def correct(writer: JournalWriter, correction: Correction, at: float) -> Position:

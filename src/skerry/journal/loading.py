@@ -5,12 +5,14 @@ Not here: when that has to be (projector.py), the local warm-start file (snapsho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 
 from skerry.errors import Disconnected, JournalError, Trimmed
+from skerry.journal.correcting import read_correction
 from skerry.journal.epochs import Epochs
-from skerry.journal.journal import JournalReader, Record
-from skerry.journal.memory import Memory, RowPage
+from skerry.journal.journal import JournalReader
+from skerry.journal.memory import History, Memory, Refill, RowPage, tables_of
 from skerry.journal.projection import Projection
 from skerry.journal.table import AnyTable
 from skerry.position import Position
@@ -37,10 +39,7 @@ async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool)
                     memory.take_rows(table, rows)
                 else:
                     gathered.append((table, rows))
-    epochs = Epochs.of(await reader.epochs())
-    here = epochs.carry(position)
-    if here is None:
-        raise Disconnected(f"the journal's history is not that of {position} any more")
+    here, epochs = await _placed(reader, position)
     histories = [await _history(reader, p, here, epochs, page) for p in memory.projections if p.stored]
     if not first:
         memory.clear()
@@ -48,39 +47,74 @@ async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool)
             memory.take_rows(table, rows)
     memory.loaded(here.offset)
     for history in histories:
-        memory.relive(history.projection, history.state, history.records)
+        if history.gap:
+            raise JournalError(history.gap)
+        memory.relive(history)
     return here, epochs
 
 
-@dataclass(slots=True)
-class _History:
-    """What a stored projection is made of: its snapshot (None: from the beginning) and the events since."""
+async def gather(reader: JournalReader, projections: Sequence[Projection], page: int) -> Refill:
+    """What these projections can be filled anew with, as of one position, while memory goes on as it is."""
+    tables = tables_of(projections)
+    rows: list[tuple[AnyTable, RowPage]] = []
+    async with reader.snapshot(list(tables)) as snapshot:
+        position = snapshot.position
+        for name, table in tables.items():
+            rows += [(table, taken) async for taken in snapshot.rows(name)]
+    here, epochs = await _placed(reader, position)
+    histories = [await _history(reader, p, here, epochs, page) for p in projections if p.stored]
+    return Refill(here, rows, histories)
 
-    projection: Projection
-    state: bytes | None
-    records: list[Record]
+
+async def _placed(reader: JournalReader, position: Position) -> tuple[Position, Epochs]:
+    """Where a snapshot's position lies in the last of the journal's epochs."""
+    epochs = Epochs.of(await reader.epochs())
+    here = epochs.carry(position)
+    if here is None:
+        raise Disconnected(f"the journal's history is not that of {position} any more")
+    return here, epochs
 
 
 async def _history(
     reader: JournalReader, projection: Projection, upto: Position, epochs: Epochs, page: int
-) -> _History:
-    """A stored projection's own snapshot and the events between it and `upto`."""
+) -> History:
+    """A stored projection's own snapshot and the events between it and `upto`; from the beginning when the snapshot
+    is of other code or another history, or has an event in it that was corrected since."""
     name = type(projection).__name__
     stored = await reader.load_projection(name)
-    fits = stored and stored.version == projection.version and epochs.carry(stored.position) is not None
-    after = stored.position.offset if stored and fits else 0
     wanted = {kind.message_name for kind in projection.applied_events()}
-    history = _History(projection, stored.data if stored and fits else None, [])
+    if stored and stored.version == projection.version and epochs.carry(stored.position) is not None:
+        history = History(projection, stored.data, [])
+        with suppress(Trimmed):  # never by our own trim
+            if await _read_on(reader, history, stored.position.offset, upto.offset, wanted, page):
+                return history
+    history = History(projection, None, [])
     try:
-        while after < upto.offset:
-            records = await reader.read(after, page)
-            history.records += [r for r in records if r.offset <= upto.offset and r.name in wanted]
-            if not records:
-                break
-            after = min(records[-1].offset, upto.offset)
+        await _read_on(reader, history, 0, upto.offset, wanted, page)
     except Trimmed as gone:
-        raise JournalError(
+        history.gap = (
             f"projection {name} has to be rebuilt (version {projection.version}), but the journal no longer "
             f"reaches back: {gone}"
-        ) from gone
+        )
     return history
+
+
+async def _read_on(
+    reader: JournalReader, history: History, after: int, upto: int, wanted: set[str], page: int
+) -> bool:
+    """Add the events after an offset; False when one of them corrects what lies before."""
+    begin = after
+    while after < upto:
+        records = await reader.read(after, page)
+        if not records:
+            break
+        for record in records:
+            if record.offset > upto:
+                break
+            if record.name in wanted:
+                history.records.append(record)
+            corrected = read_correction(record)
+            if corrected is not None and 0 < corrected.offset <= begin and corrected.event in wanted:
+                return False
+        after = min(records[-1].offset, upto)
+    return True

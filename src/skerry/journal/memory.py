@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from skerry.errors import DeclarationError, InvalidMessage, MessageError, UnknownMessage
+from skerry.journal.correcting import CORRECTIONS, read_correction
 from skerry.journal.journal import Record
 from skerry.journal.projection import Apply, Projection
 from skerry.journal.table import AnyTable
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
+from skerry.position import Position
 
 Appliers = dict[str, list[tuple[Projection, Apply]]]
 """Event name -> who applies it."""
 RowPage = Sequence[tuple[str, bytes | str, int]]
 """Rows as a snapshot gives them: key text, row JSON, offset of the last change."""
-Failure = Callable[[str, Record, Exception], None]
-"""Called once when a projection stops: its name, the event that it could not apply, and why."""
+Failure = Callable[[str, Record | None, Exception], None]
+"""Called once when a projection stops: its name, the event that it could not apply (None: a row), and why."""
 MOST_MISSED = 100_000
 """So many commands are remembered whose events a stopped projection did not apply; it is as many as one process
 may wait for."""
@@ -45,14 +48,36 @@ class Stopped:
         return f"{self.where}: {self.reason}; {self.cure}"
 
 
+@dataclass(slots=True)
+class History:
+    """What a stored projection is made of: its snapshot (None: from the beginning) and the events since. `gap`: why
+    there is none, when the journal no longer reaches back."""
+
+    projection: Projection
+    state: bytes | None
+    records: list[Record]
+    gap: str = ""
+
+
+@dataclass(slots=True)
+class Refill:
+    """What some projections are filled anew with, as of one position."""
+
+    position: Position
+    rows: list[tuple[AnyTable, RowPage]]
+    histories: list[History]
+
+
 class Memory:
     """What a process remembers. `stopped`: by name, the projections that are not fed any more; always the same
-    dict, so that whoever has to look at every request looks at that."""
+    dict, so that whoever has to look at every request looks at that. `outdated`: those of them that a correction is
+    about, with its offset: they have to be filled anew."""
 
     def __init__(self, projections: Iterable[Projection], serializer: Serializer, failure: Failure) -> None:
         self.projections = list(projections)
         self.stopped: dict[str, Stopped] = {}
-        self._missed: OrderedDict[str, int] = OrderedDict()
+        self.outdated: dict[str, int] = {}
+        self._missed: OrderedDict[str, tuple[int, frozenset[str]]] = OrderedDict()
         self._known_since = 0
         self._serializer, self._failure = serializer, failure
         self._appliers = _appliers(self.projections)
@@ -65,90 +90,181 @@ class Memory:
         projection that stopped can have missed."""
         if not self.stopped:
             return True
-        if command_id in self._missed:
-            return False
+        missed = self._missed.get(command_id)
+        if missed is not None:
+            return missed[1].isdisjoint(self.stopped)
         return offset > self._known_since or all(offset <= each.held for each in self.stopped.values())
 
     def loaded(self, offset: int) -> None:
-        """Everything is loaded anew at `offset`; what was missed before is not missing any more."""
-        self.stopped.clear()
-        self._missed.clear()
+        """Everything is there as of `offset`."""
         self._known_since = offset
 
-    def _miss(self, record: Record) -> None:
-        self._missed[record.command_id] = record.offset
+    def _miss(self, record: Record, *names: str) -> None:
+        _, before = self._missed.get(record.command_id, (0, frozenset()))
+        self._missed[record.command_id] = (record.offset, before.union(names))
         if len(self._missed) > MOST_MISSED:
-            _, offset = self._missed.popitem(last=False)
+            _, (offset, _) = self._missed.popitem(last=False)
             self._known_since = max(self._known_since, offset)
 
     # --- events
 
     def apply(self, records: Iterable[Record]) -> None:
         """Apply these events, in order. A projection that cannot apply one is wrong from then on: it is not fed
-        further, and readiness says so; the others go on. A restart rebuilds it, once the reason is mended."""
+        further, and readiness says so; the others go on. A correction, or a restart once the reason is mended, fills
+        it anew."""
         appliers = self._appliers
         for record in records:
             applies = appliers.get(record.name)
             if applies is not None:
                 self._apply(record, applies)
-
-    def relive(self, projection: Projection, state: bytes | None, records: Iterable[Record]) -> None:
-        """Make a stored projection from its own snapshot (None: from the beginning) and the events since."""
-        if state is not None:
-            projection.restore(state)
-        appliers = _appliers([projection])
-        for record in records:
-            self._apply(record, appliers[record.name])
+            elif record.name in CORRECTIONS:
+                self._correct(record)
 
     def _apply(self, record: Record, applies: list[tuple[Projection, Apply]]) -> None:
         if self.stopped:
-            fed = [each for each in applies if type(each[0]).__name__ not in self.stopped]
-            if len(fed) < len(applies):
-                self._miss(record)
-            applies = fed
+            unfed = [name for p, _ in applies if (name := type(p).__name__) in self.stopped]
+            if unfed:
+                self._miss(record, *unfed)
+                applies = [each for each in applies if type(each[0]).__name__ not in unfed]
         try:
             event = self._serializer.decode(record.name, record.version, record.data)
         except Exception as error:
             for projection, _ in applies:
-                self._stop(projection, record, error)
+                self._stop_at(projection, record, error)
             return
         for projection, apply in applies:
             try:
                 apply(event, record)
             except Exception as error:
-                self._stop(projection, record, error)
+                self._stop_at(projection, record, error)
 
-    def _stop(self, projection: Projection, record: Record, error: Exception) -> None:
+    def _stop_at(self, projection: Projection, record: Record, error: Exception) -> None:
         name = type(projection).__name__
         where = f"event {record.offset} ({record.name})"
         self.stopped[name] = Stopped(name, record.offset - 1, where, reason_of(error), cure_of(error))
-        self._miss(record)
+        self._miss(record, name)
         self._failure(name, record, error)
 
-    # --- rows
+    def _correct(self, record: Record) -> None:
+        """What the correction is about has to be filled anew, also where nothing had stopped; until then it shows
+        an old state. What keeps neither rows nor a state of its own goes on, or begins again if it has stopped."""
+        corrected = read_correction(record)
+        if corrected is None:
+            return
+        for projection in self.projections:
+            name, tables = type(projection).__name__, projection.source_tables()
+            if corrected.table:
+                is_meant = any(table.name == corrected.table for table in tables)
+            else:
+                applied = {kind.message_name for kind in projection.applied_events()}
+                is_kept = bool(tables) or projection.stored or name in self.stopped
+                is_meant = is_kept and corrected.event in applied
+            if is_meant:
+                held = self.stopped[name].held if name in self.stopped else record.offset - 1
+                where = f"event {record.offset} ({record.name})"
+                self.stopped[name] = Stopped(name, held, where, "a correction", "it is being loaded anew")
+                self.outdated[name] = record.offset
+
+    # --- filling
 
     def clear(self) -> None:
         """Forget everything; a load follows."""
         for projection in self.projections:
             projection.clear()
+        self.stopped.clear()
+        self.outdated.clear()
+        self._missed.clear()
 
     def tables(self) -> dict[str, AnyTable]:
         """What the row-backed projections are loaded from, by name."""
-        return {table.name: table for p in self.projections for table in p.source_tables()}
+        return tables_of(self.projections)
 
-    def take_rows(self, table: AnyTable, page: RowPage) -> None:
-        """Give rows of a snapshot to every projection that is loaded from their table."""
-        projections = [p for p in self.projections if table in p.source_tables()]
+    def take_rows(
+        self, table: AnyTable, page: RowPage, projections: Sequence[Projection] | None = None
+    ) -> None:
+        """Give rows of a snapshot to every projection (of these) that is loaded from their table. One that cannot
+        take a row has stopped; it gets the others, as that is the most that may be shown of it."""
+        chosen = self.projections if projections is None else projections
+        takers = [p for p in chosen if table in p.source_tables()]
         decode, key_of = table.decode, table.key_of
-        if table.key is str and len(projections) == 1:
-            load = projections[0].load
-            for key, data, offset in page:
-                load(table, key, decode(data), offset)
+        text, rows = "", iter(page)
+        single = takers[0] if table.key is str and len(takers) == 1 else None
+        while True:
+            try:
+                if single is not None:
+                    load = single.load
+                    for text, data, offset in rows:
+                        load(table, text, decode(data), offset)
+                else:
+                    for text, data, offset in rows:
+                        key, row = key_of(text), decode(data)
+                        for projection in takers:
+                            self._load(projection, table, text, (key, row, offset))
+                return
+            except Exception as error:
+                for projection in takers:
+                    self._stop_by(projection, table, text, error)
+
+    def _load(self, projection: Projection, table: AnyTable, text: str, values: tuple[Any, Any, int]) -> None:
+        try:
+            projection.load(table, *values)
+        except Exception as error:
+            self._stop_by(projection, table, text, error)
+
+    def _stop_by(self, projection: Projection, table: AnyTable, key: str, error: Exception) -> None:
+        """It has stopped at a row: nothing that it shows is known to be whole."""
+        name = type(projection).__name__
+        if name not in self.stopped:
+            where = f"row {key[:MOST_REASON]!r} of table {table.name}"
+            self.stopped[name] = Stopped(name, 0, where, reason_of(error), row_cure_of(error))
+            self._failure(f"{name}, {where},", None, error)
+
+    def relive(self, history: History) -> None:
+        """Make a stored projection from its own snapshot and the events since."""
+        projection = history.projection
+        name = type(projection).__name__
+        if history.gap:
+            self.stopped[name] = Stopped(
+                name, 0, "its rebuilding", history.gap, "restore a back-up that does"
+            )
             return
-        for text, data, offset in page:
-            key, row = key_of(text), decode(data)
-            for projection in projections:
-                projection.load(table, key, row, offset)
+        try:
+            if history.state is not None:
+                projection.restore(history.state)
+        except Exception as error:
+            cure = "raise its version, and it is rebuilt from its events"
+            self.stopped[name] = Stopped(name, 0, "its stored state", reason_of(error), cure)
+            self._failure(f"{name}, restoring its stored state,", None, error)
+            return
+        self._feed([projection], history.records)
+
+    def _feed(self, projections: Sequence[Projection], records: Iterable[Record]) -> None:
+        appliers = _appliers(projections)
+        for record in records:
+            applies = appliers.get(record.name)
+            if applies is not None:
+                self._apply(record, applies)
+
+    def refill(self, refill: Refill, projections: Sequence[Projection], since: Sequence[Record]) -> None:
+        """Fill these anew, in one step; `since`: the events from the position of `refill` to that of memory."""
+        names = {type(projection).__name__ for projection in projections}
+        for projection in projections:
+            projection.clear()
+        for name in names:
+            self.stopped.pop(name, None)
+            self.outdated.pop(name, None)
+        left = [(key, (at, of - names)) for key, (at, of) in self._missed.items()]
+        self._missed = OrderedDict((key, value) for key, value in left if value[1])
+        for table, rows in refill.rows:
+            self.take_rows(table, rows, projections)
+        for history in refill.histories:
+            if history.projection in projections:
+                self.relive(history)
+        self._feed(projections, since)
+
+
+def tables_of(projections: Iterable[Projection]) -> dict[str, AnyTable]:
+    return {table.name: table for p in projections for table in p.source_tables()}
 
 
 def reason_of(error: Exception) -> str:
@@ -164,9 +280,21 @@ def cure_of(error: Exception) -> str:
         case UnknownMessage():
             return "it was written by a newer release: upgrade this process"
         case InvalidMessage():
-            return "give a field that was added a default, or raise message_version and declare an upcast"
+            return (
+                "give a field that was added a default, or raise message_version and declare an upcast; "
+                "or mend the event: skerry journal amend or journal skip"
+            )
         case _:
-            return "the log has the stack; mend the method and restart"
+            return (
+                "the log has the stack; mend the method and restart, or skip the event: skerry journal skip"
+            )
+
+
+def row_cure_of(error: Exception) -> str:
+    """What can be done about a row that could not be taken."""
+    if isinstance(error, MessageError):
+        return "give a field that was added a default, or mend the row: skerry row put or row delete"
+    return "the log has the stack; mend load, or the row: skerry row put or row delete"
 
 
 def _appliers(projections: Iterable[Projection]) -> Appliers:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +28,7 @@ from skerry.errors import Disconnected, JournalError, SkerryError, Trimmed, Unav
 from skerry.journal.epochs import Epochs
 from skerry.journal.hints import EarlyHints, HintLike, Hints
 from skerry.journal.journal import Head, JournalReader, Record
-from skerry.journal.loading import load
+from skerry.journal.loading import gather, load
 from skerry.journal.memory import Memory, Stopped
 from skerry.journal.poll import Poll
 from skerry.journal.projection import Projection
@@ -68,8 +68,9 @@ class Projector:
 
     Emits on `events`: `applied` (offset, number), `gap` (expected, got), `caught_up` (position), `reloaded`
     (position), `moved` (position: memory goes on in another epoch), `lost` (position, number: so many events that
-    memory had applied are not in the journal any more; 0: nobody knows), `failure` (name of a projection, "listener",
-    "feed", "memory" or "the local copy of memory"; record or None; exception).
+    memory had applied are not in the journal any more; 0: nobody knows), `revived` (name of a projection that had
+    stopped, position), `failure` (name of a projection, "listener", "feed", "memory" or "the local copy of memory";
+    record or None; exception).
     """
 
     def __init__(
@@ -313,6 +314,8 @@ class Projector:
                 return
         self._memory.apply(records)
         self._offset, self._last_id = records[-1].offset, records[-1].command_id
+        if self._memory.outdated:
+            self._poll.repair()
         if self._offset >= self._tip:
             self._tip = self._offset
             self.fresh_at = self._clock.monotonic()
@@ -340,6 +343,8 @@ class Projector:
                 if not await self._catch_up():
                     stale = True
                     continue
+                if self._memory.outdated:
+                    await self._refill()
                 if was_live and backoff.attempts:
                     self.events.emit("caught_up", self.position)
                 await self._tell_missed()
@@ -365,6 +370,38 @@ class Projector:
         self.phase = Phase.LOADING
         first = not self._epoch
         self._arrive(*await load(self._reader, self._memory, self._settings.page, first=first))
+
+    async def _refill(self) -> None:
+        """Fill what a correction is about anew, while everything else goes on."""
+        memory, page = self._memory, self._settings.page
+        asked = dict(memory.outdated)
+        refill = await gather(self._reader, _named(memory.projections, asked), page)
+        at = refill.position
+        while self._offset < at.offset:
+            self._take(await self._more(self._offset))
+        since: list[Record] = []
+        upto = at.offset
+        while upto < self._offset:
+            since += await self._more(upto)
+            upto = since[-1].offset
+        if at.epoch != self._epoch:
+            return  # all of it is loaded anew
+        # A further correction meanwhile: once more for what that is about.
+        still = {name: offset for name, offset in asked.items() if memory.outdated.get(name) == offset}
+        ready = _named(memory.projections, still)
+        memory.refill(refill, ready, [record for record in since if record.offset <= self._offset])
+        for name in still:
+            if name not in memory.stopped:
+                self.events.emit("revived", name, self.position)
+        if memory.outdated:
+            self._poll.repair()
+
+    async def _more(self, after: int) -> Sequence[Record]:
+        """Events that are known to be there."""
+        records = await self._reader.read(after, self._settings.page)
+        if not records:
+            raise JournalError(f"the journal has nothing after {after} any more")
+        return records
 
     def _arrive(self, position: Position, epochs: Epochs) -> None:
         """Memory is at `position`, not by events."""
@@ -503,3 +540,7 @@ class Projector:
             age = max(0.0, self._clock.now() - copy.known_at)
             self.fresh_at = (self._clock.monotonic() - age) or -1.0
         return True
+
+
+def _named(projections: Sequence[Projection], names: Collection[str]) -> list[Projection]:
+    return [projection for projection in projections if type(projection).__name__ in names]

@@ -15,6 +15,7 @@ import msgspec
 from skerry.clock import Deadline
 from skerry.errors import JournalError, MessageError, Unavailable, UnknownMessage
 from skerry.http.feed import FeedEvent
+from skerry.journal.correcting import CORRECTIONS, RESERVED
 from skerry.journal.journal import JournalReader, Record
 from skerry.journal.projector import Projector
 from skerry.kernel.declaration import Render
@@ -35,6 +36,11 @@ def render(event: Event, record: Record) -> Mapping[str, Any]:
 
 def _size(record: Record) -> int:
     return memoryview(record.data).nbytes
+
+
+def _is_shown(record: Record) -> bool:
+    """Corrections are for operators (`skerry journal tail`): they hold rows, names and reasons."""
+    return not record.name.startswith(RESERVED)
 
 
 class _Kept:
@@ -90,7 +96,8 @@ class JournalFeed:
         if not self._ring or self._ring[0].record.offset > carried.offset + 1:
             return None
         skip = carried.offset + 1 - self._ring[0].record.offset
-        return map(self._rendered, list(islice(self._ring, skip, None)))
+        kept = islice(self._ring, skip, None)
+        return map(self._rendered, [each for each in kept if _is_shown(each.record)])
 
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
         here, carried = self._projector.position, self._projector.carry(position)
@@ -105,7 +112,7 @@ class JournalFeed:
                 return None  # trimmed, or away: a snapshot from memory is what remains
             if not records:
                 return None
-            events += [self._event(record) for record in records if record.offset <= here.offset]
+            events += [self._event(r) for r in records if r.offset <= here.offset and _is_shown(r)]
             after = records[-1].offset
         return events
 
@@ -114,14 +121,16 @@ class JournalFeed:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     def _applied(self, records: Sequence[Record], epoch: str) -> None:
+        if any(record.name in CORRECTIONS for record in records):
+            self._reloaded(self._projector.position)  # what is kept may be what was corrected
         ring, kept = self._ring, [_Kept(record) for record in records]
         ring.extend(kept)
         self._ring_bytes += sum(map(_size, records))
         while len(ring) > self._keep or (self._ring_bytes > self._keep_bytes and len(ring) > 1):
             self._ring_bytes -= _size(ring.popleft().record)
         if self._listeners:
-            events = [self._rendered(each) for each in kept]
-            for listener in list(self._listeners):
+            events = [self._rendered(each) for each in kept if _is_shown(each.record)]
+            for listener in list(self._listeners) if events else ():
                 try:
                     listener(events)
                 except Exception as error:  # the others hear it all the same

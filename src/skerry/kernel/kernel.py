@@ -125,6 +125,7 @@ class Kernel:
         self.events = EventBus()
         self.events.on_error = _log_listener  # a runtime takes them over
         self.projector.events.on("failure", _log_memory)
+        self.projector.events.on("revived", _log_revived)
         self.projector.events.on("reloaded", self._memory_jumped)
         self.projector.events.on("moved", _log_moved)
         self.projector.events.on("lost", _log_lost)
@@ -336,6 +337,10 @@ def _log_lost(position: Position, number: int) -> None:
         position,
         "its last events" if number == 0 else f"the last {number} of its events",
     )  # fmt: skip
+
+
+def _log_revived(name: str, position: Position) -> None:
+    logger.info("%s follows the journal again, at %s", name, position)
 
 
 def _log_listener(error: Exception, event: object) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from skerry.errors import MessageError
+from skerry.journal.correcting import RESERVED, read_correction
 from skerry.journal.journal import Record
 from skerry.journal.memory import cure_of, reason_of
 from skerry.messages.message import MessageTypes
@@ -66,11 +67,20 @@ class Losses:
     def look(self, records: Iterable[Record]) -> None:
         """These were read; count the ones that nobody here knows."""
         for record in records:
-            if record.name not in self._types:
+            if record.name.startswith(RESERVED):
+                self._forget(record)
+            elif record.name not in self._types:
                 known = record.name in self.unknown or len(self.unknown) < MOST_NAMES
                 name = record.name if known else "other"
                 self.unknown[name] += 1
                 self._strange.labels(name).inc()
+
+    def _forget(self, record: Record) -> None:
+        """An event that was corrected is not lost any more: an operator has seen to it."""
+        corrected = read_correction(record)
+        if corrected is not None and corrected.offset:
+            for place in [at for at, loss in self.found.items() if loss.offset == corrected.offset]:
+                del self.found[place]
 
     def told(self) -> Iterator[str]:
         """The unknown names with their numbers, the most frequent first."""

@@ -228,6 +228,10 @@ class _Process:
         runtime.supervisor.events.on("failure", control.failure)
         runtime.events.on("fail", lambda failure: control.state("not ready", list(runtime.reasons)))
         runtime.events.on("after_resume", control.ready)
+        kernel.projector.events.on(
+            "revived",
+            lambda name, at: None if kernel.projector.stopped or not runtime.ready else control.ready(),
+        )
 
     def _signals(self) -> tuple[int, ...]:
         """The runner hears a Ctrl-C itself and ends its children in order."""
