@@ -35,8 +35,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivateP
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     """memory: + memory:, sqlite: + local:, postgresql: + amqp:, each with nothing in it."""
+    return made(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    """A pair whose journal outlives its processes."""
+    return made(request.param, request, tmp_path)
+
+
+def made(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     quiet = {"warm_start": False, "drain": 0.5, "data": str(tmp_path)}
-    match request.param:
+    match name:
         case "memory":
             return Pair("memory", Settings(journal="memory:", transport="memory:", **quiet))  # type: ignore[arg-type]
         case "sqlite":

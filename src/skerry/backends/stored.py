@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import DeadLetter, Head, LetterHead, Outcome, Status, StoredProjection
+from skerry.journal.journal import DeadLetter, Head, LetterHead, Outcome, Reader, Status, StoredProjection
 from skerry.position import Position
 
 
@@ -68,6 +68,14 @@ class StoredReads:
             return None
         version, epoch, pos, data = found[0]
         return StoredProjection(name, version, Position(epoch, pos), data)
+
+    async def tables(self) -> Sequence[str]:
+        return [row[0] for row in await self._rows("tables")]
+
+    async def readers(self) -> Sequence[Reader]:
+        return [
+            Reader(name, kind, Position(epoch, pos)) for name, kind, epoch, pos in await self._rows("readers")
+        ]
 
     async def cursor(self, subscriber: str) -> Position | None:
         found = await self._rows("cursor", subscriber=subscriber)

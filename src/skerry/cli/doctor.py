@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from skerry.cli.options import fail, namespace_of, settings_of, with_settings
+from skerry.cli.options import app_of, fail, namespace_of, settings_of, with_settings
 from skerry.errors import SettingsError
 from skerry.roles.diagnosis import diagnose
 from skerry.roles.parts import plan
@@ -22,10 +22,12 @@ def doctor(target: str | None, **given: Any) -> None:
     """Look at settings, libraries, journal and broker; name known traps with their fix. Exit code 1 for an error."""
     settings = settings_of(given)
     namespace = namespace_of(target, settings)
+    declaration = app_of(target).declaration if target else None
 
     async def look() -> int:
         errors = 0
-        async for finding in diagnose(settings, plan(settings, namespace, one_process=False), namespace):
+        chosen = plan(settings, namespace, one_process=False)
+        async for finding in diagnose(settings, chosen, namespace, declaration):
             mark, colour = _MARKS[finding.level]
             click.echo(f"{click.style(mark.ljust(8), fg=colour)} {finding.what}")
             if finding.fix:

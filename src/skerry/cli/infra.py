@@ -95,9 +95,8 @@ def _belongings(target: str | None, given: dict[str, Any]) -> work.Belongings:
         chosen = plan(settings, namespace, one_process=False, tables=tables)
     except SettingsError as error:
         fail(error)
-    if declaration is None:
-        return work.Belongings(settings, chosen, namespace, is_known=False)
-    return work.Belongings(settings, chosen, namespace, declaration.migrations)
+    migrations = declaration.migrations if declaration else None
+    return work.Belongings(settings, chosen, namespace, migrations, declaration)
 
 
 def _done(doing: Coroutine[Any, Any, list[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`skerry journal tail|verify|trim|epoch`: the journal, also while the application runs."""
+"""`skerry journal`: the journal, also while the application runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 
 import click
 
-from skerry.cli.options import administer, with_settings
-from skerry.errors import Trimmed
+from skerry.cli.options import administer, app_of, with_settings
+from skerry.cli.row import user
+from skerry.errors import SettingsError, Trimmed
+from skerry.journal.correcting import original_of
 from skerry.journal.epochs import Epoch
+from skerry.journal.journal import Correction, Record
 from skerry.position import Position
 from skerry.roles.admin import Admin
+from skerry.roles.audit import audit, event_correction, is_declared
 
 _SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
 
@@ -45,8 +49,9 @@ def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
             for record in records:
                 at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.at))
                 content = bytes(record.data).decode("utf-8", "replace")
+                by = f"  by {record.who}" if record.who else ""
                 click.echo(
-                    f"{head.position.epoch}:{record.offset}  {at}  {record.name}  {record.key}  {content}"
+                    f"{head.position.epoch}:{record.offset}  {at}  {record.name}  {record.key}  {content}{by}"
                 )
                 after = record.offset
             if not records:
@@ -61,11 +66,20 @@ def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
 @click.argument("target", required=False)
 @with_settings(*_SETTINGS)
 def verify(target: str | None, **given: Any) -> None:
-    """Check what is stored: positions without a gap, no row ahead of the journal. Exit code 1 for a problem. Tells the
-    epochs too, where each ended, and what was lost there."""
+    """Check what is stored: positions without a gap, no row ahead of the journal; with TARGET also that every row and
+    every event fits what the application declares. Exit code 1 for a problem. Tells the epochs too, where each ended,
+    and what was lost there."""
+    declaration = app_of(target).declaration if target else None
 
     async def check(admin: Admin) -> None:
-        problems = await admin.journal.verify()
+        problems = list(await admin.journal.verify())
+        read = ""
+        if declaration is not None:
+            found = await audit(admin.journal, declaration)
+            problems += found.problems()
+            for remark in found.remarks():
+                click.echo(f"note: {remark}", err=True)
+            read = f"; {found.rows} rows and {found.events} events fit"
         head = await admin.journal.head()
         for line in _told(await admin.journal.epochs()):
             click.echo(line)
@@ -73,7 +87,7 @@ def verify(target: str | None, **given: Any) -> None:
             click.echo(problem, err=True)
         if problems:
             raise SystemExit(1)
-        click.echo(f"ok: {head.position}, events kept from {head.floor + 1}")
+        click.echo(f"ok: {head.position}, events kept from {head.floor + 1}{read}")
 
     administer(target, given, check)
 
@@ -93,6 +107,60 @@ def _told(epochs: Sequence[Epoch]) -> Iterator[str]:
         if following.lost:
             first, last = following.began + 1, following.began + following.lost
             yield f"  lost: {following.lost} events that had been seen, {epoch.name}:{first} to {last}"
+
+
+@journal.command()
+@click.argument("target")
+@click.argument("position")
+@click.option("--reason", required=True, help="why, for who reads the journal later")
+@click.option("--who", default=user, show_default="you", help="who does it")
+@click.confirmation_option(prompt="Nobody will apply that event any more. Go on?")
+@with_settings(*_SETTINGS)
+def skip(target: str, position: str, reason: str, who: str, **given: Any) -> None:
+    """Pass over the event at POSITION from now on. It stays stored; projections that stopped there come back by
+    themselves. The skip is an event at the head, with who and why."""
+
+    async def write(admin: Admin) -> None:
+        record = await _event(admin, position)
+        at = await admin.journal.correct(Correction("event", reason, who, offset=record.offset))
+        click.echo(f"event {record.offset} ({record.name}) is passed over, said at {at}")
+
+    administer(target, given, write)
+
+
+@journal.command()
+@click.argument("target")
+@click.argument("position")
+@click.argument("json")
+@click.option("--reason", required=True, help="why, for who reads the journal later")
+@click.option("--who", default=user, show_default="you", help="who does it")
+@with_settings(*_SETTINGS)
+def amend(target: str, position: str, json: str, reason: str, who: str, **given: Any) -> None:
+    """Have JSON read at POSITION from now on, in the present version of the event's class, which it is checked against.
+    What was stored stays stored; the amendment is an event at the head, with who and why."""
+    declaration = app_of(target).declaration
+
+    async def write(admin: Admin) -> None:
+        record = await _event(admin, position)
+        name = original_of(record).name
+        correction = event_correction(declaration, record.offset, name, json, reason, who)
+        at = await admin.journal.correct(correction)
+        click.echo(f"event {record.offset} ({name}) is amended, said at {at}")
+
+    administer(target, given, write)
+
+
+async def _event(admin: Admin, position: str) -> Record:
+    """What stands at E:N, or N of the present epoch. Raises SettingsError."""
+    head = await admin.journal.head()
+    epoch, _, number = position.rpartition(":")
+    if not number.isdigit() or epoch not in ("", head.position.epoch):
+        raise SettingsError("POSITION", f"{position!r} is neither {head.position.epoch}:N nor N")
+    offset = int(number)
+    found = await admin.journal.read(offset - 1, 1) if offset else []
+    if not found:
+        raise SettingsError("POSITION", f"there is no event {offset}; the journal ends at {head.position}")
+    return found[0]
 
 
 @journal.command()
@@ -133,3 +201,49 @@ def epoch(target: str | None, common: int, **given: Any) -> None:
         click.echo(f"the journal is at {await admin.journal.new_epoch('asked for', common)}")
 
     administer(target, given, begin)
+
+
+@journal.command()
+@click.argument("target")
+@with_settings(*_SETTINGS)
+def cursors(target: str, **given: Any) -> None:
+    """Who still needs old events: reactors and stored projections, how far each is, and those that are declared no more
+    but hold the journal. Exit code 1 when there is one of these."""
+    declaration = app_of(target).declaration
+
+    async def show(admin: Admin) -> None:
+        head = await admin.journal.head()
+        undeclared = 0
+        for reader in await admin.journal.readers():
+            known = is_declared(declaration, reader)
+            undeclared += not known
+            behind = max(0, head.position.offset - reader.position.offset)
+            note = "" if known else "  not declared: holds the journal, see skerry journal forget"
+            click.echo(f"{reader.kind} {reader.name}  {reader.position}  {behind} behind{note}")
+        raise SystemExit(1 if undeclared else 0)
+
+    administer(target, given, show)
+
+
+@journal.command()
+@click.argument("target")
+@click.argument("name")
+@click.confirmation_option(prompt="What it has not seen may be trimmed away. Go on?")
+@with_settings(*_SETTINGS)
+def forget(target: str, name: str, **given: Any) -> None:
+    """Forget how far a reactor, or a stored projection, has come, so that it holds the journal no longer. One that is
+    declared begins as a new one does."""
+    app_of(target)
+
+    async def drop(admin: Admin) -> None:
+        found = [reader for reader in await admin.journal.readers() if reader.name == name]
+        if not found:
+            raise SettingsError("NAME", f"there is neither a reactor nor a stored projection {name!r}")
+        for reader in found:
+            if reader.kind == "reactor":
+                await admin.journal.forget(name)
+            else:
+                await admin.journal.forget_projection(name)
+            click.echo(f"{reader.kind} {name} is forgotten; it was at {reader.position}")
+
+    administer(target, given, drop)

@@ -25,6 +25,7 @@ COMMANDS = {
     "infra": "skerry.cli.infra:infra",
     "doctor": "skerry.cli.doctor:doctor",
     "journal": "skerry.cli.journal:journal",
+    "row": "skerry.cli.row:row",
     "dead": "skerry.cli.dead:dead",
     "tars": "skerry.cli.tars:tars",
 }

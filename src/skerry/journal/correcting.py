@@ -102,7 +102,7 @@ async def _event(
     record = found[0]
     if record.name.startswith(RESERVED) and record.name != NOTHING:
         raise JournalError(f"event {offset} is itself a correction: it stays")
-    original = Original.of(record)
+    original = original_of(record)
     name, version, content = (
         (NOTHING, 1, _encode(original))
         if data is None
@@ -118,13 +118,14 @@ async def _event(
 
 
 class Original(msgspec.Struct, frozen=True):
-    """What stood at a position that is passed over: a later amendment has its name again."""
+    """What stands stored at a position that is passed over: a later amendment has its name again."""
 
     name: str
     version: int
 
-    @classmethod
-    def of(cls, record: Record) -> Original:
-        if record.name == NOTHING:
-            return msgspec.json.decode(record.data, type=cls)
-        return cls(record.name, record.version)
+
+def original_of(record: Record) -> Original:
+    """The name and version of what is stored where this is read."""
+    if record.name == NOTHING:
+        return msgspec.json.decode(record.data, type=Original)
+    return Original(record.name, record.version)

@@ -229,6 +229,14 @@ class StoredProjection:
     data: bytes
 
 
+class Reader(msgspec.Struct, frozen=True):
+    """Who needs the events after `position`: `trim` keeps them."""
+
+    name: str
+    kind: Literal["reactor", "projection"]
+    position: Position
+
+
 class JournalReader(Protocol):
     """The journal for those who follow it. Every call may raise `Disconnected`: the database is away, or nobody
     has prepared it yet."""
@@ -342,6 +350,22 @@ class JournalAdmin(JournalReader, Protocol):
         """Problems found in what is stored (gaps, rows ahead of the journal); empty when all is well."""
         ...
 
+    async def tables(self) -> Sequence[str]:
+        """The tables that were ever prepared, by name."""
+        ...
+
+    async def readers(self) -> Sequence[Reader]:
+        """Reactors and stored projections, declared or not, by name."""
+        ...
+
+    async def forget(self, subscriber: str) -> None:
+        """Remove a durable reader's cursor."""
+        ...
+
+    async def forget_projection(self, name: str) -> None:
+        """Remove a stored projection's snapshot."""
+        ...
+
     async def correct(self, correction: Correction) -> Position:
         """Record a correction as an event at the head, and do it in the same transaction; the event's position. Raises
         JournalError when what it is about is not there."""
@@ -400,8 +424,6 @@ class JournalWriter(JournalAdmin, Protocol):
     async def advance(self, subscriber: str, position: Position) -> None:
         """Set a durable reader's cursor, forward or back. `forget` removes it."""
         ...
-
-    async def forget(self, subscriber: str) -> None: ...
 
     async def save_projection(self, stored: StoredProjection) -> None:
         """Keep a stored projection's snapshot; one of an older position of the same version and epoch does not

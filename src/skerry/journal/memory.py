@@ -6,6 +6,7 @@ gap (projector.py), where rows and old events are read (loading.py).
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ RowPage = Sequence[tuple[str, bytes | str, int]]
 """Rows as a snapshot gives them: key text, row JSON, offset of the last change."""
 Failure = Callable[[str, Record | None, Exception], None]
 """Called once when a projection stops: its name, the event that it could not apply (None: a row), and why."""
+_VALUE = re.compile(r"(Invalid (?:enum )?value) .*?(?= - at|$)", re.DOTALL)
+"""Where msgspec tells a value."""
 MOST_MISSED = 100_000
 """So many commands are remembered whose events a stopped projection did not apply; it is as many as one process
 may wait for."""
@@ -271,7 +274,10 @@ def reason_of(error: Exception) -> str:
     """Why something could not be taken, for everybody's eyes: what an exception of the application's own says may
     hold values, and is for the log."""
     kind = type(error).__name__
-    return f"{kind}: {error}"[:MOST_REASON] if isinstance(error, MessageError) else kind
+    if not isinstance(error, MessageError):
+        return kind
+    told = _VALUE.sub(r"\1", str(error))
+    return f"{kind}: {told}"[:MOST_REASON]
 
 
 def cure_of(error: Exception) -> str:

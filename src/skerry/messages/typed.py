@@ -135,7 +135,7 @@ def slip(called: str, value: Any, data: bytes, error: Exception, decode: Any) ->
     return InvalidMessage(called, _SAID.sub(r"\1", said), field=field, value=shown(part, field))
 
 
-def shown(value: Any, field: str = "") -> str:
+def shown(value: Any, field: str = "", most: int | None = SHOWN_CHARACTERS) -> str:
     """A value for the eyes of operators: JSON, cut, masked by the name of its field and of fields within it."""
     if _masked(field):
         return "***"
@@ -143,7 +143,7 @@ def shown(value: Any, field: str = "") -> str:
         text = _encode(_mask(msgspec.to_builtins(value, str_keys=True))).decode()
     except _FAULTS:
         return f"an object of type {type(value).__name__}"
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    return text if most is None or len(text) <= most else text[:most] + "..."
 
 
 def _masked(name: str) -> bool:

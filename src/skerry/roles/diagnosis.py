@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from skerry.errors import Disconnected, SettingsError, SkerryError
+from skerry.journal.journal import JournalAdmin
+from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings, address, is_loopback
 from skerry.loop.models import available, default
+from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit, is_declared
 from skerry.roles.parts import Plan, sqlite_path
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
@@ -33,8 +36,10 @@ class Finding:
     fix: str = ""
 
 
-async def diagnose(settings: Settings, plan: Plan, namespace: str) -> AsyncIterator[Finding]:
-    """Everything found, good news too, in the order of looking."""
+async def diagnose(
+    settings: Settings, plan: Plan, namespace: str, declaration: Declaration | None = None
+) -> AsyncIterator[Finding]:
+    """Everything found, good news too, in the order of looking. With a declaration, what is stored is read too."""
     for finding in (*_machine(), *_settings(settings)):
         yield finding
     if plan.journal == "sqlite":
@@ -42,8 +47,12 @@ async def diagnose(settings: Settings, plan: Plan, namespace: str) -> AsyncItera
             yield finding
         for finding in _sqlite_file(sqlite_path(plan.journal_url)):
             yield finding
+        path = sqlite_path(plan.journal_url)
+        if declaration is not None and _is_there(path):
+            async for finding in _in_file(path, namespace, declaration):
+                yield finding
     elif plan.journal == "postgresql":
-        async for finding in _postgres(plan, namespace):
+        async for finding in _postgres(plan, namespace, declaration):
             yield finding
     if plan.transport == "amqp":
         async for finding in _rabbit(plan, settings, namespace):
@@ -118,7 +127,42 @@ def _sqlite_file(path: Path) -> Iterator[Finding]:
         yield Finding("ok", f"{path}, {path.stat().st_size / 2**20:.1f} MiB")
 
 
-async def _postgres(plan: Plan, namespace: str) -> AsyncIterator[Finding]:
+def _is_there(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+async def _in_file(path: Path, namespace: str, declaration: Declaration) -> AsyncIterator[Finding]:
+    from skerry.backends.sqlite.journal import SqliteJournal
+
+    try:
+        async with SqliteJournal(str(path), namespace, read_only=True) as journal:
+            async for finding in _stored(journal, declaration):
+                yield finding
+    except SkerryError as error:
+        yield Finding("warning", f"the journal could not be read: {error}")
+
+
+async def _stored(journal: JournalAdmin, declaration: Declaration | None) -> AsyncIterator[Finding]:
+    """Whether the application can read what it has stored, and who holds old events."""
+    if declaration is None:
+        return
+    found = await audit(journal, declaration, rows=SOME_ROWS, events=SOME_EVENTS)
+    for problem in found.problems():
+        what, _, fix = problem.partition("; ")
+        yield Finding("error", what, fix)
+    for remark in found.remarks():
+        yield Finding("warning", remark)
+    for reader in await journal.readers():
+        if not is_declared(declaration, reader):
+            what = (
+                f"{reader.kind} {reader.name} is not declared and holds the journal from {reader.position} on"
+            )
+            yield Finding("warning", what, f"skerry journal forget TARGET {reader.name}")
+    if not found.unfit:
+        yield Finding("ok", f"{found.rows} rows and the last {found.events} events fit what is declared")
+
+
+async def _postgres(plan: Plan, namespace: str, declaration: Declaration | None) -> AsyncIterator[Finding]:
     try:
         from skerry.backends.postgres.journal import PostgresJournal
         from skerry.backends.postgres.role import Need
@@ -134,6 +178,8 @@ async def _postgres(plan: Plan, namespace: str) -> AsyncIterator[Finding]:
                 yield Finding(
                     "ok", f"PostgreSQL journal at {head.position}, events kept from {head.floor + 1}"
                 )
+                async for stored in _stored(journal, declaration):
+                    yield stored
             except Disconnected:
                 yield Finding(
                     "warning", f"nothing of {namespace!r} is in this database yet", "skerry infra create"

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from skerry.errors import JournalError, SettingsError
+from skerry.journal.journal import JournalAdmin
 from skerry.journal.migration import Migrates, Migrations, migrate
+from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
+from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit
 from skerry.roles.parts import Plan, sqlite_path
 
 if TYPE_CHECKING:
     from skerry.backends.rabbitmq.settings import RabbitSettings
 
 
-class Kept(Migrates, Protocol):
+class Kept(Migrates, JournalAdmin, Protocol):
     """A journal as an operator keeps house in it."""
 
     async def prepare(self, tables: Sequence[str]) -> None: ...
@@ -48,12 +51,12 @@ class Belongings:
     plan: Plan
     namespace: str
     migrations: Migrations | None = None
-    is_known: bool = True
-    """Whether the application itself is known, or its namespace only."""
+    declaration: Declaration | None = None
+    """The application, where more is known than its namespace."""
 
     @property
     def steps(self) -> int | None:
-        if not self.is_known:
+        if self.declaration is None:
             return None
         return len(self.migrations.steps) if self.migrations else 0
 
@@ -78,9 +81,11 @@ async def create(own: Belongings) -> list[str]:
 async def check(own: Belongings) -> list[str]:
     """What is missing or different, in words; empty when all is well. Makes nothing."""
     if own.plan.journal == "sqlite":
-        return [f"{what} is missing" for what in await _missing_in_file(own)]
+        missing = [f"{what} is missing" for what in await _missing_in_file(own)]
+        return missing or await _unfit_in_file(own)
     async with _journal(own) as journal:
         problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
+        problems += await _unfit(own, journal) if not problems else []
     if own.plan.transport == "amqp":
         with _installed():
             from skerry.backends.rabbitmq.operations import check
@@ -147,6 +152,22 @@ async def _missing_in_file(own: Belongings) -> list[str]:
         return [f"file {path}", *tables]
     async with SqliteJournal(str(path), own.namespace, read_only=True) as journal:
         return await journal.missing(own.plan.tables, own.steps)
+
+
+async def _unfit_in_file(own: Belongings) -> list[str]:
+    from skerry.backends.sqlite.journal import SqliteJournal
+
+    path = sqlite_path(own.plan.journal_url)
+    async with SqliteJournal(str(path), own.namespace, read_only=True) as journal:
+        return await _unfit(own, journal)
+
+
+async def _unfit(own: Belongings, journal: JournalAdmin) -> list[str]:
+    """What this application cannot read of what is stored, and stored tables that it does not declare."""
+    if own.declaration is None:
+        return []
+    found = await audit(journal, own.declaration, rows=SOME_ROWS, events=SOME_EVENTS)
+    return [*found.problems(), *found.strange_tables()]
 
 
 @asynccontextmanager

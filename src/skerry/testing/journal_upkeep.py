@@ -16,6 +16,7 @@ from skerry.journal.journal import (
     Correction,
     JournalWriter,
     NewOutcome,
+    Reader,
     Status,
     StoredProjection,
     Writes,
@@ -23,6 +24,7 @@ from skerry.journal.journal import (
 from skerry.position import Position
 from skerry.testing.journal_samples import (
     DAY,
+    OTHERS,
     THINGS,
     all_records,
     all_rows,
@@ -370,3 +372,23 @@ class UpkeepSuite:
         epoch = (await journal.head()).position.epoch
         await journal.trim(Position(epoch, 4))
         assert [r.name for r in await journal.read(4, 10)] == [SKIPPED, AMENDED]
+
+    async def test_who_needs_old_events_is_told(self, journal: JournalWriter) -> None:
+        """Reactors' cursors and stored projections, by name, with how far they are; those that are forgotten hold
+        nothing any more. The tables are those that were prepared."""
+        for n in range(1, 6):
+            await decide(journal, put(n))
+        epoch = (await journal.head()).position.epoch
+        await journal.advance("hook", Position(epoch, 2))
+        await journal.save_projection(StoredProjection("Count", 1, Position(epoch, 3), b"3"))
+        assert list(await journal.readers()) == [
+            Reader("Count", "projection", Position(epoch, 3)),
+            Reader("hook", "reactor", Position(epoch, 2)),
+        ]
+        assert await journal.trim(Position(epoch, 5)) == 2
+        await journal.forget("hook")
+        assert await journal.trim(Position(epoch, 5)) == 3
+        await journal.forget_projection("Count")
+        assert list(await journal.readers()) == []
+        assert await journal.trim(Position(epoch, 5)) == 5
+        assert sorted(await journal.tables()) == sorted([THINGS, OTHERS])

@@ -14,7 +14,16 @@ import msgspec
 from skerry import errors
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import Correction, DeadLetter, Head, Lease, LetterHead, Record, StoredProjection
+from skerry.journal.journal import (
+    Correction,
+    DeadLetter,
+    Head,
+    Lease,
+    LetterHead,
+    Reader,
+    Record,
+    StoredProjection,
+)
 from skerry.position import Position
 
 
@@ -47,6 +56,9 @@ SIGNATURES: dict[str, Signature] = {
     "exhume": Signature(tuple[str], bool),
     "trim": Signature(tuple[Position], int, 600.0),
     "verify": Signature(tuple[()], list[str], 600.0),
+    "tables": Signature(tuple[()], list[str]),
+    "readers": Signature(tuple[()], list[Reader]),
+    "forget_projection": Signature(tuple[str], None),
     "correct": Signature(tuple[Correction], Position, 60.0),
     "new_epoch": Signature(tuple[str, int], Position, 60.0),
 }

@@ -24,6 +24,7 @@ from skerry.journal.journal import (
     Lease,
     LetterHead,
     Outcome,
+    Reader,
     Record,
     StoredProjection,
 )
@@ -111,6 +112,15 @@ class RemoteJournal:
 
     async def verify(self) -> Sequence[str]:
         return await self._call("verify")  # type: ignore[no-any-return]
+
+    async def tables(self) -> Sequence[str]:
+        return await self._call("tables")  # type: ignore[no-any-return]
+
+    async def readers(self) -> Sequence[Reader]:
+        return await self._call("readers")  # type: ignore[no-any-return]
+
+    async def forget_projection(self, name: str) -> None:
+        await self._call("forget_projection", name)
 
     async def correct(self, correction: Correction) -> Position:
         return await self._call("correct", correction)  # type: ignore[no-any-return]

@@ -43,6 +43,7 @@ from skerry.journal.journal import (
     NewEvent,
     NewOutcome,
     Outcome,
+    Reader,
     Record,
     Snapshot,
     Status,
@@ -360,6 +361,17 @@ class MemoryJournal:
         for name, stored in self._projections.items():
             if stored.position.epoch == self._epoch and stored.position.offset > end:
                 yield f"projection {name} ({stored.position.offset}) is ahead of the journal's end {end}"
+
+    async def tables(self) -> Sequence[str]:
+        return sorted(self._tables)
+
+    async def readers(self) -> Sequence[Reader]:
+        found = [Reader(name, "reactor", at) for name, at in self._cursors.items()]
+        found += [Reader(name, "projection", each.position) for name, each in self._projections.items()]
+        return sorted(found, key=lambda reader: (reader.name, reader.kind))
+
+    async def forget_projection(self, name: str) -> None:
+        self._projections.pop(name, None)
 
     async def correct(self, correction: Correction) -> Position:
         return await correct(self, correction, self._clock.now())

@@ -282,6 +282,9 @@ class PostgresJournal(StoredReads):
         await self.bodies.trim()
         return floor
 
+    async def forget_projection(self, name: str) -> None:
+        await self._rows("forget_projection", name=name)
+
     async def correct(self, correction: Correction) -> Position:
         return await correct(self, correction, self._clock.now())
 

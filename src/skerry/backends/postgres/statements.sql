@@ -270,6 +270,13 @@ on conflict (subscriber) do update set epoch = excluded.epoch, pos = excluded.po
 -- name: forget
 delete from {ns}__cursor where subscriber = $subscriber::text
 
+-- name: readers
+select subscriber, 'reactor' as kind, epoch, pos from {ns}__cursor
+union all select name, 'projection', epoch, pos from {ns}__projection order by 1, 2
+
+-- name: forget_projection
+delete from {ns}__projection where name = $name::text
+
 -- name: load_projection
 select version, epoch, pos, data from {ns}__projection where name = $name::text
 

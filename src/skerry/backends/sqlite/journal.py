@@ -361,6 +361,9 @@ class SqliteJournal(StoredReads):
         await self._change(("trim_outcomes", (horizon,)), ("trim_attempts", (horizon,)))
         return int(floor)
 
+    async def forget_projection(self, name: str) -> None:
+        await self._change(("forget_projection", (name,)))
+
     async def correct(self, correction: Correction) -> Position:
         return await correct(self, correction, self._clock.now())
 
