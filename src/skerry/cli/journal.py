@@ -13,7 +13,7 @@ from skerry.cli.options import administer, app_of, with_settings
 from skerry.cli.row import user
 from skerry.errors import SettingsError, Trimmed
 from skerry.journal.correcting import original_of
-from skerry.journal.epochs import Epoch
+from skerry.journal.epochs import Epoch, Epochs
 from skerry.journal.journal import Correction, Record
 from skerry.position import Position
 from skerry.roles.admin import Admin
@@ -154,9 +154,11 @@ async def _event(admin: Admin, position: str) -> Record:
     """What stands at E:N, or N of the present epoch. Raises SettingsError."""
     head = await admin.journal.head()
     epoch, _, number = position.rpartition(":")
-    if not number.isdigit() or epoch not in ("", head.position.epoch):
+    if not number.isdigit():
         raise SettingsError("POSITION", f"{position!r} is neither {head.position.epoch}:N nor N")
     offset = int(number)
+    if epoch and Epochs.of(await admin.journal.epochs()).carry(Position(epoch, offset)) is None:
+        raise SettingsError("POSITION", f"{position} is of another history than this journal's")
     found = await admin.journal.read(offset - 1, 1) if offset else []
     if not found:
         raise SettingsError("POSITION", f"there is no event {offset}; the journal ends at {head.position}")
