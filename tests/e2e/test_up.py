@@ -243,6 +243,14 @@ async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -
         f"skerry: bind: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
     ]
     server.close()
+    async with up(tmp_path, "--servers", "1") as holder:
+        async with up(tmp_path, wait=False, port=holder.port) as world:
+            assert await world.ended() == 2
+        assert world.lines == [
+            f"skerry: bind: 127.0.0.1:{holder.port} is in use by `skerry up livekv:app` (pid {holder.pid}); "
+            "end that one or choose another port"
+        ]
+        os.environ["SKERRY_RUNTIME_DIR"] = str(tmp_path / "run")
     async with up(tmp_path, target="nowhere:app", wait=False) as world:
         assert await world.ended() == 2
     [line] = world.lines

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skerry.errors import SettingsError
-from skerry.kernel.settings import PREFIX, Option, Settings, address, load_settings, options
+from skerry.kernel.settings import PREFIX, Option, Settings, address, load_settings, options, rate
 
 
 def write(directory: Path, *, toml: str | bytes = "", dotenv: str | bytes = "") -> Path:
@@ -73,6 +73,7 @@ def test_every_setting_can_come_from_every_source(option: Option, tmp_path: Path
         "log_format": "json",
         "log_level": "error",
         "durability": "normal",
+        "intensity": "5/30",
         "loop_model": "poll",
         "role": "server,consumer",
         "origins": "https://shop.example:8443, http://[::1]:80, :8998, *",
@@ -216,3 +217,18 @@ def test_an_address_that_is_open_to_everybody_is_said(bind: str, tokens: str, sa
     warning = Settings(bind=bind, tokens=tokens).exposed()
     assert (warning is not None) is said
     assert warning is None or (bind in warning and "SKERRY_TOKENS" in warning)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("10/60", (10, 60.0)), ("20", (20, 10.0)), ("0/0.5", (0, 0.5))]
+)
+def test_rates(text: str, expected: tuple[int, float]) -> None:
+    """N/SECONDS; a plain N is within ten seconds, as it was before."""
+    assert rate(text, "intensity") == expected
+
+
+@pytest.mark.parametrize("text", ["", "many", "1/0", "-1/60", "1/2/3", "10/nan", "10/inf"])
+def test_what_is_no_rate_is_an_error(text: str) -> None:
+    """It names the setting and says what would be right."""
+    with pytest.raises(SettingsError, match=r"intensity: .* is not N/SECONDS"):
+        rate(text, "intensity")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import pytest
 from skerry.loop import models
 from skerry.loop.blocked import Blocked
 from skerry.loop.loop import Loop
+from skerry.loop.stacks import from_application, is_application, stack_of
 
 
 def a_blocking_call(until: Callable[[], object], seconds: float = 30.0) -> None:
@@ -101,3 +103,29 @@ def test_the_default_report_is_a_warning(caplog: pytest.LogCaptureFixture) -> No
 
     loop.run(main)
     assert "in a_blocking_call\n" in caplog.text
+
+
+def test_a_stack_is_shown_from_the_application_on() -> None:
+    """Neither the interpreter's start nor the event loop nor Skerry stand above it; what the application calls stands
+    below."""
+    shown = [line for line in stack_of(sys._getframe()).splitlines() if line.startswith("  File")]
+    assert "test_a_stack_is_shown_from_the_application_on" in shown[-1]
+    assert __file__ in shown[0] or "site-packages" not in shown[0]
+    assert not is_application(asyncio.__file__)
+    assert not is_application(models.__file__)
+    assert not is_application("<frozen runpy>")
+    assert is_application(__file__)
+
+    def ours() -> None:
+        raise ValueError
+
+    try:
+        asyncio.run(_calls(ours))
+    except ValueError as error:
+        short = from_application(error.__traceback__)
+    assert short is not None
+    assert short.tb_frame.f_code.co_filename == __file__
+
+
+async def _calls(function: Callable[[], None]) -> None:
+    function()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from skerry.process.restarts import RestartSettings, budget_of
 from skerry.supervision.policy import Escalate, Intensity, Restart
 
@@ -32,14 +34,32 @@ def test_a_life_of_some_length_resets_the_pauses() -> None:
 
 
 def test_intensity_counts_within_its_span_only() -> None:
-    """Twenty restarts within ten seconds are allowed, the next one is not; slower ones go on for ever."""
+    """Ten restarts within a minute are allowed, the next one is not; slower ones go on for ever."""
     budget = budget_of(RestartSettings())
     budget.ever_ready = True
-    assert all(isinstance(budget.decide(n * 0.4), Restart) for n in range(20))
-    assert isinstance(budget.decide(8.1), Escalate)
+    assert all(isinstance(budget.decide(n * 5.0), Restart) for n in range(10))
+    assert isinstance(budget.decide(59.0), Escalate)
     slow = budget_of(RestartSettings())
     slow.ever_ready = True
-    assert all(isinstance(slow.decide(n * 0.6), Restart) for n in range(200))
+    assert all(isinstance(slow.decide(n * 6.1), Restart) for n in range(200))
+
+
+@pytest.mark.parametrize("lives", [0.3, 1.0, 2.5, 5.0])
+def test_a_crash_loop_ends(lives: float) -> None:
+    """The product's own pauses do not keep a process that dies again and again from reaching the intensity: neither one
+    that dies young, after longer and longer pauses, nor one that works for some seconds each time."""
+    budget, now, restarts = budget_of(RestartSettings()), 0.0, 0
+    budget.ever_ready = True
+    while True:
+        now += lives
+        budget.lived(lives, was_ready=True)
+        match budget.decide(now):
+            case Restart(pause):
+                now, restarts = now + pause, restarts + 1
+                assert restarts <= 10
+            case Escalate(reason):
+                assert "10 times in 60 s" in reason
+                return
 
 
 def test_a_process_that_was_never_ready_gets_few_tries() -> None:

@@ -145,7 +145,7 @@ async def test_wrong_settings_end_everything_with_code_2() -> None:
 
 
 async def test_too_many_restarts_are_given_up() -> None:
-    """More than the intensity within its time: everything ends with code 1."""
+    """More than the intensity within its time: everything ends with code 1, and who it was is a state and a number."""
     world = World([spec("a", "ready")])
     task = asyncio.create_task(world.runner.run())
     for number in range(1, 7):
@@ -153,6 +153,8 @@ async def test_too_many_restarts_are_given_up() -> None:
         os.kill(world.pid("a"), signal.SIGKILL)
     assert await asyncio.wait_for(task, 90) == 1
     assert world.count("ready") == 6
+    assert world.runner.slots[0].state == "crash looping"
+    assert 'skerry_crash_looping{process="a"} 1' in world.runner.metrics()
 
 
 async def test_a_hung_loop_is_dumped_and_ended() -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -19,11 +20,11 @@ from skerry.supervision.failure import Failure
 class Line:
     """A worker and the runner's end of its line, in one loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, hang_seconds: float = 0.0) -> None:
         self.ours, theirs = socket.socketpair()
         self.ours.setblocking(False)
         theirs.setblocking(False)
-        self.worker = Worker(theirs, hang_seconds=0)
+        self.worker = Worker(theirs, hang_seconds=hang_seconds)
         self.stops: list[float] = []
         self._lines = Lines()
 
@@ -130,24 +131,16 @@ def test_a_loop_that_hangs_without_a_runner_ends_itself() -> None:
     assert "in main" in ended.stderr
 
 
-def test_a_line_that_was_closed_leaves_no_watch_behind() -> None:
+async def test_a_line_that_was_closed_leaves_no_watch_behind() -> None:
     """After the last word nothing ends the process any more: neither the watch over the loop nor the drain's limit."""
-    program = (
-        "import asyncio, faulthandler, socket\n"
-        "from skerry.process.worker import Worker\n"
-        "armed = []\n"
-        "faulthandler.dump_traceback_later = lambda seconds, exit=False: armed.append(seconds)\n"
-        "faulthandler.cancel_dump_traceback_later = armed.clear\n"
-        "async def main():\n"
-        "    a, b = socket.socketpair()\n"
-        "    b.setblocking(False)\n"
-        "    worker = Worker(b)\n"
-        "    await worker.start(lambda seconds: None)\n"
-        "    assert armed\n"
-        "    await worker.close()\n"
-        "    await asyncio.sleep(0.05)\n"
-        "    print(armed)\n"
-        "asyncio.run(main())\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert (ended.stdout.strip(), ended.returncode) == ("[]", 0), ended.stderr
+    wire = Line(hang_seconds=1000.0)
+    await wire.worker.start(wire.stops.append)
+    watching = {thread for thread in threading.enumerate() if thread.name == "skerry-stillness"}
+    assert len(watching) == 1
+    wire.ours.send(line(Stop(500.0)))
+    await wire.hear(Now)
+    watching |= {thread for thread in threading.enumerate() if thread.name == "skerry-stillness"}
+    await wire.worker.close()
+    for thread in watching:
+        await asyncio.to_thread(thread.join, 60)
+        assert not thread.is_alive()

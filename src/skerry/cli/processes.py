@@ -21,10 +21,11 @@ from skerry.cli.options import fail, settings_of, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
-from skerry.kernel.settings import CLOSING_SECONDS, PREFIX, REPLACED_SECONDS, Settings, address
+from skerry.kernel.settings import CLOSING_SECONDS, PREFIX, REPLACED_SECONDS, Settings, address, rate
 from skerry.loop.door import Door
 from skerry.loop.sockets import address_text, bind_tcp
 from skerry.process import control
+from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.output import Output, wants_colour
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
@@ -54,7 +55,9 @@ def up(target: str, **given: Any) -> None:
     }
     environment[HANG] = str(settings.hang)
     topology = Topology(target, settings.servers, settings.consumers, settings.gateways, environment)
-    restarts = RestartSettings(Intensity(settings.intensity), first_tries=1_000_000 if settings.reload else 5)
+    restarts = RestartSettings(Intensity(*rate(settings.intensity, "intensity")))
+    if settings.reload:  # what is broken will be mended
+        restarts = RestartSettings(Intensity(1_000_000, 60.0), first_tries=1_000_000)
     try:
         root = source_directory(target)
         check(settings)
@@ -80,6 +83,7 @@ def runner_settings(settings: Settings, restarts: RestartSettings) -> RunnerSett
         grace_seconds=settings.drain + CLOSING_SECONDS + LAST_SECONDS,
         replaced_seconds=replaced + CLOSING_SECONDS,
         hang_seconds=settings.hang,
+        ready_seconds=settings.start_timeout,
         waits_for_change=settings.reload,
     )
 
@@ -107,6 +111,24 @@ def source_directory(target: str) -> Path:
     return Path(found.origin).parent if found.origin else Path.cwd()
 
 
+def bound(text: str, setting: str) -> socket.socket:
+    """A socket that listens there. Raises SettingsError, which names the `skerry up` that holds the address, if one
+    does."""
+    host, port = address(text, setting)
+    try:
+        return bind_tcp(host, port, setting=setting)
+    except SettingsError:
+        for status in control.running():
+            if port and status.address.endswith(f":{port}"):
+                where = address_text(host, port)
+                raise SettingsError(
+                    setting,
+                    f"{where} is in use by `skerry up {status.target}` (pid {status.pid}); end that one or choose "
+                    "another port",
+                ) from None
+        raise
+
+
 def _elsewhere(settings: Settings, public_port: int, gateway_port: int) -> dict[str, str]:
     """What children need to know when the stream of events has a port of its own: pages look for it there, and
     gateways let the pages of the public port in."""
@@ -127,12 +149,10 @@ class _Up:
         terminal = sys.stdout.isatty()
         as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
         with contextlib.ExitStack() as stack:
-            public = stack.enter_context(bind_tcp(*address(settings.bind)))
+            public = stack.enter_context(bound(settings.bind, "bind"))
             gateway = None
             if topology.gateways:
-                gateway = stack.enter_context(
-                    bind_tcp(*address(settings.gateway_bind, "gateway_bind"), setting="gateway_bind")
-                )
+                gateway = stack.enter_context(bound(settings.gateway_bind, "gateway_bind"))
             inner, outer = map(stack.enter_context, Door.pair())
             sockets = Sockets(
                 public.fileno(), inner.fileno(), outer.fileno(), gateway.fileno() if gateway else None
@@ -175,6 +195,7 @@ class _Up:
     def _catch_signals(self, runner: Runner) -> None:
         loop = asyncio.get_running_loop()
         asked = [False]
+        hangup = Hangup.at_start()
 
         def on_end(number: int) -> None:
             if asked[0]:
@@ -186,8 +207,9 @@ class _Up:
                 runner.stop()
 
         def on_hangup() -> None:
-            if terminal_is_gone():
-                runner.stop()
+            if hangup.means_the_end(has_terminal=has_terminal()):
+                runner.say("the terminal was closed")
+                on_end(signal.SIGHUP)
             else:
                 runner.say("replacing every process")
                 runner.own(runner.roll())
@@ -206,17 +228,6 @@ class _Up:
             await runner.roll()
 
         await Reloader({self._root, Path.cwd()}, on_change).run()
-
-
-def terminal_is_gone() -> bool:
-    """Whether a SIGHUP means that the terminal was closed: then there is none any more to open."""
-    if not sys.stdin or not sys.stdin.isatty():
-        return False
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
-    except OSError:
-        return True
-    return False
 
 
 @click.command()

@@ -13,6 +13,7 @@ from skerry.errors import DeclarationError, SettingsError, SkerryError
 from skerry.kernel.importing import code_of
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import listed, load_settings
+from skerry.loop.stacks import from_application
 from skerry.process.worker import Worker
 from skerry.roles.running import run_roles
 from skerry.supervision.failure import Failure
@@ -74,5 +75,9 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
         code = 2
     except SkerryError as error:
         logger.error("%s", error)
+        code = 1
+    except Exception as error:
+        trace = from_application(error.__traceback__)
+        logger.critical("ended by %s: %s", type(error).__name__, error, exc_info=(type(error), error, trace))
         code = 1
     raise SystemExit(code)

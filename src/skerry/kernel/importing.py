@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
-import os
 import sys
-import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
 
 from skerry.errors import DeclarationError, SettingsError
-
-_INSTALLED = {sysconfig.get_path(kind) or "" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+from skerry.loop.stacks import PLACES
 
 
 def load_target(target: str) -> Any:
@@ -55,13 +52,10 @@ def code_of(target: str) -> str:
     The application's files are those of the target's own package, and of every module that belongs neither to Python,
     nor to what was installed into it, nor to Skerry."""
     package = target.partition(":")[0].partition(".")[0]
-    foreign = tuple(
-        {os.path.join(path, "") for path in (*_INSTALLED, str(Path(__file__).parents[1])) if path}
-    )
     digest = hashlib.sha256()
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or (file.startswith(foreign) and name.partition(".")[0] != package):
+        if not isinstance(file, str) or (file.startswith(PLACES) and name.partition(".")[0] != package):
             continue
         try:
             digest.update(f"{name}\0".encode() + Path(file).read_bytes())

@@ -104,11 +104,9 @@ class Settings:
     )
     gateways: int = _option(0, "gateway processes on the WebSocket port", least=0, most=64, group="up")
     reload: bool = _option(False, "replace the processes when a file changes (development)", group="up")
-    intensity: int = _option(
-        20,
-        "restarts of one process within 10 s, after which everything ends",
-        least=0,
-        most=10_000,
+    intensity: str = _option(
+        "10/60",
+        "restarts of one process within so many seconds, N/SECONDS, after which everything ends; N means N/10",
         group="up",
     )
     hang: float = _option(
@@ -116,6 +114,13 @@ class Settings:
         "seconds without a sign of life after which a process is ended; 0: never",
         least=0,
         most=3600,
+        group="up",
+    )
+    start_timeout: float = _option(
+        60.0,
+        "seconds that a process may take until it says something, a successor until it is ready",
+        least=1.0,
+        most=86_400.0,
         group="up",
     )
     role: str = _option(
@@ -152,6 +157,7 @@ class Settings:
                 raise SettingsError("role", f"{role!r} is none of {', '.join(ROLES)}")
         for upstream in listed(self.to):
             address(upstream, "to")
+        rate(self.intensity, "intensity")
         address(self.bind, "bind")
         address(self.gateway_bind, "gateway_bind")
         for origin in listed(self.origins):
@@ -182,6 +188,18 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 def listed(text: str) -> list[str]:
     """The items of a setting that has several, by commas."""
     return [item for item in (each.strip() for each in text.split(",")) if item]
+
+
+def rate(text: str, setting: str) -> tuple[int, float]:
+    """N/SECONDS; N alone means within 10 s. Raises SettingsError."""
+    count, _, seconds = text.partition("/")
+    try:
+        found = int(count), float(seconds or "10")
+    except ValueError:
+        found = -1, 0.0
+    if not (0 <= found[0] <= 10_000 and 0 < found[1] <= 86_400):
+        raise SettingsError(setting, f"{text!r} is not N/SECONDS, as in 10/60")
+    return found
 
 
 def address(text: str, setting: str = "bind") -> tuple[str, int]:

@@ -15,10 +15,11 @@ import selectors
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
+
+from skerry.loop.stacks import stack_of
 
 log = logging.getLogger("skerry.loop")
 
@@ -91,7 +92,7 @@ class BlockWatch:
 
     def _tell(self, thread_id: int, asked: float) -> None:
         frame = sys._current_frames().get(thread_id)
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else "(the thread has ended)"
+        stack = stack_of(frame) if frame is not None else "(the thread has ended)"
         del frame
         self.reports += 1
         try:

@@ -28,13 +28,14 @@ from skerry.supervision.failure import Failure, SupervisionError
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What to start. `pass_descriptors`: sockets that the child inherits, by the environment variable that tells
-    their number."""
+    their number. `hang_seconds`: of a child that is to be noticed earlier than others when its loop does not run."""
 
     name: str
     role: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_descriptors: Mapping[str, int] = field(default_factory=dict)
+    hang_seconds: float = 0.0
 
 
 LONGEST_PAUSE = 1.0
@@ -79,6 +80,10 @@ class Child(asyncio.Protocol):
         self.last_beat: float | None = None
         self.asked_to_stop = False
         self.hung = False
+        self.is_suspect = False
+        """Found silent once."""
+        self.pardoned_at = float("-inf")
+        """When the runner itself had not run, so that nobody could be heard."""
         self.exit_code: int | None = None
         self.last_words: deque[str] = deque(maxlen=400)
         self.said = 0
@@ -117,6 +122,8 @@ class Child(asyncio.Protocol):
             "SKERRY_PROCESS": self.spec.name,
             "PYTHONUNBUFFERED": "1",
         }
+        if self.spec.hang_seconds and environment.get(worker.HANG) not in ("0", "0.0"):
+            environment[worker.HANG] = str(self.spec.hang_seconds)  # how often it beats
         for variable, descriptor in self.spec.pass_descriptors.items():
             environment[variable] = str(descriptor)
         # A Ctrl-C that comes while it starts is the runner's alone: the mask is inherited, the child lifts it when

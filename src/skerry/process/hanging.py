@@ -37,19 +37,26 @@ class HangWatch:
 
     def _look(self) -> None:
         now = time.monotonic()
-        pause = min(0.5, self._hang_seconds / 4) if self._hang_seconds else 0.5
+        pause = min(0.25, self._hang_seconds / 4) if self._hang_seconds else 0.5
         self._timer = asyncio.get_running_loop().call_later(pause, self._look)
-        # When this process itself did not run (a laptop that slept, Ctrl-Z), everybody looks silent.
+        # When this process itself did not run (SIGSTOP, a frozen container, Ctrl-Z), everybody looks silent.
         slept = self._looked_at and now - self._looked_at > pause + 1.0
         self._looked_at = now
         for child in self._children():
             child.look()
             if child.hung or not self._hang_seconds or child.exit_code is not None:
                 continue
-            if slept and child.last_beat is not None:
-                child.last_beat = now
-            silent = now - (child.last_beat if child.last_beat is not None else child.started_at)
-            allowed = self._hang_seconds if child.last_beat is not None else self._start_seconds
-            if silent > allowed:
+            if slept:
+                child.pardoned_at = now
+            heard = child.last_beat if child.last_beat is not None else child.started_at
+            allowed = self._start_seconds if child.last_beat is None else self._allowed(child)
+            if now - max(heard, child.pardoned_at) <= allowed:
+                child.is_suspect = False
+            elif not child.is_suspect:
+                child.is_suspect = True  # what it has said may not have been read yet: look again
+            else:
                 child.hung = True
                 self._on_hung(child, allowed)
+
+    def _allowed(self, child: Child) -> float:
+        return min(self._hang_seconds, child.spec.hang_seconds or self._hang_seconds)

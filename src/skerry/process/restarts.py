@@ -14,10 +14,11 @@ from skerry.supervision.policy import Escalate, Intensity, Restart, RestartBudge
 
 @dataclass(frozen=True, slots=True)
 class RestartSettings:
-    """`intensity` for a process that had been ready; `first_tries` in all for one that never was. A process that
+    """`intensity` for each process that had been ready: one that the pauses between restarts can reach; `first_tries`
+    in all for one that never was. A process that
     lived for `young_seconds` and was ready is restarted without a pause; else the pauses grow between the others."""
 
-    intensity: Intensity = field(default_factory=Intensity)
+    intensity: Intensity = field(default_factory=lambda: Intensity(10, 60.0))
     first_tries: int = 5
     young_seconds: float = 1.0
     first_pause: float = 0.1

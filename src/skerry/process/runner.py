@@ -230,8 +230,14 @@ class Runner:
 
     def _give_up(self, failure: Failure) -> None:
         """A budget is used up, or a rule of the application escalates: end everything."""
+        at: Failure | None = failure
+        failing = set[str]()
+        while at is not None:
+            failing.add(at.component)
+            at = at.cause
         for slot in self.slots:
             slot.given_up = slot.given_up or slot.child is None
+            slot.is_crash_looping = slot.given_up and slot.name in failing and slot.budget.ever_ready
         self.say(f"giving up: {failure.message}")
         if failure.cause is not None:
             self.say(textwrap.indent(failure.origin.traceback, "  "))
@@ -306,7 +312,7 @@ class Runner:
         """Have it dump its stacks, and end it when they were written."""
         before = seen = child.said
         child.signal(signal.SIGUSR1)
-        deadline = time.monotonic() + DUMP_SECONDS
+        deadline = time.monotonic() + (0.5 if child.spec.hang_seconds else DUMP_SECONDS)
         while time.monotonic() < deadline and (child.said == before or child.said != seen):
             seen = child.said
             await asyncio.wait({child.ended}, timeout=0.2)
@@ -477,13 +483,21 @@ class Runner:
     def metrics(self) -> str:
         """What the runner itself knows, as Prometheus text."""
         slots = self.slots
-        return gauge(
-            "skerry_process_restarts_total",
-            "Restarts of a process by its runner.",
-            [(slot.name, slot.restarts) for slot in slots],
-            "counter",
-        ) + gauge(
-            "skerry_process_ready",
-            "Whether a process is ready.",
-            [(slot.name, float(slot.ready)) for slot in slots],
+        return (
+            gauge(
+                "skerry_process_restarts_total",
+                "Restarts of a process by its runner.",
+                [(slot.name, slot.restarts) for slot in slots],
+                "counter",
+            )
+            + gauge(
+                "skerry_process_ready",
+                "Whether a process is ready.",
+                [(slot.name, float(slot.ready)) for slot in slots],
+            )
+            + gauge(
+                "skerry_crash_looping",
+                "Whether a process has been restarted so often that everything ends.",
+                [(slot.name, float(slot.is_crash_looping)) for slot in slots],
+            )
         )

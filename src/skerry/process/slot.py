@@ -24,6 +24,8 @@ class Slot:
         self.last_failure: Failure | None = None
         self.starts = 0
         self.given_up = False
+        self.is_crash_looping = False
+        """Whether it has been restarted more often than it may be."""
 
     @property
     def name(self) -> str:
@@ -41,6 +43,8 @@ class Slot:
     def state(self) -> str:
         if self.child is not None:
             return self.child.state
+        if self.is_crash_looping:
+            return "crash looping"
         return "given up" if self.given_up else "waiting to restart"
 
     async def start(self) -> None:

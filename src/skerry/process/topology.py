@@ -17,6 +17,10 @@ LISTEN = "SKERRY_LISTEN_FD"
 GATEWAY_LISTEN = "SKERRY_GATEWAY_LISTEN_FD"
 DOOR = "SKERRY_DOOR_FD"
 
+BALANCER_HANG_SECONDS = 2.0
+"""A balancer whose loop does not run for so long is replaced: while it stands still no new connection is served, and
+those that stand do not need it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:
@@ -47,7 +51,12 @@ def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
     if sockets.gateway is not None:
         listening[GATEWAY_LISTEN] = sockets.gateway
     balancer = Spec(
-        "balancer", "balancer", command("balancer", topology.target), topology.environment, listening
+        "balancer",
+        "balancer",
+        command("balancer", topology.target),
+        topology.environment,
+        listening,
+        BALANCER_HANG_SECONDS,
     )
     servers = [_one(topology, "server", n, serving) for n in range(1, topology.servers + 1)]
     gateways = [_one(topology, "gateway", n, serving) for n in range(1, topology.gateways + 1)]

@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from skerry.process.stillness import StillnessWatch
 from skerry.process.words import (
     Beat,
     Collect,
@@ -59,6 +60,7 @@ class Worker(asyncio.Protocol):
         self._stop_seconds: float | None = None
         self._told = False
         self._beat_timer: asyncio.TimerHandle | None = None
+        self._watch: StillnessWatch | None = None
         self._gathering: dict[int, asyncio.Future[str]] = {}
         self._numbers = itertools.count(1)
         self.gauges: Callable[[], dict[str, float | str]] = dict
@@ -106,6 +108,9 @@ class Worker(asyncio.Protocol):
         self._transport = transport
         if self.code:
             self._say(Loaded(self.code))
+        if self._hang_seconds:
+            # The runner acts at `hang_seconds`; this is for when there is none, or it hangs too.
+            self._watch = StillnessWatch(1.5 * self._hang_seconds + 1.0)
         self._beat()
 
     # --- what the process tells
@@ -145,7 +150,7 @@ class Worker(asyncio.Protocol):
         self._stop = None  # that the line ends now is no wish any more
         if self._beat_timer is not None:
             self._beat_timer.cancel()
-        faulthandler.cancel_dump_traceback_later()
+        self._watch_nothing()
         if self._transport is not None:
             self._transport.close()
             await asyncio.sleep(0)
@@ -166,9 +171,8 @@ class Worker(asyncio.Protocol):
             log.exception("a gauge of this process failed")
             gauges = {}
         self._say(Beat(gauges))
-        if self._hang_seconds and self._stop_seconds is None:
-            # The runner acts at `hang_seconds`; this is for when there is none, or it hangs too.
-            faulthandler.dump_traceback_later(1.5 * self._hang_seconds + 1.0, exit=True)
+        if self._watch is not None and self._stop_seconds is None:
+            self._watch.turned()
 
     def data_received(self, data: bytes) -> None:
         for word in self._lines.feed(data):
@@ -207,8 +211,14 @@ class Worker(asyncio.Protocol):
         self._stop_seconds = seconds
         self.state("stopping")
         # A drain that hangs must not leave an orphan; the runner's own limit comes before this.
-        faulthandler.dump_traceback_later(seconds + 5.0, exit=True)
+        self._watch_nothing()
+        self._watch = StillnessWatch(seconds + 5.0)
         self._stop(seconds)
+
+    def _watch_nothing(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
 
 
 def die_with(parent: int) -> None:

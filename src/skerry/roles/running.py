@@ -145,7 +145,9 @@ class _Process:
         measure_reading(kernel)
         roles = self._make(kernel, parts)
         longest = max(REPLACED_SECONDS, self.settings.drain)
-        limits = Limits(role_seconds=longest + 20.0, stop_seconds=2 * longest + 30.0)
+        limits = Limits(
+            role_seconds=max(longest + 20.0, self.settings.start_timeout), stop_seconds=2 * longest + 30.0
+        )
         runtime = Runtime(self.name, roles, clock=kernel.clock, registry=kernel.registry, limits=limits)
         kernel.services.add(runtime.loop)
         kernel.services.add(runtime.supervisor)
@@ -169,7 +171,6 @@ class _Process:
         kernel, runtime, roles = self._composed.kernel, self._composed.runtime, self._composed.roles
         runtime.watch("projector", kernel.projector.events)
         runtime.watch("events", kernel.events)
-        runtime.loop.watch_blocking(BLOCKED_SECONDS)
         for role in roles:
             if isinstance(role, ConsumerRole):
                 role.supervisor.parent = runtime.supervisor
@@ -192,6 +193,8 @@ class _Process:
         self._is_started = True
         gc.collect()
         gc.freeze()  # what was loaded stays: a collection over a million objects would take a tenth of a second
+        if self.runtime is not None:
+            self.runtime.loop.watch_blocking(BLOCKED_SECONDS)  # from here on it is somebody's fault
         for role in roles:
             if isinstance(role, ServerRole):
                 for where in role.http.addresses:
