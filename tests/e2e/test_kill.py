@@ -183,7 +183,8 @@ async def everything(client: HttpConnection, position: str) -> dict[str, str]:
 async def test_nothing_answered_is_lost(tmp_path: Path) -> None:
     """No write answered 200 is missing, each took effect once, the journal verifies, all servers and a resuming
     listener end equal to the database, and service comes back quickly after each kill."""
-    async with up(tmp_path) as world:
+    # A minute of kills is far more than is taken for a crash loop.
+    async with up(tmp_path, "--intensity", "1000/60") as world:
         history, stop, listener = History(), asyncio.Event(), Listener(world.port)
         listening = asyncio.create_task(listener.run())
         writers = [asyncio.create_task(write(world, number, history, stop)) for number in range(WRITERS)]
