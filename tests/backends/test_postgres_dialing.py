@@ -12,7 +12,7 @@ import pytest
 
 from skerry.backends.postgres.dialing import NoneAnswered, first_of
 from skerry.backends.postgres.journal import PostgresJournal
-from skerry.backends.postgres.role import role_of
+from skerry.backends.postgres.role import Need, role_of
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.errors import Disconnected, SettingsError
 from skerry.testing.journal_samples import THINGS, decide, put
@@ -303,3 +303,21 @@ async def test_parameters_that_libpq_knows_are_taken(server: PrivatePostgres) ->
     async with PostgresJournal(dsn, "suite") as journal, journal._connections.one() as connection:
         shown = [await connection.fetchval(f"show {name}") for name in ("work_mem", "jit", "lock_timeout")]
         assert shown == ["5MB", "off", "7s"]
+
+
+@pytest.mark.service("postgresql")
+async def test_operators_reach_what_is_there(server: PrivatePostgres, standby: PrivatePostgres) -> None:
+    """The primary among others; a standby when there is nothing else, where writing says why it does not work."""
+    dsn = server.database()
+    async with PostgresJournal(dsn, "suite") as journal:
+        await journal.prepare([THINGS])
+        await decide(journal, put(1))
+    standby.caught_up(server)
+    for ports, at in (((standby.port, server.port), server.port), ((standby.port,), standby.port)):
+        async with PostgresJournal(urls(dsn, *ports), "suite", need=Need.ANY) as journal:
+            assert (await journal.head()).position.offset == 1
+            assert journal._connections.role is not None
+            assert journal._connections.role.address == f"127.0.0.1:{at}"
+            if at == standby.port:
+                with pytest.raises(Disconnected, match="read-only"):
+                    await journal.new_epoch()

@@ -143,3 +143,20 @@ async def test_what_a_failover_may_lose() -> None:
                 assert [found.what for found in await journal.examine() if found.level == "error"] == [
                     "PostgreSQL takes no writes here: a standby"
                 ]
+
+
+async def test_each_of_several_hosts_is_told() -> None:
+    """Primary, standby, one that is away; and two that take writes, which nobody notices otherwise."""
+    require("postgresql")
+    with private_postgres(durable=True) as primary, private_standby(primary, "near", durable=True) as standby:
+        login, _, rest = primary.dsn.partition("@")
+        here = f"127.0.0.1:{primary.port}"
+        other = f"127.0.0.1:{standby.port}"
+        url = f"{login}@127.0.0.1:1,{other},{here}/{rest.partition('/')[2]}"
+        async with PostgresJournal(url, "shop") as journal:
+            told = [(found.level, found.what) for found in await journal.examine()][-3:]
+            assert told[1:] == [("ok", f"{other} is a standby"), ("ok", f"{here} is the primary")]
+            assert (told[0][0], told[0][1].partition(" ")[0]) == ("warning", "127.0.0.1:1:")
+            standby.promote()
+            [error] = [found.what for found in await journal.examine() if found.level == "error"]
+            assert error.startswith(f"{other} and {here} take writes, each for itself")

@@ -43,6 +43,8 @@ async def test_the_network_is_cut_slow_and_silent(tmp_path: Path, servers: Serve
             broker.mend()
             database.mend()
             await world.more(50)
+            database.silence()  # what there is; new connections work
+            await world.more(50)
         await world.verdict()
 
 

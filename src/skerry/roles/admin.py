@@ -94,13 +94,14 @@ async def _embedded(settings: Settings, plan: Plan, namespace: str) -> AsyncIter
 async def _servers(settings: Settings, plan: Plan, namespace: str) -> AsyncIterator[Admin]:
     """The shared database; the broker only when something is to be sent, so that it may be away."""
     from skerry.backends.postgres.journal import PostgresJournal
+    from skerry.backends.postgres.role import Need
     from skerry.backends.rabbitmq.settings import RabbitSettings
     from skerry.backends.rabbitmq.transport import RabbitTransport
 
     rabbit = RabbitSettings(
         plan.transport_url, namespace, settings.partitions, settings.generation, start_seconds=5.0
     )
-    async with PostgresJournal(plan.journal_url, namespace) as journal:
+    async with PostgresJournal(plan.journal_url, namespace, need=Need.ANY) as journal:
         transport = RabbitTransport(rabbit, journal.bodies, name=f"admin.{os.urandom(4).hex()}")
         try:
             await transport.start()

@@ -181,7 +181,8 @@ async def _journal(own: Belongings) -> AsyncIterator[Kept]:
         case "postgresql":
             with _installed():
                 from skerry.backends.postgres.journal import PostgresJournal
-            async with PostgresJournal(own.plan.journal_url, own.namespace) as journal:
+                from skerry.backends.postgres.role import Need
+            async with PostgresJournal(own.plan.journal_url, own.namespace, need=Need.ANY) as journal:
                 yield journal
         case _:
             raise SettingsError("journal", "memory: keeps nothing: there is nothing to make, check or drop")

@@ -204,6 +204,12 @@ class Connections:
         self.role = session.role
         return session
 
+    async def hosts(self) -> list[tuple[str, ServerRole | str]]:
+        """What each host of the URL is, or why that is not known; empty when it is one."""
+        found = [] if self._dialer is None else await self._dialer.look()
+        told = [(str(host), _told(role) if isinstance(role, NoneAnswered) else role) for host, role in found]
+        return told if len(told) > 1 else []
+
     # --- poolers
 
     async def _check_pooler(self, session: Session) -> None:

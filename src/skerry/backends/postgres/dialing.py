@@ -126,6 +126,23 @@ class Dialer:
         hosts.sort(key=lambda host: self._last is None or host != self._last[0])
         return await first_of([(str(host), partial(self._to_host, need, host)) for host in hosts], _close)
 
+    async def look(self) -> list[tuple[Host, ServerRole | NoneAnswered]]:
+        """What each host is, or why it is not known."""
+
+        async def one(host: Host) -> tuple[Host, ServerRole | NoneAnswered]:
+            try:
+                session = await first_of([(str(host), partial(self._to_host, Need.ANY, host))], _close)
+            except NoneAnswered as error:
+                return host, error
+            session.terminate()
+            return host, session.role
+
+        last = self._last
+        try:
+            return list(await asyncio.gather(*(one(host) for host in self._dsn.hosts)))
+        finally:
+            self._last = last
+
     async def _to_host(self, need: Need, host: Host) -> Session:
         async with asyncio.timeout(self._seconds):
             if host.is_socket:

@@ -5,11 +5,13 @@ Not here: what of the namespace is missing (upkeep.py), whether its content is r
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import asyncpg
 
+from skerry.backends.postgres.role import ServerRole
 from skerry.backends.postgres.schema import Statements, steps
 from skerry.backends.statements import made_by
 
@@ -59,6 +61,24 @@ async def doctor(connection: asyncpg.Connection, statements: Statements) -> list
     if refused:
         findings.append(Finding("error", _lacking(told["who"], refused), _grant(told["who"], statements)))
     return findings
+
+
+def places(hosts: Sequence[tuple[str, ServerRole | str]]) -> Iterator[Finding]:
+    """What is to be said of several hosts."""
+    roles = [(host, role) for host, role in hosts if isinstance(role, ServerRole)]
+    writable = {(role.system, role.started_microseconds): host for host, role in roles if role.takes_writes}
+    if len(writable) > 1:
+        yield Finding(
+            "error",
+            f"{' and '.join(writable.values())} take writes, each for itself: what goes to one is not in the others",
+            "stop all but the one that was promoted last, and make them its standbys",
+        )
+    for host, role in hosts:
+        if isinstance(role, str):
+            yield Finding("warning", f"{host}: {role}", "start it, or take it out of SKERRY_JOURNAL")
+        else:
+            what = "a standby" if role.in_recovery else "read-only" if role.read_only else "the primary"
+            yield Finding("ok", f"{host} is {what}")
 
 
 async def _replication(connection: asyncpg.Connection) -> list[Finding]:

@@ -19,7 +19,7 @@ from skerry.backends.postgres.batch import ANOTHER_HISTORY, Place, Room, opened
 from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.connections import Connections
-from skerry.backends.postgres.doctor import Finding, check_rights, doctor
+from skerry.backends.postgres.doctor import Finding, check_rights, doctor, places
 from skerry.backends.postgres.role import Need
 from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare
@@ -120,7 +120,8 @@ class PostgresJournal(StoredReads):
     async def examine(self) -> list[Finding]:
         """What `skerry doctor` says of the server and of this user's rights."""
         async with self._connections.one() as connection:
-            return await doctor(connection, self._statements)
+            found = await doctor(connection, self._statements)
+        return found + list(places(await self._connections.hosts()))
 
     # --- tables of the application's own, and operators (skerry.journal.migration, skerry.roles.infra)
 

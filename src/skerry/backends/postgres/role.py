@@ -84,7 +84,7 @@ class Need(enum.Enum):
     """A primary, be it read-only: for whoever follows. A standby may be behind what was read before, and is not
     followed."""
     ANY = "any"
-    """Whatever answers: for whoever looks what is wrong."""
+    """Whatever answers, a primary that takes writes before others: for operators."""
 
 
 def refused(role: ServerRole, need: Need) -> str:

@@ -21,12 +21,14 @@ from skerry.errors import Disconnected
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
     """`role`: what it is connected to (`role_of`). `waiting_since`: when the statement under way was sent, by the
-    loop's clock; None when there is none. `asked_at`: when the server was last known to work on it. `lost`: why it was
+    loop's clock; None when there is none. `asked_at`: when the server was last known to work on it; `idle_since`:
+    of which statement it was told that the server does nothing for it. `lost`: why it was
     given up, "" while it was not. `warnings`: how many the server has sent. `is_committing`: see `committing`."""
 
     role: ServerRole
     waiting_since: float | None = None
     asked_at = 0.0
+    idle_since: float | None = None
     lost = ""
     warnings = 0
     is_committing = False

@@ -39,8 +39,7 @@ class SilenceWatch:
         self._seconds, self._patience = seconds, patience
         self._timer: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._idle_seen: dict[Session, float] = {}
-        self._is_silent = False
+        self._answered: ServerRole | None = None
 
     def begin(self) -> None:
         """Look from now on, as long as any session is in use."""
@@ -73,21 +72,20 @@ class SilenceWatch:
             self._asking = None
         now = asyncio.get_running_loop().time()
         for session in late:
-            seen_at = self._idle_seen.pop(session, None)
             if session.waiting_since is None or session.waiting_since != since[session]:
                 continue  # it was answered meanwhile
             if session in working:
                 session.asked_at = now
-            elif self._is_silent or seen_at == session.waiting_since:
+            elif session.idle_since == session.waiting_since or not self._may_answer(session):
                 session.give_up(_SILENT)
             else:  # perhaps its answer is on the way: once more
-                self._idle_seen[session] = session.waiting_since
+                session.idle_since = session.waiting_since
         if self._used:
             self.begin()
 
     async def _working(self, late: list[Session]) -> list[Session]:
-        """Those that the server works for, or may; `_is_silent` tells whether it cannot be asked at all."""
-        self._is_silent = False
+        """Those that the server works for, or may."""
+        self._answered = None
         try:
             async with asyncio.timeout(self._patience):
                 asked = await self._connect()
@@ -100,14 +98,17 @@ class SilenceWatch:
                 isinstance(e, asyncpg.PostgresError) and e.sqlstate[:2] in _ALIVE for _, e in error.errors
             ):
                 return late
-            self._is_silent = True
             return []
         except FAILS:
-            self._is_silent = True
             return []
+        self._answered = asked.role
         pids = {row[0] for row in found}
-        return [s for s in late if s.role.backend in pids and _same_run(s.role, asked.role)]
+        return [session for session in late if session.role.backend in pids and self._may_answer(session)]
 
-
-def _same_run(one: ServerRole, other: ServerRole) -> bool:
-    return (one.system, one.started_microseconds) == (other.system, other.started_microseconds)
+    def _may_answer(self, session: Session) -> bool:
+        """Whether the server that was asked is the session's, and has not been started anew since."""
+        mine, there = session.role, self._answered
+        return there is not None and (mine.system, mine.started_microseconds) == (
+            there.system,
+            there.started_microseconds,
+        )
