@@ -55,7 +55,7 @@ def writes_of(first: int, size: int) -> tuple[list[str], list[tuple[str, str]], 
         claims.append(command_id)
         places["kv", key] = None
         writes.events.append(NewEvent(command_id, key, "value_put", 1, data, 1.7e9, False))
-        writes.outcomes.append(NewOutcome(command_id, Status.APPLIED, number, 1, at=1.7e9))
+        writes.outcomes.append(NewOutcome(command_id, Status.APPLIED, number, 1))
         writes.puts["kv"][key] = (data, number)
     return claims, list(places), writes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import asyncpg
@@ -12,8 +13,10 @@ from skerry.backends.postgres.journal import PostgresJournal
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.errors import Disconnected, JournalError, Overloaded, SettingsError, Unavailable
 from skerry.journal.journal import JournalWriter, NewEvent, Writes
+from skerry.testing.clock import VirtualClock
 from skerry.testing.durable_journals import DurableJournalSuite
 from skerry.testing.journal_samples import (
+    DAY,
     THINGS,
     OpenJournal,
     all_records,
@@ -56,6 +59,25 @@ class TestPostgresJournal(DurableJournalSuite, SqlJournalSuite, SharedJournalSui
             f"update suite__outcome set at = at - {seconds}; update suite__attempt set at = at - {seconds}",
             self.database,
         )
+
+    async def test_a_wrong_clock_of_a_process_forgets_nothing(self, journal: JournalWriter) -> None:
+        """Outcomes, attempts and their trim go by the database's time: a consumer whose clock is eight days ahead
+        forgets none, and one that is eight days behind leaves none that is forgotten at once."""
+        await decide(journal, put(1))
+        for days in (8, -8):
+            wrong = VirtualClock(epoch=time.time() + days * DAY)
+            async with PostgresJournal(self.dsn, "suite", clock=wrong) as other:
+                await decide(other, put(10 + days))
+                await other.attempts([command_id(20 + days)])
+                await other.trim((await other.head()).position)
+        for number in (1, 18, 2):
+            outcome = await journal.outcome(command_id(number))
+            assert outcome is not None
+            assert abs(outcome.at - time.time()) < DAY
+        assert await journal.attempts([command_id(28), command_id(12)]) == {
+            command_id(28): 2,
+            command_id(12): 2,
+        }
 
     async def damage(self, journal: JournalWriter, what: str) -> None:
         if what == "event missing":

@@ -109,7 +109,7 @@ async def test_rows_and_events_are_found_and_mended(kept: Pair, tmp_path: Path) 
     shop.code("float")
     async with shop.running() as client:
         for key, cents in (("tea", b"150.0"), ("jam", b"99.5"), ("rye", b"3.5")):
-            assert (await client.ask("PUT", f"/prices/{key}", cents)).status == 200
+            assert (await client.ask("PUT", f"/prices/{key}", cents, Prefer="wait=30")).status == 200
     shop.code("int")
 
     async with shop.running() as client:
@@ -149,7 +149,7 @@ async def test_rows_and_events_are_found_and_mended(kept: Pair, tmp_path: Path) 
                 await asyncio.sleep(0.05)
         assert json.loads((await client.ask("GET", "/prices")).body) == {"tea": 150, "jam": 100}
         assert json.loads((await client.ask("GET", "/count")).body) == 2
-        assert (await client.ask("PUT", "/prices/rye", b"4")).status == 200
+        assert (await client.ask("PUT", "/prices/rye", b"4", Prefer="wait=30")).status == 200
 
         tail = (await shop.skerry("journal", "tail", "shop:app", "-n", "7")).out.splitlines()
         assert [line.split("  ")[2] for line in tail] == [
@@ -170,7 +170,7 @@ async def test_readers_that_are_declared_no_more_are_told_and_forgotten(kept: Pa
     shop = Shop(tmp_path, kept)
     shop.code("int")
     async with shop.running() as client:
-        assert (await client.ask("PUT", "/prices/tea", b"1")).status == 200
+        assert (await client.ask("PUT", "/prices/tea", b"1", Prefer="wait=30")).status == 200
         async with asyncio.timeout(30):
             while "reactor hook" not in (await shop.skerry("journal", "cursors", "shop:app")).out:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

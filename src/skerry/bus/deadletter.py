@@ -120,6 +120,5 @@ def _outcome(new: NewOutcome, at: Position) -> Outcome:
         new.kind,
         None,
         new.request_hash,
-        new.at,
-        at.epoch,
+        epoch=at.epoch,
     )

@@ -121,13 +121,13 @@ class Decider:
             return await self._run(compiled, command, unit, envelope)
         except Rejected as no:
             kind = "precondition" if isinstance(no, PreconditionFailed) else ""
-            _conclude(overlay, envelope, Status.REJECTED, no.reason, kind, at)
+            _conclude(overlay, envelope, Status.REJECTED, no.reason, kind)
         except (Unavailable, OSError, JournalError):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             public = error.without_value if isinstance(error, InvalidMessage) else str(error)
-            _conclude(overlay, envelope, Status.FAILED, f"{type(error).__name__}: {public}", "", at)
+            _conclude(overlay, envelope, Status.FAILED, f"{type(error).__name__}: {public}", "")
             details = "".join(traceback.format_exception(error, limit=-20))
             overlay.writes.dead.append(letter_of(envelope, reason, details, at))
         return []
@@ -155,18 +155,14 @@ class Decider:
 def refuse(overlay: Overlay, envelope: Envelope, error: Exception, at: float) -> None:
     """A command that cannot be decided at all: a failed outcome and a dead letter."""
     reason = str(error)
-    _conclude(overlay, envelope, Status.FAILED, reason, "", at)
+    _conclude(overlay, envelope, Status.FAILED, reason, "")
     overlay.writes.dead.append(letter_of(envelope, reason, "", at))
 
 
-def _conclude(
-    overlay: Overlay, envelope: Envelope, status: Status, reason: str, kind: str, at: float
-) -> None:
+def _conclude(overlay: Overlay, envelope: Envelope, status: Status, reason: str, kind: str) -> None:
     before = len(overlay.writes.events)
     overlay.writes.outcomes.append(
-        NewOutcome(
-            envelope.id, status, before, 0, storable(reason), kind, request_hash=envelope.request_hash, at=at
-        )
+        NewOutcome(envelope.id, status, before, 0, storable(reason), kind, request_hash=envelope.request_hash)
     )
 
 

@@ -75,6 +75,6 @@ def _outcome(new: NewOutcome, base: int, epochs: Epochs) -> Outcome:
     result = msgspec.Raw(new.result) if new.result is not None else None
     offset, status = base + new.events_before, new.status
     return Outcome(
-        new.command_id, status, offset, new.events, new.reason, new.kind, result, new.request_hash, new.at,
-        epochs.named(offset).epoch,
+        new.command_id, status, offset, new.events, new.reason, new.kind, result, new.request_hash,
+        epoch=epochs.named(offset).epoch,
     )  # fmt: skip

@@ -73,7 +73,7 @@ async def _correct(writer: JournalWriter, correction: Correction, at: float) -> 
     wanted = _row if correction.kind == "row" else _event
     places = [(correction.table, correction.key)] if correction.kind == "row" else []
     async with writer.batch([command_id], places) as (batch, rows):
-        writes = Writes(outcomes=[NewOutcome(command_id, Status.APPLIED, 1, 1, at=at)])
+        writes = Writes(outcomes=[NewOutcome(command_id, Status.APPLIED, 1, 1)])
         name, key, content = await wanted(writer, correction, writes, bool(rows))
         writes.events.append(NewEvent(command_id, key, name, 1, _encode(content), at, False, correction.who))
         return Position(batch.position.epoch, await batch.commit(writes) + 1)

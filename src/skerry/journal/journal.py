@@ -107,7 +107,8 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class NewOutcome:
-    """An outcome to store; its offset is that of the batch before it + `events_before` (events up to and with it)."""
+    """An outcome to store; its offset is that of the batch before it + `events_before` (events up to and with it), and
+    its time what the journal's own clock says: a writer's may be wrong, and outcomes are forgotten by their age."""
 
     command_id: str
     status: Status
@@ -117,7 +118,6 @@ class NewOutcome:
     kind: str = ""
     result: bytes | None = None
     request_hash: str = ""
-    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

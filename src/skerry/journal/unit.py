@@ -209,7 +209,7 @@ class Unit:
                 writes.deletes.get(table, set()).discard(key)
                 writes.puts.setdefault(table, {})[key] = (cell.data, before)
         outcome = NewOutcome(self.command_id, Status.APPLIED, before, len(self._events))
-        writes.outcomes.append(replace(outcome, result=result, request_hash=request_hash, at=self.at))
+        writes.outcomes.append(replace(outcome, result=result, request_hash=request_hash))
         return self._after
 
 

@@ -45,7 +45,7 @@ async def main():
         for number in range(first, first + 100000):
             ids = ["%032x" % (number * 1000 + n) for n in range({events})]
             events = [NewEvent(i, "k", "thing_put", 1, b"{{}}", 1.0, False) for i in ids]
-            outcomes = [NewOutcome(i, Status.APPLIED, n, 1, at=1.0) for n, i in enumerate(ids, 1)]
+            outcomes = [NewOutcome(i, Status.APPLIED, n, 1) for n, i in enumerate(ids, 1)]
             puts = {{"thing": {{f"{{i}}": (b"%d" % number, n) for n, i in enumerate(ids, 1)}}}}
             async with journal.batch(ids, []) as (batch, _):
                 base = await batch.commit(Writes(puts=puts, events=events, outcomes=outcomes))

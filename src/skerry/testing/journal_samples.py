@@ -51,7 +51,7 @@ def event(
 
 
 def applied(number: int, before: int, events: int = 1) -> NewOutcome:
-    return NewOutcome(command_id(number), Status.APPLIED, before, events, at=1_700_000_000.0)
+    return NewOutcome(command_id(number), Status.APPLIED, before, events)
 
 
 def letter(number: int, reason: str = "no such thing") -> DeadLetter:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from skerry.backends.storable import (
+    AHEAD_SECONDS,
     MAX_EPOCHS,
     OUTCOME_SECONDS,
     PAGE_BYTES,
@@ -332,7 +333,10 @@ class MemoryJournal:
         self._floor = floor
         for offset in [offset for offset in self._amendments if offset <= floor]:
             del self._amendments[offset]
-        horizon = self._clock.now() - OUTCOME_SECONDS
+        now = self._clock.now()
+        horizon = now - OUTCOME_SECONDS
+        if not any(outcome.at > now - AHEAD_SECONDS for outcome in self._outcomes.values()):
+            return  # a clock that is wrong, or nobody has written for so long: there is time
         for command_id in [c for c, o in self._outcomes.items() if o.at < horizon and c not in self._letters]:
             del self._outcomes[command_id]
             self._attempts.pop(command_id, None)
@@ -478,5 +482,5 @@ def _outcome(new: NewOutcome, base: int, now: float) -> Outcome:
         new.kind,
         result,
         new.request_hash,
-        new.at or now,
+        now,
     )

@@ -30,7 +30,7 @@ class PostgresBodies:
     async def put(self, key: str, body: bytes) -> None:
         """Keep `body`; the same key again keeps what is there, for the same key means the same bytes."""
         check_text("key of a body", (key,))
-        await self._fetch("put_body", key=key, body=body, at=self._clock.now())
+        await self._fetch("put_body", key=key, body=body)
 
     async def get(self, key: str) -> bytes | None:
         found = await self._fetch("body", key=key)
@@ -41,8 +41,7 @@ class PostgresBodies:
 
     async def trim(self) -> None:
         """Forget those of decided commands, and those that nobody asked for in all that time."""
-        now = self._clock.now()
-        await self._fetch("trim_bodies", settled=now - _SETTLED_SECONDS, orphaned=now - ORPHAN_SECONDS)
+        await self._fetch("trim_bodies", settled=_SETTLED_SECONDS, orphaned=ORPHAN_SECONDS)
 
     async def _fetch(self, name: str, /, **values: Any) -> list[Any]:
         statement = self._statements[name]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -26,7 +27,14 @@ from skerry.backends.postgres.schema import Statements, load_tables, prepare
 from skerry.backends.postgres.session import proven
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
-from skerry.backends.storable import OUTCOME_SECONDS, PAGE_BYTES, check_letter, check_text
+from skerry.backends.storable import (
+    AHEAD_SECONDS,
+    CLOCK_AHEAD,
+    OUTCOME_SECONDS,
+    PAGE_BYTES,
+    check_letter,
+    check_text,
+)
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, SettingsError, Trimmed, WrongEpoch
@@ -44,6 +52,7 @@ from skerry.journal.journal import (
 )
 from skerry.position import Position
 
+logger = logging.getLogger("skerry.journal")
 _TRIM_ROWS = 10_000
 
 
@@ -220,7 +229,7 @@ class PostgresJournal(StoredReads):
     async def attempts(self, command_ids: Sequence[str]) -> Mapping[str, int]:
         check_text("command id", command_ids)
         claims = sorted(set(command_ids))  # sorted: two who count the same ids do not wait for one another
-        rows = await self._rows("attempts", claims=claims, at=self._clock.now())
+        rows = await self._rows("attempts", claims=claims)
         return {row[0]: row[1] for row in rows}
 
     async def survived(self, command_ids: Sequence[str]) -> None:
@@ -273,13 +282,17 @@ class PostgresJournal(StoredReads):
         if not found:
             raise WrongEpoch(before.epoch, (await self.head()).position.epoch)
         floor = int(found[0][0])
-        horizon = self._clock.now() - OUTCOME_SECONDS
         while (await self._rows("trim_events", floor=floor, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
         await self._rows("trim_amendments", floor=floor)
-        while (await self._rows("trim_outcomes", horizon=horizon, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
+        [(is_ahead,)] = await self._rows("clock_is_ahead", keep=OUTCOME_SECONDS, ahead=AHEAD_SECONDS)
+        if is_ahead:
+            logger.warning(CLOCK_AHEAD, self.namespace)
+            await self.bodies.trim()
+            return floor
+        while (await self._rows("trim_outcomes", keep=OUTCOME_SECONDS, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
-        await self._rows("trim_attempts", horizon=horizon)
+        await self._rows("trim_attempts", keep=OUTCOME_SECONDS)
         await self.bodies.trim()
         return floor
 

@@ -31,7 +31,7 @@ def flush_values(writes: Writes, now: float) -> dict[str, Any]:
     if writes.events:
         _add_events(values, writes.events)
     if writes.outcomes:
-        _add_outcomes(values, writes.outcomes, now)
+        _add_outcomes(values, writes.outcomes)
     if writes.dead:
         values.update(letter_values(writes.dead, now))
     for table, rows in writes.puts.items():
@@ -55,7 +55,7 @@ def _add_events(values: dict[str, Any], events: Sequence[NewEvent]) -> None:
     values["event_traces"] = [event.trace for event in events]
 
 
-def _add_outcomes(values: dict[str, Any], outcomes: Sequence[NewOutcome], now: float) -> None:
+def _add_outcomes(values: dict[str, Any], outcomes: Sequence[NewOutcome]) -> None:
     values["outcome_ids"] = [outcome.command_id for outcome in outcomes]
     values["outcome_statuses"] = [outcome.status.value for outcome in outcomes]
     values["outcome_befores"] = [outcome.events_before for outcome in outcomes]
@@ -64,7 +64,6 @@ def _add_outcomes(values: dict[str, Any], outcomes: Sequence[NewOutcome], now: f
     values["outcome_kinds"] = [outcome.kind for outcome in outcomes]
     values["outcome_results"] = [None if o.result is None else o.result.decode() for o in outcomes]
     values["outcome_hashes"] = [outcome.request_hash for outcome in outcomes]
-    values["outcome_ats"] = [outcome.at or now for outcome in outcomes]
 
 
 def letter_values(letters: Sequence[DeadLetter], now: float) -> Mapping[str, Any]:

@@ -182,12 +182,11 @@ events as (
 outcomes as (
     insert into {ns}__outcome (command_id, status, pos, events, reason, kind, result, request_hash, at)
     select new.command_id, new.status, base + before, new.events, new.reason, new.kind, new.result,
-        new.request_hash, new.at
+        new.request_hash, extract(epoch from clock_timestamp())::double precision
     from counter, unnest(
         $outcome_ids::text[], $outcome_statuses::text[], $outcome_befores::bigint[], $outcome_events::integer[],
-        $outcome_reasons::text[], $outcome_kinds::text[], $outcome_results::text[], $outcome_hashes::text[],
-        $outcome_ats::double precision[]
-    ) as new (command_id, status, before, events, reason, kind, result, request_hash, at)
+        $outcome_reasons::text[], $outcome_kinds::text[], $outcome_results::text[], $outcome_hashes::text[]
+    ) as new (command_id, status, before, events, reason, kind, result, request_hash)
 )
 
 -- name: flush_dead
@@ -239,7 +238,7 @@ set local enable_seqscan = on
 set local enable_seqscan = off
 
 -- name: attempts
-insert into {ns}__attempt as attempt select id, 1, $at::double precision from unnest($claims::text[]) as id
+insert into {ns}__attempt as attempt select id, 1, extract(epoch from clock_timestamp())::double precision from unnest($claims::text[]) as id
 on conflict (command_id) do update set count = attempt.count + 1, at = excluded.at
 returning command_id, count
 
@@ -348,10 +347,18 @@ with gone as (
 )
 select count(*) from gone
 
+-- name: clock_is_ahead
+select exists (
+    select from {ns}__outcome where at < extract(epoch from clock_timestamp()) - $keep::double precision
+) and not exists (
+    select from {ns}__outcome where at > extract(epoch from clock_timestamp()) - $ahead::double precision
+)
+
 -- name: trim_outcomes
 with gone as (
     delete from {ns}__outcome where command_id = any(array(
-        select command_id from {ns}__outcome as old where at < $horizon::double precision
+        select command_id from {ns}__outcome as old
+        where at < extract(epoch from clock_timestamp()) - $keep::double precision
         and not exists (select from {ns}__dead as dead where dead.command_id = old.command_id)
         limit $limit::bigint
     )) returning 1
@@ -359,10 +366,10 @@ with gone as (
 select count(*) from gone
 
 -- name: trim_attempts
-delete from {ns}__attempt where at < $horizon::double precision
+delete from {ns}__attempt where at < extract(epoch from clock_timestamp()) - $keep::double precision
 
 -- name: put_body
-insert into {ns}__body values ($key::text, $body::bytea, $at::double precision)
+insert into {ns}__body values ($key::text, $body::bytea, extract(epoch from clock_timestamp())::double precision)
 on conflict (key) do update set at = excluded.at
 
 -- name: body
@@ -372,8 +379,8 @@ select body from {ns}__body where key = $key::text
 delete from {ns}__body where key = any($keys::text[])
 
 -- name: trim_bodies
-delete from {ns}__body as body where at < $orphaned::double precision or at < $settled::double precision
-and exists (select from {ns}__outcome where command_id = split_part(body.key, '.', 1))
+delete from {ns}__body as body where at < extract(epoch from clock_timestamp()) - $orphaned::double precision
+or at < extract(epoch from clock_timestamp()) - $settled::double precision and exists (select from {ns}__outcome where command_id = split_part(body.key, '.', 1))
 
 -- name: verify_events
 select log.pos, log.floor, count(event.pos), min(event.pos), max(event.pos)

@@ -9,6 +9,7 @@ in this package: `connection.py` the threads, `batch.py` how a batch is read and
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ from skerry.backends.sqlite.schema import Statements, prepare
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.backends.sqlite.snapshot import SqliteSnapshot
 from skerry.backends.storable import (
+    AHEAD_SECONDS,
+    CLOCK_AHEAD,
     MAX_EPOCHS,
     OUTCOME_SECONDS,
     PAGE_BYTES,
@@ -61,6 +64,7 @@ from skerry.journal.journal import (
 )
 from skerry.position import Position
 
+logger = logging.getLogger("skerry.journal")
 _TRIM_EVENTS = 10_000
 Rows = list[Sequence[Any]]
 T = TypeVar("T")
@@ -357,7 +361,12 @@ class SqliteJournal(StoredReads):
             await self._change(
                 ("trim_events", (floor,)), ("trim_amendments", (floor,)), ("set_floor", (floor, last))
             )
-        horizon = self._clock.now() - OUTCOME_SECONDS
+        now = self._clock.now()
+        horizon = now - OUTCOME_SECONDS
+        [(is_ahead,)] = await self._query(self._statements["clock_is_ahead"], horizon, now - AHEAD_SECONDS)
+        if is_ahead:
+            logger.warning(CLOCK_AHEAD, self.path)
+            return int(floor)
         await self._change(("trim_outcomes", (horizon,)), ("trim_attempts", (horizon,)))
         return int(floor)
 

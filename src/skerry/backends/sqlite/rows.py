@@ -50,7 +50,7 @@ def _event(event: NewEvent) -> tuple[Any, ...]:
 def _outcome(new: NewOutcome, now: float) -> tuple[Any, ...]:
     return (
         new.command_id, new.status, new.events_before, new.events, new.reason, new.kind,
-        None if new.result is None else new.result.decode(), new.request_hash, new.at or now,
+        None if new.result is None else new.result.decode(), new.request_hash, now,
     )  # fmt: skip
 
 

@@ -284,6 +284,9 @@ update {ns}__log set floor = ?1, trimmed_id = ?2
 -- name: trimmed_id
 select command_id from {ns}__event where pos = ?1
 
+-- name: clock_is_ahead
+select exists (select 1 from {ns}__outcome where at < ?1) and not exists (select 1 from {ns}__outcome where at > ?2)
+
 -- name: trim_outcomes
 delete from {ns}__outcome
 where at < ?1 and not exists (select 1 from {ns}__dead where {ns}__dead.command_id = {ns}__outcome.command_id)
