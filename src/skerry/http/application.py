@@ -313,9 +313,9 @@ class Application:
         problem = problem_of(error)
         if problem is not None:
             if problem.status == 401 and self.login_path is not None and _is_page_view(request):
-                return Response.redirect(
-                    self.login_path + "?" + urlencode({"next": request.target.decode("latin-1")})
-                )
+                login = self.login_path + "?" + urlencode({"next": request.target.decode("latin-1")})
+                fields = {"Location": login, "Cache-Control": "no-store", "Vary": "Accept"}
+                return Response(b"", 303, headers=fields)
             return problem.response()
         logger.error("%s %s failed (request %s)", request.method, request.path, request.id, exc_info=error)
         return unexpected(request.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from skerry.http.auth import SAFE_METHODS, Tokens, authorize
+from skerry.http.caching import keeping_private
 from skerry.http.endpoint import Failure, refuse_websocket, serve, serve_websocket
 from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
@@ -46,6 +47,8 @@ class Dispatch:
             method = scope.get("method", "GET")
             right = mount.right if mount.right != BY_METHOD else "read" if method in SAFE_METHODS else "write"
             request = request_of(scope)
+            if scope["type"] == "http":
+                send = keeping_private(send)
             try:
                 authorize(self._tokens, right, method, request.headers)  # type: ignore[arg-type]
             except Problem as problem:

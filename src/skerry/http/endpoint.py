@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from skerry.errors import Unavailable
 from skerry.http.auth import SAFE_METHODS, Tokens, authorize, refuse_foreign_page
+from skerry.http.caching import keeping_private
 from skerry.http.conditional import not_modified
 from skerry.http.lane import decoded
 from skerry.http.problems import Problem, problem_of
@@ -69,6 +70,8 @@ async def serve(
     """Answer one HTTP request by its view."""
     route = found.route
     request = request_of(scope)
+    if route.guarded:
+        send = keeping_private(send)
     answer: ASGIApp
     try:
         if route.guarded:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skerry.http.auth import Tokens, authorize, refuse_foreign_page
+from skerry.http.caching import private
 from skerry.http.conditional import not_modified
 from skerry.http.path import decode, decode_path
 from skerry.http.problems import Problem
@@ -54,13 +55,15 @@ class Lane:
                 refuse_foreign_page(request.method, request.headers)
             return self.complete(route, request, route.call(request, *decoded(route, raw)))
         except Exception as error:
-            return self._failure(error, request)
+            return self._failed(route, error, request)
 
     def complete(self, route: Route, request: Request, result: Any) -> Answer:
         """What a view returned, as an answer. Raises what cannot be made one."""
         if isinstance(result, asyncio.Future):
             return result
         response = self._complete(route, result)
+        if route.guarded:
+            response = private(response)
         if request.headers.conditional and request.method in ("GET", "HEAD"):
             return not_modified(response, request.headers)
         return response
@@ -69,16 +72,18 @@ class Lane:
         """The answer of a future that is done. Never raises."""
         try:
             result = self._complete(route, future.result())
+            if route.guarded:
+                result = private(result)
             if request.headers.conditional and request.method in ("GET", "HEAD"):
                 return not_modified(result, request.headers)
             return result
         except asyncio.CancelledError:
             # The view's own future was cancelled by its owner: nobody waits here that could be cancelled.
-            return self._failure(
-                Problem(503, "the answer was given up", headers={"Retry-After": "1"}), request
+            return self._failed(
+                route, Problem(503, "the answer was given up", headers={"Retry-After": "1"}), request
             )
         except Exception as error:
-            return self._failure(error, request)
+            return self._failed(route, error, request)
 
     def refuse(self, error: Exception, request: Request) -> Response:
         """The answer for a request that never reached a view."""
@@ -97,12 +102,16 @@ class Lane:
             elif route.writes:
                 refuse_foreign_page(request.method, request.headers)
         except Exception as error:
-            return self._failure(error, request)
+            return self._failed(route, error, request)
         return None
 
     def missing(self, missing: Missing, request: Request) -> Response:
         """404, 405, or the answer to OPTIONS."""
         return answer_missing(missing, request.method)
+
+    def _failed(self, route: Route, error: Exception, request: Request) -> Response:
+        answer = self._failure(error, request)
+        return private(answer) if route.guarded else answer
 
     def _complete(self, route: Route, result: Any) -> Response:
         if inspect.iscoroutine(result):

@@ -39,6 +39,9 @@ MEDIA_LINES = {
 # Most answers are short: their last line is looked up, not formatted.
 LENGTH_LINES = tuple(b"Content-Length: %d\r\n\r\n" % size for size in range(4096))
 
+# A value with a tag is kept by caches, and asked about each time, unless its view says something else.
+NO_CACHE = "Cache-Control: no-cache\r\n"
+
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _names: set[str] = set()  # those that were found to be names already
 
@@ -57,12 +60,13 @@ def check_field(name: str, value: str) -> None:
 class Fields:
     """Header fields that were checked and put into lines once, to be used in many answers as `headers=`."""
 
-    __slots__ = ("lines",)
+    __slots__ = ("cached", "lines")
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         for name, value in fields.items():
             check_field(name, value)
         self.lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.cached = _says_cached(fields)  # whether they say what caches may do
 
 
 class Response:
@@ -70,8 +74,9 @@ class Response:
 
     `body` is bytes, or text that is sent as UTF-8; `media_type` the Content-Type (text/plain for text, none for
     bytes unless given); `headers` a mapping, or `Fields` made before; `etag` an opaque tag without quotes, or a
-    number (it becomes a strong ETag and is what conditional requests are evaluated against). Content-Length and Date
-    are added when it is sent; HEAD leaves the body out.
+    number (it becomes a strong ETag and is what conditional requests are evaluated against; caches keep the answer and
+    ask each time, `Cache-Control: no-cache`, unless `headers` say something else). Content-Length and Date are added
+    when it is sent; HEAD leaves the body out.
     """
 
     __slots__ = ("body", "etag", "head", "status")
@@ -97,7 +102,10 @@ class Response:
         if etag is not None:
             if type(etag) is not int and not _is_tag(etag):
                 raise ValueError(f"not an entity tag: {str(etag)[:80]!r}")
-            head = f'{head}ETag: "{etag}"\r\n'
+            if headers is None or not (headers.cached if type(headers) is Fields else _says_cached(headers)):  # type: ignore[arg-type]
+                head = f'{head}ETag: "{etag}"\r\n{NO_CACHE}'
+            else:
+                head = f'{head}ETag: "{etag}"\r\n'
         self.head = head
 
     @classmethod
@@ -135,8 +143,16 @@ class Response:
     def with_header(self, name: str, value: str) -> Response:
         """Add a field line; returns this answer."""
         check_field(name, value)
+        if name.lower() == "cache-control":
+            self.head = self.head.replace(NO_CACHE, "")
         self.head += f"{name}: {value}\r\n"
         return self
+
+    def copy(self) -> Response:
+        """Another answer that says the same."""
+        made = Response.__new__(Response)
+        made.body, made.status, made.head, made.etag = self.body, self.status, self.head, self.etag
+        return made
 
     def headers(self) -> list[tuple[str, str]]:
         """The field lines, for tests and logs."""
@@ -173,6 +189,10 @@ class Response:
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.body)} bytes)"
+
+
+def _says_cached(fields: Mapping[str, str]) -> bool:
+    return any(name.lower() == "cache-control" for name in fields)
 
 
 def _lines(media_type: str | None, headers: Mapping[str, str] | Fields | None) -> str:

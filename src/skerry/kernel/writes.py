@@ -15,10 +15,11 @@ from skerry.bus.bus import CommandBus, command_id_for
 from skerry.bus.outcomes import Level, Receipt
 from skerry.bus.transport import Transport
 from skerry.errors import OutcomeUnknown, Unavailable
+from skerry.http.caching import OPEN, PRIVATE
 from skerry.http.conditional import Preconditions
 from skerry.http.prefer import Prefer
 from skerry.http.problems import Problem, problem_of
-from skerry.http.reply import JSON, Fields, Response, response_of
+from skerry.http.reply import JSON, NO_CACHE, Fields, Response, response_of
 from skerry.http.request import Request
 from skerry.journal.journal import Status
 from skerry.journal.projector import Projector
@@ -127,8 +128,14 @@ def _not_yet(here: Position, asked: Position) -> Problem:
 class HttpReads:
     """Reads that may ask for a position: read your own write, on any server."""
 
-    def __init__(self, projector: Projector) -> None:
+    def __init__(self, projector: Projector, *, guarded: bool = False) -> None:
+        """`guarded`: there are tokens, so that what is read is for who asked."""
         self._projector, self._stopped = projector, projector.stopped
+        # A cache that kept an answer without regard to the position asked for would answer with an older one.
+        caching = PRIVATE if guarded else OPEN
+        self._caching = {**caching, "Vary": ", ".join(filter(None, (caching.get("Vary"), POSITION_HEADER)))}
+        self._vary_line = f"Vary: {self._caching['Vary']}\r\n"
+        self._caching_lines = Fields(self._caching).lines
         self._made_at, self._fields = Position("", -1), Fields({})
         self._waiting: set[asyncio.Future[bool]] = set()
         self._longest = LONGEST_WAIT_SECONDS
@@ -149,6 +156,24 @@ class HttpReads:
         fields = self._fields if position is self._made_at else self._lines(position)
         return Response.ready(body, fields.lines, f"{self._projector.epoch_of(offset)}:{offset}")
 
+    def missing(self) -> Response:
+        """Nothing has that name: 404 with an empty body, and where this server's memory is."""
+        return Response(b"", 404, headers=self._caching).with_header(POSITION_HEADER, str(self.position))
+
+    def _varied(self, answer: Callable[[], Response]) -> Response:
+        """An answer that depends on the position that was asked for, and says so to caches."""
+        try:
+            made = answer()
+        except Problem as problem:
+            problem.headers = {**self._caching, **(problem.headers or {})}
+            raise
+        if made.__class__ is not Response or self._vary_line in made.head:
+            return made
+        varied = made.copy()
+        plain = made.head.replace(NO_CACHE, "")
+        varied.head = plain + (self._vary_line if "cache-control" in plain.lower() else self._caching_lines)
+        return varied
+
     def etag(self, offset: int) -> str:
         """The tag of a row that was changed last at `offset`: `row` and `Unit.etag` tell the same."""
         return f"{self._projector.epoch_of(offset)}:{offset}"
@@ -157,7 +182,7 @@ class HttpReads:
         """The header lines, made once for each position."""
         if position is not self._made_at:
             self._made_at = position
-            self._fields = Fields({"Content-Type": JSON, POSITION_HEADER: str(position)})
+            self._fields = Fields({"Content-Type": JSON, POSITION_HEADER: str(position), **self._caching})
         return self._fields
 
     def at(self, request: Request, answer: Callable[[], Response]) -> Response | asyncio.Future[Response]:
@@ -166,17 +191,17 @@ class HttpReads:
         `Prefer: wait` (2 s), or when a projection stops meanwhile. Raises Problem 400 for a malformed position."""
         asked = request.headers.get("skerry-position")
         if asked is None:
-            return answer()
+            return self._varied(answer)
         try:
             position = Position.parse(asked)
         except ValueError as error:
             raise Problem(400, f"Skerry-Position: {error}") from error
         here, carried = self.position, self._projector.carry(position)
         if carried is None and not self._projector.heard_of(position.epoch):
-            return answer()
+            return self._varied(answer)
         position = carried or position
         if carried is not None and here.offset >= position.offset:
-            return answer()
+            return self._varied(answer)
         if here.offset < self._projector.position.offset:  # a view that serves what has stopped
             raise _not_yet(here, position)
         stopped_before = set(self._stopped)
@@ -198,7 +223,7 @@ class HttpReads:
                 result.set_result(_not_yet(held, position).response())
                 return
             try:
-                result.set_result(answer())
+                result.set_result(self._varied(answer))
             except Exception as error:
                 result.set_exception(error)
 

@@ -52,7 +52,7 @@ def get_value(
 def _found(key: str, entry: Entry | None, reads: HttpReads) -> Response:
     if entry is None:
         check_key(key)
-        return Response(b"", 404).with_header("Skerry-Position", str(reads.position))
+        return reads.missing()
     return reads.row(_encode(Pair(key, entry.value)), entry.offset)
 
 
