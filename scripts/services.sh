@@ -16,6 +16,7 @@ want() { # want PACKAGE COMMAND...: the package is missing when none of the comm
 want postgresql postgres
 want pgbouncer pgbouncer
 want rabbitmq-server rabbitmq-server
+want nginx-light nginx /usr/sbin/nginx
 want chromium chromium chromium-browser google-chrome
 want nodejs node
 want npm npm

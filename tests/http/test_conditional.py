@@ -68,7 +68,8 @@ def test_not_modified_keeps_the_validators() -> None:
     """304 carries the tag and the position, not what describes a body; other statuses are never changed."""
     answer = Response.json({"a": 1}, etag="1", headers={"Skerry-Position": "e:1"})
     unchanged = not_modified(answer, headers(if_none_match='"1"'))
-    assert (unchanged.status, unchanged.headers()) == (304, [("Skerry-Position", "e:1"), ("ETag", '"1"')])
+    kept = [("Skerry-Position", "e:1"), ("ETag", '"1"'), ("Cache-Control", "no-cache")]
+    assert (unchanged.status, unchanged.headers()) == (304, kept)
     assert not_modified(answer, headers(if_none_match='"2"')) is answer
     missing = Response(b"", 404, etag="1")
     assert not_modified(missing, headers(if_none_match='"1"')) is missing

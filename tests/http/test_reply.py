@@ -14,7 +14,7 @@ def test_rendering() -> None:
     answer = Response("hé", headers={"X-One": "1"}, etag="tag")
     expected = (
         b"HTTP/1.1 200 OK\r\nDate: d\r\nContent-Type: text/plain; charset=utf-8\r\nX-One: 1\r\n"
-        b'ETag: "tag"\r\nContent-Length: 3\r\n\r\n'
+        b'ETag: "tag"\r\nCache-Control: no-cache\r\nContent-Length: 3\r\n\r\n'
     )
     assert answer.render(b"Date: d\r\n") == expected + "hé".encode()
     assert answer.render(b"Date: d\r\n", with_body=False) == expected

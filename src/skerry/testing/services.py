@@ -62,7 +62,7 @@ def _version(place: Path) -> float:
 
 
 def available(service: str) -> bool:
-    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `chromium` or `node` can run here."""
+    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `nginx`, `chromium` or `node` can run here."""
     if service == "postgresql":
         programs = all(postgres_program(name) for name in ("initdb", "postgres", "pg_isready", "psql"))
         return programs and (os.geteuid() != 0 or _has_postgres_user())
@@ -70,6 +70,8 @@ def available(service: str) -> bool:
         return available("postgresql") and pooler_program() is not None
     if service == "rabbitmq":
         return broker_available()
+    if service == "nginx":
+        return nginx_program() is not None
     if service == "chromium":
         return chromium_program() is not None
     if service == "node":
@@ -81,6 +83,12 @@ def pooler_program() -> str | None:
     """The path of PgBouncer, None when there is none."""
     found = shutil.which("pgbouncer")
     return found or ("/usr/sbin/pgbouncer" if os.access("/usr/sbin/pgbouncer", os.X_OK) else None)
+
+
+def nginx_program() -> str | None:
+    """The path of nginx, None when there is none."""
+    found = shutil.which("nginx")
+    return found or ("/usr/sbin/nginx" if os.access("/usr/sbin/nginx", os.X_OK) else None)
 
 
 def chromium_program() -> str | None:
