@@ -237,6 +237,20 @@ async def test_doctor_says_when_there_is_no_broker() -> None:
     assert "cannot be reached" in finding.what
 
 
+async def test_doctor_looks_at_each_broker_of_a_list(settings: RabbitSettings) -> None:
+    """The list works with one of two away; it is named, and what AMQP does not tell is said."""
+    [port] = free_ports(1)
+    listed = replace(settings, url=settings.url.replace("@", f"@127.0.0.1:{port},"))
+    await create(listed)
+    findings = await doctor(listed)
+    [away] = [f for f in findings if f.level != "ok"]
+    assert away.level == "warning"
+    assert f"127.0.0.1:{port} cannot be reached" in away.what
+    assert any("net_ticktime" in f.what for f in findings)
+    assert not any("net_ticktime" in f.what for f in await doctor(settings))
+    await drop(listed)
+
+
 async def test_doctor_says_when_the_password_is_wrong(settings: RabbitSettings) -> None:
     """A refused login names neither password nor user's secret."""
     findings = await doctor(replace(settings, url=settings.url.replace("guest:guest", "guest:secret")))

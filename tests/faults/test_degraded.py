@@ -179,3 +179,30 @@ async def test_a_broker_that_is_short_of_disk_pushes_back(tmp_path: Path, server
             await servers.broker.control("set_disk_free_limit", "50MB")
         await written(port, "k", "3")
         await until(lambda: "connection lost" not in world.web[0].text, 1, lambda: world.web[0].text)
+
+
+async def test_a_consumer_that_hangs_shows_in_readiness_for_writes(tmp_path: Path, servers: Servers) -> None:
+    """The only consumer is stopped (SIGSTOP): a write is taken, 202, and after SKERRY_WRITABLE_AFTER `?for=writes` is
+    503 and says why, while the server goes on getting connections; once it decides again all is well."""
+    async with FaultWorld(tmp_path, servers) as world:
+        await world.start(servers=0, listeners=0)
+        await world.server(SKERRY_WRITABLE_AFTER="1")
+        [port], [consumer] = world.ports, world.consumers
+        await written(port, "k", "1")
+
+        async def asked(status: int) -> str:
+            async with asyncio.timeout(90):
+                while (answer := await ask(port, "GET", "/health/ready?for=writes")).status != status:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            return answer.body.decode()
+
+        await asked(200)
+        consumer.send_signal(signal.SIGSTOP)
+        try:
+            taken = await ask(port, "PUT", "/values/k", b"2", Prefer="respond-async")
+            assert taken.status == 202
+            assert "nobody decides them" in await asked(503)
+            assert (await ask(port, "GET", "/health/ready?for=traffic")).status == 200
+        finally:
+            consumer.send_signal(signal.SIGCONT)
+        await asked(200)

@@ -13,13 +13,13 @@ from faultworld import SOAK, FaultWorld, Servers, until  # type: ignore[import-n
 from skerry.backends.postgres.journal import PostgresJournal
 
 pytestmark = pytest.mark.timeout(600)
-TAKEOVER_SECONDS = 15.0
+TAKEOVER_SECONDS = 10.0
 """What is promised; asked of a soak, as a busy test machine may take longer."""
 
 
 async def test_a_consumer_hangs_longer_than_its_lease_and_returns(tmp_path: Path, servers: Servers) -> None:
     """SIGSTOP exactly between the decision and the commit, for longer than the lease (default length): another consumer
-    takes over within 15 s; the one that returns is fenced, what it had decided is not written again, and it
+    takes over within 10 s; the one that returns is fenced, what it had decided is not written again, and it
     works on when its turn comes again."""
     async with FaultWorld(tmp_path, servers, target="crashing:app", lease=5.0) as world:
         await world.start(consumers=0)

@@ -32,6 +32,12 @@ from skerry.messages.envelope import unpack
 
 log = logging.getLogger("skerry.rabbitmq")
 
+NOTHING_KNOWN = (0, 0)
+"""What a broker says of a quorum queue whose leader does not answer: no messages, no consumers."""
+UNLED_BEATS = 5
+"""So long it may stay so: a connection that is given up meanwhile waits, to declare its queues, for the same broker
+that is silent, and comes back later than the new leader."""
+
 
 class WorkSession:
     """One consuming connection."""
@@ -127,6 +133,7 @@ class RabbitCommands:
         self._unacked: dict[int, tuple[str, ...]] = {}
         self._wakeup: asyncio.Future[None] | None = None
         self._over: str | None = None
+        self._unled = 0  # beats in a row in which nothing was known of the queue
 
     def deliver(self, incoming: Incoming) -> None:
         """The link's: a message came."""
@@ -209,7 +216,8 @@ class RabbitCommands:
             return f"{self.queue} does not answer: {error}"
         if found is None:
             return f"queue {self.queue} is gone"
-        if found[1] < 1:
+        self._unled = self._unled + 1 if found == NOTHING_KNOWN else 0
+        if found[1] < 1 and (found != NOTHING_KNOWN or self._unled > UNLED_BEATS):
             return f"queue {self.queue} counts no consumer"
         return None
 

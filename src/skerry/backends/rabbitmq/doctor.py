@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from skerry.backends.rabbitmq.operations import check, connected
 from skerry.backends.rabbitmq.settings import MIB, RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology
 from skerry.errors import Disconnected, SettingsError
+from skerry.loop.sockets import address_text
 
 OLDEST = (3, 10)
 """The first RabbitMQ with at-least-once dead letters on quorum queues."""
@@ -38,7 +39,7 @@ class Finding:
 
 async def doctor(settings: RabbitSettings) -> list[Finding]:
     """Everything found, good news too. Never raises for what is wrong with the broker."""
-    findings = [*_look_at_settings(settings)]
+    findings = [*_look_at_settings(settings), *await _look_at_cluster(settings)]
     try:
         async with connected(settings) as link:
             findings += _look_at_version(link)
@@ -88,6 +89,36 @@ def _look_at_settings(settings: RabbitSettings) -> list[Finding]:
                 "make a user and put it into the URL",
             )
         )
+    return findings
+
+
+async def _look_at_cluster(settings: RabbitSettings) -> list[Finding]:
+    """Of a list of brokers: each by itself, and what cannot be asked of them."""
+    if len(settings.hosts) < 2:
+        return []
+    findings: list[Finding] = []
+    clusters: dict[str, str] = {}
+    for host, port in settings.hosts:
+        place = address_text(host, port)
+        try:
+            async with connected(replace(settings, url=settings.url_of(host, port))) as link:
+                clusters[place] = str(link.server_properties.get("cluster_name", "?"))
+        except (Disconnected, SettingsError, TimeoutError) as error:
+            findings.append(
+                Finding("warning", f"of the list of brokers {error}", "start it, or leave it out")
+            )
+    if len(set(clusters.values())) > 1:
+        said = ", ".join(f"{place} of {name}" for place, name in clusters.items())
+        findings.append(
+            Finding("error", f"the list names brokers of several clusters: {said}", "name one cluster")
+        )
+    findings.append(
+        Finding(
+            "ok",
+            f"a list of {len(settings.hosts)} brokers; AMQP does not tell their net_ticktime, which has to be 8 for a "
+            "take-over within 10 s: rabbitmqctl eval 'net_kernel:get_net_ticktime().' (the default is 60)",
+        )
+    )
     return findings
 
 
