@@ -151,7 +151,14 @@ class App:
     # --- memory and the world outside
 
     def projection(self, projection: P) -> P:
-        """Declare a projection: every server process keeps one, injected by its class."""
+        """Declare a projection: every server process keeps one, injected by its class. Raises DeclarationError for
+        methods that are missing or take something else than they will be called with."""
+        given: object = projection
+        if not (isinstance(given, type) and issubclass(given, Projection)):
+            raise DeclarationError(
+                f"@app.projection stands above a subclass of Projection, not {projection!r}"
+            )
+        projection.check_declaration()
         for event in projection.applied_events():
             self.declaration.messages.add(event)
         for table in projection.source_tables():
@@ -185,8 +192,15 @@ class App:
         """Declare a factory whose result is injected by its type (the return annotation unless `kind` is given)."""
         if kind is not None and not isinstance(kind, type):
             raise DeclarationError("write @app.service(), with parentheses")
+        token = object()
+        if kind is not None:
+            self.declaration.unfinished[token] = (
+                f"service {kind.__name__}: nothing makes it. Write @app.service() with parentheses above the class, or "
+                f"@app.service({kind.__name__}) above the function that makes one"
+            )
 
         def declare(function: F) -> F:
+            self.declaration.unfinished.pop(token, None)
             made = kind or (
                 function if isinstance(function, type) else get_type_hints(function).get("return")
             )

@@ -158,8 +158,8 @@ def test_a_factory_is_never_a_coroutine(services: Services) -> None:
         services.add_factory(Store, make)
 
 
-def test_what_a_factory_raises_is_passed_on(services: Services) -> None:
-    """The next one who asks gets another try: nothing half made is kept."""
+def test_what_a_factory_raises_is_told(services: Services) -> None:
+    """As the cause. The next one who asks gets another try: nothing half made is kept."""
     tries: list[int] = []
 
     def make() -> Store:
@@ -169,7 +169,7 @@ def test_what_a_factory_raises_is_passed_on(services: Services) -> None:
         return Store()
 
     services.add_factory(Store, make)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DeclarationError, match=r"make failed to make it: RuntimeError: not yet"):
         services.resolve(Store)
     assert isinstance(services.resolve(Store), Store)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Never, NoReturn, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Generic, Never, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from skerry.errors import DeclarationError
 from skerry.journal.journal import Record
@@ -101,14 +102,18 @@ def bind(handler: Handler[Any], resolve: Resolve, given: dict[type, int]) -> Cal
                 ordered = False
             positions.append(place)
             continue
+        optional = parameter.default is not parameter.empty
+        hint = without_none(hint)
         if not isinstance(hint, type):
+            if optional:
+                continue
             raise DeclarationError(
                 f"{handler.name}: parameter {name} needs a type to be injected by, not {hint!r}"
             )
         try:
             services[name] = resolve(hint)
         except LookupError as error:
-            if parameter.default is not parameter.empty:
+            if optional:
                 continue
             raise DeclarationError(
                 f"{handler.name}: nothing of type {hint.__name__} for parameter {name}"
@@ -116,6 +121,14 @@ def bind(handler: Handler[Any], resolve: Resolve, given: dict[type, int]) -> Cal
     if not ordered:
         raise DeclarationError(f"{handler.name}: put the message (and the Unit) before the services")
     return _compose(function, positions, services)
+
+
+def without_none(hint: Any) -> Any:
+    """`Mailer` of `Mailer | None`: what is looked for."""
+    if get_origin(hint) in (Union, UnionType):
+        options = [each for each in get_args(hint) if each is not NoneType]
+        return options[0] if len(options) == 1 else hint
+    return hint
 
 
 def _compose(

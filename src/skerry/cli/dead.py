@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from skerry.cli.options import administer, with_settings
-from skerry.errors import SkerryError
+from skerry.cli.options import administer, fail, with_settings
+from skerry.errors import SettingsError, SkerryError
 from skerry.journal.journal import DeadLetter
 from skerry.roles.admin import Admin
 
@@ -47,6 +47,8 @@ def list_(target: str | None, named: str | None, limit: int, **given: Any) -> No
 @with_settings(*_SETTINGS)
 def show(id: str, target: str | None, named: str | None, **given: Any) -> None:
     """Show one dead letter whole: bytes and traceback included."""
+    if ":" in id and target is None and named is None:
+        fail(SettingsError("ID", f"{id} is a TARGET: write skerry dead show ID {id} (skerry dead list {id})"))
 
     async def one(admin: Admin) -> None:
         letter = await _find(admin, id)

@@ -31,8 +31,25 @@ COMMANDS = {
 }
 
 
+CURES = {
+    "--port": "the address is --bind HOST:PORT",
+    "--host": "the address is --bind HOST:PORT",
+    "--reload": "restarting on changes is skerry up TARGET --reload",
+    "--workers": "several processes are skerry up TARGET --servers N",
+}
+"""Options of other programs that people try: what it is called here."""
+
+
 class Commands(click.Group):
     """A group whose commands are imported when they are named."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if cure := CURES.get(error.option_name):
+                raise click.UsageError(f"{error.message}: {cure}", error.ctx) from error
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

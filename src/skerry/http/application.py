@@ -103,6 +103,10 @@ class Application:
         `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
         """
         chosen = frozenset(method.upper() for method in methods)
+        if not isinstance(path, str):
+            verb = min(chosen, default="route").lower()
+            called = getattr(path, "__name__", path)
+            raise DeclarationError(f'{called}: a route needs its path: write @app.{verb}("/...")')
         if not chosen or not chosen <= METHODS:
             raise DeclarationError(
                 f"{path}: methods are some of {', '.join(sorted(METHODS))}, not {sorted(chosen)}"
@@ -141,6 +145,9 @@ class Application:
         self, path: str, *, name: str | None = None, rights: Right | None = "read"
     ) -> Callable[[View], View]:
         """Declare an `async def` view that takes a Starlette WebSocket. It may share its path with a GET route."""
+        if not isinstance(path, str):
+            called = getattr(path, "__name__", path)
+            raise DeclarationError(f'{called}: a route needs its path: write @app.websocket("/...")')
 
         def declare(view: View) -> View:
             if not inspect.iscoroutinefunction(view):
@@ -157,6 +164,8 @@ class Application:
         self, path: str, app: ASGIApp, *, name: str | None = None, rights: Right | str | None = BY_METHOD
     ) -> None:
         """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours."""
+        if not isinstance(path, str):
+            raise DeclarationError(f'write app.mount("/...", application): {path!r} is no path')
         if not path.startswith("/"):
             raise DeclarationError(f"mount {path!r} does not start with a slash")
         prefix = encode_path(path.rstrip("/"))

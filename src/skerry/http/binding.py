@@ -7,10 +7,13 @@ dates, UUIDs, unions of them, lists of them); else a service, found by its type.
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -109,6 +112,12 @@ def bind(
     for number, argument in enumerate(arguments):
         expression = _expression(argument, number, path_names, sources, where, noted)
         passed.append(f"{argument.name}={expression}" if argument.keyword_only else expression)
+        must_return = getattr(sources.get(f"a{number}"), "must_return", ())
+        if argument.kind == "service" and must_return and _drops(view, argument.name, must_return):
+            called = f"{argument.name}.{must_return[0]}(...)"
+            raise DeclarationError(
+                f"{where}: its answer is that of {called}, and the view returns nothing: write return {called}"
+            )
     parameters = "".join(f", p{number}" for number in range(len(path_names)))
     # The same way as dataclasses makes __init__: names are ours, values come in by `sources`.
     exec(f"def call(request{parameters}): return view({', '.join(passed)})", sources)
@@ -116,6 +125,26 @@ def bind(
     if gate is not None:
         _put_behind(gate, sources, parameters, ", ".join(passed), methods)
     return Binding(sources["call"], arguments, result)
+
+
+def _drops(view: Callable[..., Any], name: str, methods: Sequence[str]) -> bool:
+    """Whether a view calls such a method of its parameter as a statement, and returns nothing anywhere: it would be
+    answered before anything is known. Only as far as its source is to be had."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(view)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    nodes = list(ast.walk(tree))
+    if any(isinstance(node, ast.Return) and node.value is not None for node in nodes):
+        return False
+    calls = [node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr in methods
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == name
+        for call in calls
+    )
 
 
 def _put_behind(
@@ -186,15 +215,40 @@ def _classify(
     marked = typing.get_origin(annotation) is typing.Annotated and any(
         extra is Body or isinstance(extra, Body) for extra in annotation.__metadata__
     )
-    if marked or (inspect.isclass(plain) and issubclass(plain, msgspec.Struct)):
+    if marked or (inspect.isclass(plain) and (issubclass(plain, msgspec.Struct) or is_pydantic(plain))):
         if not methods & BODY_METHODS:
             raise DeclarationError(
                 f"{where}: parameter {name} is a JSON body, but {_listed(methods)} has none"
             )
+        _check_body(name, plain, where)
         return "body"
     if plain is bytes:
         return "bytes"
     return "query" if _is_scalar(msgspec.inspect.type_info(annotation)) else "service"
+
+
+def is_pydantic(kind: Any) -> bool:
+    """Whether it is a pydantic model: told by its methods, so that nothing has to be imported."""
+    return (
+        inspect.isclass(kind) and hasattr(kind, "model_validate_json") and hasattr(kind, "model_json_schema")
+    )
+
+
+def _check_body(name: str, kind: Any, where: str) -> None:
+    """Raises DeclarationError for a body that could not be decoded when it comes."""
+    if is_pydantic(kind):
+        return
+    try:
+        msgspec.json.Decoder(kind)
+    except TypeError as error:
+        raise DeclarationError(f"{where}: parameter {name} cannot be decoded from JSON: {error}") from error
+    info = msgspec.inspect.type_info(kind)
+    info = getattr(info, "item_type", info)
+    if isinstance(info, msgspec.inspect.CustomType) and info.cls is not object:
+        raise DeclarationError(
+            f"{where}: parameter {name}: {info.cls.__name__} cannot be decoded from JSON: make it a msgspec.Struct, a "
+            "dataclass or a pydantic model, which is taken as the whole body"
+        )
 
 
 def _listed(methods: frozenset[str]) -> str:
@@ -283,16 +337,23 @@ def _expression(
         case "service":
             try:
                 sources[slot] = resolve(_without_none(argument.type))
-            except Exception as error:
+            except LookupError as error:
                 if not argument.required:
                     sources[slot] = argument.default
                 else:
-                    kind = getattr(argument.type, "__name__", repr(argument.type))
-                    raise DeclarationError(
-                        f"{where}: parameter {argument.name} is neither in the path nor a request value, "
-                        f"and no service {kind} is known here"
-                    ) from error
+                    raise DeclarationError(f"{where}: {_nothing_fills(argument)}") from error
+            except DeclarationError as error:
+                raise DeclarationError(f"{where}: parameter {argument.name}: {error}") from error
             return slot
+
+
+def _nothing_fills(argument: Argument) -> str:
+    is_plain = inspect.isclass(argument.type) and typing.get_origin(argument.type) is None
+    kind = argument.type.__name__ if is_plain else repr(argument.type)
+    told = f"parameter {argument.name} is neither in the path nor a request value, and no service {kind} is known here"
+    if isinstance(msgspec.inspect.type_info(argument.type), msgspec.inspect.CustomType):
+        return told
+    return f"{told}. For the JSON body write {argument.name}: Annotated[{kind}, Body]"
 
 
 def _converter(kind: Any, what: str) -> Callable[[Any], Any]:
@@ -331,15 +392,42 @@ def _query_reader(argument: Argument) -> Callable[[Request], Any]:
 
 def _body_reader(argument: Argument) -> Callable[[Request], Any]:
     kind, default, required = argument.type, argument.default, argument.required
+    model = _without_none(kind)
+
+    def decode(request: Request) -> Any:
+        return request.json(kind)
+
+    if is_pydantic(model):
+        decode = partial(_model_of, model)
 
     def read(request: Request) -> Any:
         if not request.body and not required:
             return default
         if request.body and not says_json(request.headers.get("content-type")):
             raise Problem(415, "the body is JSON: send it with Content-Type: application/json")
-        return request.json(kind)
+        return decode(request)
 
     return read
+
+
+def _model_of(model: Any, request: Request) -> Any:
+    """The body as a pydantic model. Raises Problem 422 that names the fields, and no value."""
+    try:
+        return model.model_validate_json(request.body)
+    except ValueError as error:
+        raise _not_the_model(error) from error
+
+
+def _not_the_model(error: Any) -> Exception:
+    """The problem for pydantic's ValidationError; another ValueError as it is."""
+    if not hasattr(error, "errors"):
+        return error  # type: ignore[no-any-return]
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    if any(each["type"] == "json_invalid" for each in found):
+        return Problem(400, "the body is not JSON")
+    errors = [{"field": ".".join(map(str, each["loc"])), "reason": each["msg"]} for each in found]
+    told = "; ".join(f"{each['field']}: {each['reason']}" for each in errors)
+    return Problem(422, f"body: {told}", members={"errors": errors})
 
 
 def says_json(media_type: str | None) -> bool:

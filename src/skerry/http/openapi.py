@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.http.binding import Argument
+from skerry.http.binding import Argument, is_pydantic
 from skerry.http.routes import WEBSOCKET, Route
 
 PROBLEM = {
@@ -62,17 +62,27 @@ def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
         ]
         if _has_schema(route.binding.result):
             kinds.append(route.binding.result)
+    models = [kind for kind in kinds if is_pydantic(kind)]
+    kinds = [kind for kind in kinds if not is_pydantic(kind)]
+    described: dict[Any, Any] = {}
+    named: dict[str, Any] = {}
+    for kind in models:
+        described[_key(kind)] = schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        named |= schema.pop("$defs", {})
     try:
         found, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     except TypeError:
         # One type without a schema must not take the description of all others away.
-        return {}, {}
-    return {_key(kind): schema for kind, schema in zip(kinds, found, strict=True)}, dict(components)
+        return described, named
+    described |= {_key(kind): schema for kind, schema in zip(kinds, found, strict=True)}
+    return described, {**named, **components}
 
 
 def _has_schema(kind: Any) -> bool:
     if kind is inspect.Parameter.empty or kind is None:
         return False
+    if is_pydantic(kind):
+        return True
     try:
         msgspec.json.schema(kind)
     except TypeError:

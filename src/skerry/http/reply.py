@@ -240,6 +240,8 @@ def response_of(result: Any) -> Response:
         return Response(result, media_type=BINARY)
     if hasattr(result, "raw_headers") and hasattr(result, "body"):
         return _of_starlette(result)
+    if hasattr(kind, "model_dump_json"):  # pydantic's own JSON
+        return Response(result.model_dump_json().encode(), media_type=JSON)
     return Response.json(result)
 
 

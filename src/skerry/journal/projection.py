@@ -7,6 +7,7 @@ the projector's business.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -35,12 +36,15 @@ class Projection:
 
     All methods are plain and quick: they run in the loop's thread, in journal order, between two reads.
     `version`: raise it when the meaning of what `dump` or `state` wrote has changed; it is then rebuilt.
+    `stored`: it follows from events alone, and keeps its `state` in the database. `ephemeral`: it has neither a table
+    nor a state, and begins empty at every start of every process.
     """
 
     table: ClassVar[AnyTable | None] = None
     tables: ClassVar[tuple[AnyTable, ...]] = ()
     version: ClassVar[int] = 1
     stored: ClassVar[bool] = False
+    ephemeral: ClassVar[bool] = False
 
     @staticmethod
     def applies(*events: type[Event]) -> Callable[[Method], Method]:
@@ -72,6 +76,33 @@ class Projection:
     def restore(self, state: bytes) -> None:
         """Stored: the reverse of `state`."""
         raise NotImplementedError(f"{type(self).__name__}.restore")
+
+    @classmethod
+    def check_declaration(cls) -> None:
+        """Raises DeclarationError for methods that are missing, asynchronous, or cannot be called as they will be."""
+        needed = {"clear": 0} | ({"load": 4} if cls.source_tables() else {})
+        needed |= {"state": 0, "restore": 1} if cls.stored else {}
+        for name in needed:
+            if getattr(cls, name) is getattr(Projection, name):
+                signature = str(inspect.signature(getattr(Projection, name))).partition(" ->")[0]
+                raise DeclarationError(f"{cls.__name__} needs a method: def {name}{signature}")
+        calls = {**needed, "dump": 0, **dict.fromkeys(cls.applied_events().values(), 2)}
+        for name, count in calls.items():
+            method = getattr(cls, name)
+            if inspect.iscoroutinefunction(method):
+                raise DeclarationError(
+                    f"{cls.__name__}.{name} must be a plain def: it runs between two reads"
+                )
+            try:
+                inspect.signature(method).bind(*[None] * (count + 1))
+            except TypeError as error:
+                known = getattr(Projection, name, None)
+                wanted = (
+                    str(inspect.signature(known)).partition(" ->")[0] if known else "(self, event, record)"
+                )
+                raise DeclarationError(f"{cls.__name__}.{name} must take {wanted}: {error}") from error
+        if cls.ephemeral and (cls.stored or cls.source_tables()):
+            raise DeclarationError(f"{cls.__name__} is ephemeral, and has a table or is stored: choose one")
 
     @classmethod
     def source_tables(cls) -> tuple[AnyTable, ...]:

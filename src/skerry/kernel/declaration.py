@@ -46,6 +46,13 @@ class Declaration:
     renderers: dict[type[Event], Render] = field(default_factory=dict)
     live: Live | None = None
     migrations: Migrations | None = None
+    unfinished: dict[object, str] = field(default_factory=dict)
+    """Decorators that were made and decorated nothing: what was meant."""
+
+    def check(self) -> None:
+        """Raises DeclarationError for what can only be told when everything is declared."""
+        for cure in self.unfinished.values():
+            raise DeclarationError(cure)
 
     @property
     def namespace(self) -> str:

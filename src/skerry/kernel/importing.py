@@ -20,6 +20,14 @@ def load_target(target: str) -> Any:
     """
     module_name, _, name = target.partition(":")
     name = name or "app"
+    if "/" in module_name or module_name.endswith(".py"):
+        meant = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        cure = (
+            f"; write {meant}:{name}"
+            if all(part.isidentifier() for part in f"{meant}.{name}".split("."))
+            else ""
+        )
+        raise SettingsError("TARGET", f"{target!r} is not MODULE:NAME, as in livekv:app{cure}")
     if not module_name or not all(
         part.isidentifier() for part in (*module_name.split("."), *name.split("."))
     ):
@@ -42,7 +50,9 @@ def load_target(target: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise SettingsError("TARGET", f"module {module_name!r} has no {name!r}") from error
+            apps = [each for each, value in vars(module).items() if type(value).__name__ == "App"]
+            cure = f"; write {module_name}:{apps[0]}" if len(apps) == 1 else ""
+            raise SettingsError("TARGET", f"module {module_name!r} has no {name!r}{cure}") from error
     return found
 
 

@@ -75,6 +75,7 @@ class Kernel:
         clock: Clock | None = None,
         name: str = "",
     ) -> None:
+        declaration.check()
         self.declaration, self.settings = declaration, settings
         self.transport, self.reader, self.writer = transport, reader, writer
         self.clock = clock or SystemClock()
@@ -167,6 +168,12 @@ class Kernel:
                 ) from error
             self.services.add(projection)
             made.append(projection)
+            if not (kind.source_tables() or kind.stored or kind.ephemeral):
+                logger.warning(
+                    "projection %s begins empty at every start: give it a table, or stored = True to keep its state; "
+                    "if that is meant, say ephemeral = True",
+                    kind.__name__,
+                )
         return made
 
     def _warm_file(self) -> SnapshotFile | None:

@@ -36,7 +36,8 @@ class Services:
         self._factories[kind] = factory
 
     def resolve(self, kind: type[T]) -> T:
-        """The service of that class. Raises LookupError when there is none or more than one candidate."""
+        """The service of that class. Raises LookupError when there is none or more than one candidate, DeclarationError
+        when its factory fails."""
         if kind in self._made:
             return self._made[kind]  # type: ignore[no-any-return]
         if kind in self._factories:
@@ -81,13 +82,32 @@ class Services:
         self._making.append(kind)
         try:
             factory = self._factories[kind]
-            needed = {name: self.resolve(wanted) for name, wanted in _needs(factory).items()}
-            made = factory(**needed)
+            needed = {name: self._need(factory, name, wanted) for name, wanted in _needs(factory).items()}
+            try:
+                made = factory(**needed)
+            except DeclarationError:
+                raise
+            except Exception as error:
+                what = f"{_called(factory)} failed to make it: {type(error).__name__}: {error}"
+                raise DeclarationError(f"service {kind.__name__}: {what}") from error
         finally:
             self._making.pop()
         self._made[kind] = made
         self._made_of.setdefault(id(made), []).extend(needed.values())
         return made
+
+    def _need(self, factory: Callable[..., Any], name: str, wanted: Any) -> Any:
+        try:
+            return self.resolve(wanted)
+        except LookupError as error:
+            called = getattr(wanted, "__name__", repr(wanted))
+            raise DeclarationError(
+                f"{_called(factory)}: no service {called} for its parameter {name}"
+            ) from error
+
+
+def _called(factory: Callable[..., Any]) -> str:
+    return getattr(factory, "__qualname__", repr(factory))
 
 
 def _circle(*kinds: type) -> str:
@@ -96,7 +116,7 @@ def _circle(*kinds: type) -> str:
 
 def _needs(factory: Callable[..., Any]) -> dict[str, Any]:
     """The parameters that have to be filled. Raises DeclarationError for one that does not say with what."""
-    called = getattr(factory, "__qualname__", repr(factory))
+    called = _called(factory)
     try:
         hints = get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
     except TypeError:

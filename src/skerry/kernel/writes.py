@@ -40,6 +40,9 @@ Answer = Callable[[Receipt], Any]
 class HttpWrites:
     """Sends a request's command and answers when its effect is visible here."""
 
+    must_return = ("send",)
+    """What a view calls here is its answer: one that returns nothing is refused at start."""
+
     def __init__(
         self, commands: CommandBus, transport: Transport, wait_seconds: float, pending: Callable[[str], None]
     ) -> None:
