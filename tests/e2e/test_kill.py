@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -23,6 +25,7 @@ import pytest
 from skerry.backends.local.owner import hub_path
 from skerry.backends.local.peer import LocalPeer
 from skerry.backends.local.reader import RemoteJournal
+from skerry.process import control
 from skerry.testing.program import HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,6 +35,7 @@ SECONDS = float(os.environ.get("SKERRY_KILL_SECONDS", "8"))
 SEED = int(os.environ.get("SKERRY_KILL_SEED", "20261120"))
 SOAK = os.environ.get("SKERRY_SOAK") == "1"
 """Whether the seconds of the promise are asked for: not on any machine, however busy."""
+SOAKING = pytest.mark.skipif(not SOAK, reason="a minute of operators: make soak")
 WRITERS = 16
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="kills and pidfds as on Linux"),
@@ -180,15 +184,77 @@ async def everything(client: HttpConnection, position: str) -> dict[str, str]:
     return found
 
 
-async def test_nothing_answered_is_lost(tmp_path: Path) -> None:
+async def operate(world: Up, program: Path, seconds: float) -> list[tuple[float, str]]:
+    """What operators do, in any order: replacements, of broken code too, kills, pauses of one process and of all of
+    them, a runtime directory that is cleared away. Ends with everything replaced by good code."""
+    rng = random.Random(SEED)
+    done: list[tuple[float, str]] = []
+    good, end = program.read_text(), time.monotonic() + seconds  # noqa: ASYNC240 - a few bytes
+    directory = control.runner_directory(world.pid)
+    while time.monotonic() < end:
+        action = rng.choice(("roll", "broken", "kill", "pause", "pause all", "clear"))
+        everybody = {p.name: p.pid for p in world.processes() if p.pid}
+        name = rng.choice(sorted(everybody))
+        done.append((time.monotonic(), action))
+        match action:
+            case "roll":
+                world.send_signal(signal.SIGHUP)
+            case "broken":
+                program.write_text(good + rng.choice(BROKEN))  # noqa: ASYNC240
+                before = len(world.lines)
+                world.send_signal(signal.SIGHUP)
+                await world.until(lambda: came_to_nothing(world.lines[before:]))  # noqa: B023
+                program.write_text(good)  # noqa: ASYNC240
+            case "kill":
+                os.kill(everybody[name], signal.SIGKILL)
+            case "pause":
+                await pause([everybody[name]], rng.uniform(0.2, 1.5))
+            case "pause all":
+                await pause([*everybody.values(), world.pid], rng.uniform(0.2, 3.0))
+            case "clear":
+                shutil.rmtree(directory)
+                await world.until(directory.exists)
+        await asyncio.sleep(rng.uniform(0.2, 1.5))
+    before = len(world.lines)
+    world.send_signal(signal.SIGHUP)
+    await world.until(lambda: any("every process was replaced" in line for line in world.lines[before:]))
+    return done
+
+
+def came_to_nothing(lines: list[str]) -> bool:
+    return any("stays as it is" in line or "the one before it works again" in line for line in lines)
+
+
+async def pause(pids: list[int], seconds: float) -> None:
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            await asyncio.sleep(seconds)
+
+
+BROKEN = (
+    "import nowhere_at_all\n",
+    "from skerry import Event\n@app.on(Event)\ndef heard(event: Event, nothing: Ellipsis.__class__) -> None: ...\n",
+    "from skerry.roles.consumer import ConsumerRole\n"
+    "async def start(self): raise RuntimeError\n"
+    "ConsumerRole.start = start\n",
+)
+
+
+@pytest.mark.parametrize("faults", ["kills", pytest.param("operators", marks=SOAKING)])
+async def test_nothing_answered_is_lost(tmp_path: Path, faults: str) -> None:
     """No write answered 200 is missing, each took effect once, the journal verifies, all servers and a resuming
     listener end equal to the database, and service comes back quickly after each kill."""
+    program = tmp_path / "shop.py"
+    program.write_text("from livekv import app\n")
     # A minute of kills is far more than is taken for a crash loop.
-    async with up(tmp_path, "--intensity", "1000/60") as world:
+    async with up(tmp_path, "--intensity", "1000/60", target="shop:app") as world:
         history, stop, listener = History(), asyncio.Event(), Listener(world.port)
         listening = asyncio.create_task(listener.run())
         writers = [asyncio.create_task(write(world, number, history, stop)) for number in range(WRITERS)]
-        kills = await kill(world, SECONDS)
+        kills = await (kill(world, SECONDS) if faults == "kills" else operate(world, program, SECONDS))
         await world.all_ready()
         stop.set()
         await asyncio.gather(*writers)
@@ -221,13 +287,13 @@ async def test_nothing_answered_is_lost(tmp_path: Path) -> None:
             )
         listening.cancel()
 
-        silences, excess = late(kills, history.moments)
+        silences, excess = late(kills if faults == "kills" else [], history.moments)
         print(
             f"seed {SEED}: {len(kills)} kills in {SECONDS:g} s, {len(history.answered)} writes, trouble "
             f"{dict(history.trouble)}, listener connected {listener.connections} times, longest silence: "
             + ", ".join(f"{role} {seconds:.2f} s" for role, seconds in sorted(silences.items()))
         )
-        assert excess < slack() or not SOAK
+        assert excess < slack() or not SOAK or faults != "kills"
         for client in clients:
             client.close()
 

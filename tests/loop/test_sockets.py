@@ -85,6 +85,26 @@ def test_a_private_directory_is_ours_only(tmp_path: Path) -> None:
         private_directory(tmp_path / "link")
 
 
+def test_a_private_directory_that_is_just_left_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever leaves it removes it, between our finding it there and our looking at it; one that vanishes for ever is
+    an error of its own."""
+    leaving, looked_at = [True], Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        if path.name == "left" and leaving:
+            leaving.pop()
+            path.rmdir()
+        return looked_at(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert private_directory(tmp_path / "left").is_dir()
+    leaving += [True] * 1000
+    with pytest.raises(SettingsError, match="vanishes"):
+        private_directory(tmp_path / "left")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
 def test_a_strangers_directory_is_refused(tmp_path: Path) -> None:
     """In a shared place a stranger may have made it first: he must not be trusted with sockets."""

@@ -21,6 +21,7 @@ from skerry.errors import SettingsError
 BACKLOG = 2048
 """Connections that the kernel keeps while nobody accepts: they wait there when a balancer has just died."""
 
+_ATTEMPTS = 100
 MAX_UNIX_PATH_BYTES = 103
 """The shortest limit of the systems we run on (macOS 104, Linux 108, both with the closing NUL)."""
 
@@ -142,10 +143,19 @@ def private_directory(path: Path, setting: str = "runtime-dir") -> Path:
     Raises SettingsError, of the setting that led there, when somebody else owns it or it is no directory: in a shared
     place like /tmp a stranger may have made it first.
     """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # whoever leaves it removes it, just now
+            return _made_private(path, setting)
+    raise SettingsError(setting, f"cannot make {path}: it vanishes again and again")
+
+
+def _made_private(path: Path, setting: str) -> Path:
     with contextlib.suppress(FileExistsError):
         try:
             path.mkdir(mode=0o700, parents=True)
         except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise
             if error.errno != errno.EEXIST:
                 raise SettingsError(setting, f"cannot make {path}: {error.strerror}") from error
     state = path.lstat()

@@ -22,7 +22,7 @@ PLACES = tuple(
     if path
 )
 """Where code lies that is not the application's: Python's own, what was installed, Skerry."""
-LAST_FRAMES = 4
+LAST_FRAMES = 2
 """What is shown of a stack without a frame of the application."""
 
 
