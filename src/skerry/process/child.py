@@ -323,7 +323,8 @@ class Child(asyncio.Protocol):
         if code is not None and code < 0:
             return f"was killed by {signal_name(-code)}"
         if self.fatal is not None:
-            return f"failed: {self.fatal.kind.rpartition(':')[2]}: {self.fatal.message}"
+            kind = self.fatal.kind.rpartition(":")[2]
+            return f"failed: {kind}: {self.fatal.message}" if self.fatal.message else f"failed: {kind}"
         return f"ended with exit code {code}"
 
     def failure(self) -> Failure:
