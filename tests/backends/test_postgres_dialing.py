@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from skerry.backends.postgres.role import Need, role_of
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.errors import Disconnected, SettingsError
 from skerry.testing.journal_samples import THINGS, decide, put
-from skerry.testing.services import PrivatePostgres, private_postgres, private_standby, require
+from skerry.testing.services import PrivatePostgres, own, private_postgres, private_standby, require
 
 SLOW = PostgresSettings(connect_seconds=60.0)
 """Who waits for a silent host as long as it may does not get through these tests."""
@@ -321,3 +324,61 @@ async def test_operators_reach_what_is_there(server: PrivatePostgres, standby: P
             if at == standby.port:
                 with pytest.raises(Disconnected, match="read-only"):
                     await journal.new_epoch()
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivatePostgres, Path]]:
+    """A server that speaks TLS as database.internal, and its certificate."""
+    require("postgresql")
+    directory = tmp_path_factory.mktemp("tls")
+    certificate, key = directory / "server.crt", directory / "server.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=database.internal",
+         "-addext", "subjectAltName=DNS:database.internal", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with private_postgres() as server:
+        for name in (certificate, key):
+            placed = server.directory / "data" / name.name
+            placed.write_bytes(name.read_bytes())
+            placed.chmod(0o600)
+            own(placed)
+        server.query("alter system set ssl = on")
+        server.query("select pg_reload_conf()")
+        yield server, certificate
+
+
+@pytest.mark.service("postgresql")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_tls_goes_by_the_name_whatever_the_address(
+    encrypted: tuple[PrivatePostgres, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with several addresses is verified as that name; another name, and a certificate that nobody vouches for,
+    end the start."""
+    server, certificate = encrypted
+    dsn = server.database()
+
+    numbers = [2, 1]
+
+    async def found(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", server.port)) for n in numbers]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    named = dsn.replace("127.0.0.1", "database.internal")
+    verified = f"sslmode=verify-full&sslrootcert={certificate}"
+    async with silent("127.0.0.2", server.port):
+        for query in (verified, "sslmode=require", ""):
+            async with (
+                asyncio.timeout(30),
+                PostgresJournal(f"{named}?{query}" if query else named, "suite", settings=SLOW) as journal,
+                journal._connections.one() as connection,
+            ):
+                used = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+                assert await connection.fetchval(used) is True
+    numbers.remove(2)
+    for wrong in (f"{dsn.replace('127.0.0.1', 'other.internal')}?{verified}", f"{dsn}?{verified}"):
+        with pytest.raises(SettingsError, match=r"SKERRY_JOURNAL: .*certificate"):
+            await PostgresJournal(wrong, "suite").__aenter__()
