@@ -182,6 +182,8 @@ class App:
         """Declare a reactor that was made elsewhere."""
         if not reactor.events:
             raise DeclarationError(f"reactor {reactor.name} names no event")
+        if reactor.concurrency < 1:
+            raise DeclarationError(f"reactor {reactor.name}: concurrency is at least 1")
         if any(other.name == reactor.name for other in self.declaration.reactors):
             raise DeclarationError(f"two reactors are named {reactor.name!r}")
         self.emits(*reactor.events)

@@ -81,6 +81,11 @@ class World:
         return react
 
     def run(self, reactor: Reactor, *, owner: str = "me", shared: bool = True) -> asyncio.Task[None]:
+        self.made(reactor, owner=owner, shared=shared)
+        return self.tasks[-1]
+
+    def made(self, reactor: Reactor, *, owner: str = "me", shared: bool = True, **options: Any) -> ReactorRun:
+        """Like `run`; what runs."""
         run = ReactorRun(
             reactor,
             reactor.react,
@@ -90,12 +95,12 @@ class World:
             owner,
             shared,
             clock=self.loop.clock,
+            **options,
         )
         for name in ("reacted", "retrying", "gave_up", "waiting"):
             run.emitter.on(name, lambda *args, name=name: self.told.append((name, *args)))
-        task = asyncio.create_task(run.run())
-        self.tasks.append(task)
-        return task
+        self.tasks.append(asyncio.create_task(run.run()))
+        return run
 
     async def end(self, task: asyncio.Task[None]) -> None:
         task.cancel()
@@ -432,3 +437,97 @@ async def test_alone_on_its_journal_it_needs_no_lease(here: World) -> None:
     assert here.numbers == [1]
     assert here.journal._leases == {}
     await here.end(task)
+
+
+async def write_keys(here: World, *events: tuple[str, int]) -> None:
+    """One commit of events of these keys."""
+    writes = Writes()
+    for key, number in events:
+        here.count += 1
+        id, data = f"{here.count:032x}", here.serializer.encode(Ordered(key, number))
+        writes.events.append(NewEvent(id, key, "ordered", 1, data, 1.0, False))
+        writes.outcomes.append(NewOutcome(id, Status.APPLIED, len(writes.events), 1))
+    async with here.journal.batch([o.command_id for o in writes.outcomes], []) as (batch, _):
+        await batch.commit(writes)
+    here.hub.publish(tip((await here.journal.head()).position))
+
+
+@proves
+async def test_a_bad_event_parks_its_key_and_no_other(here: World) -> None:
+    """Later events of its key wait behind it, in order; others go on at once, also ones that come later. The cursor
+    stands before it, and the run tells which event of which key it is; when it works everything catches up."""
+    broken = True
+
+    def bad(event: Ordered) -> None:
+        if broken and event.number == 1:
+            raise ValueError("a secret address")
+
+    run = here.made(mail(here, bad, attempts=0, first_pause=1.0, longest_pause=4.0))
+    await write_keys(here, ("a", 1), ("b", 2), ("a", 3), ("c", 4))
+    await asyncio.sleep(0.2)
+    assert here.numbers == [1, 2, 4]
+    await write_keys(here, ("b", 5), ("a", 6))
+    await asyncio.sleep(0.2)
+    assert [n for n in here.numbers if n != 1] == [2, 4, 5]
+    assert (await here.cursor(), run.behind) == (0, 6)
+    [parked] = run.parked.values()
+    assert (parked.key, parked.offset) == ("a", 1)
+    assert "secret" not in " ".join(run.told())
+    broken = False
+    await asyncio.sleep(5)
+    assert here.numbers[-3:] == [1, 3, 6]
+    assert (await here.cursor(), run.behind, run.parked) == (6, 0, {})
+
+
+@proves
+async def test_concurrency_keeps_the_order_of_a_key(here: World) -> None:
+    """So many keys at a time and no more; the events of one in order."""
+
+    async def slow(event: Ordered) -> None:
+        await asyncio.sleep(1.0)
+
+    here.run(mail(here, slow, concurrency=3))
+    await write_keys(here, *((key, n) for n, key in enumerate("abcdaab")))
+    await asyncio.sleep(10)
+    assert here.most_at_work == 3
+    assert sorted(here.numbers) == list(range(7))
+    times = {number: time for time, number in here.seen}
+    assert times[0] < times[4] < times[5]
+    assert times[1] < times[6]
+    assert await here.cursor() == 7
+
+
+@proves
+async def test_the_cursor_is_stored_now_and_then(here: World) -> None:
+    """Not with each event: a thousand quick ones cost a few statements; an ordered stop stores all that is done."""
+    stored: list[int] = []
+    advance = here.journal.advance
+
+    async def counted(subscriber: str, position: Position) -> None:
+        stored.append(position.offset)
+        await advance(subscriber, position)
+
+    here.journal.advance = counted  # type: ignore[method-assign]
+    task = here.run(mail(here))
+    await here.write(*range(1000))
+    await asyncio.sleep(0.5)
+    assert len(here.numbers) == 1000
+    assert len(stored) < 10
+    await here.write(1)
+    await asyncio.sleep(0.01)
+    await here.end(task)
+    assert stored[-1] == 1001
+
+
+@proves
+async def test_what_waits_is_bounded(here: World) -> None:
+    """Behind a key that is parked for long no more than so many events are kept; then reading waits too."""
+
+    def bad(event: Ordered) -> None:
+        raise ValueError("no")
+
+    run = here.made(mail(here, bad, attempts=0, first_pause=1.0, longest_pause=1.0), most_waiting=10)
+    await write_keys(here, *(("a", n) for n in range(50)))
+    await asyncio.sleep(30)
+    assert set(here.numbers) == {0}
+    assert run._read_to == 10

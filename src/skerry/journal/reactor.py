@@ -1,16 +1,19 @@
 """Reactors: what has to happen outside because of an event. Mail, webhooks, foreign queues, files.
 
-A reactor has a durable cursor on the journal. It sees every event of its kinds at least once and in order; what
-it raises is tried again with growing pauses, and after `attempts` the event is put aside as a dead letter, so
-that one bad event does not stop the rest for ever; `skerry dead retry` asks for another try. On a shared journal
-one process at a time runs it, by a lease.
+A reactor has a durable cursor on the journal. It sees every event of its kinds at least once, and those of one key in
+order. What it raises is tried again with growing pauses; meanwhile later events of that key wait, and others go on.
+After `attempts` the event is put aside as a dead letter, so that one bad event does not stop its key for ever; `skerry
+dead retry` asks for another try. The cursor stands before the first event that is not seen to, and is stored ten times
+a second. On a shared journal one process at a time runs it, by a lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +22,11 @@ import msgspec
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import MessageError, Trimmed, Unavailable
+from skerry.journal.correcting import NOTHING
 from skerry.journal.epochs import Epochs
 from skerry.journal.hints import HintLike, Hints
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Record
+from skerry.journal.memory import reason_of
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
@@ -39,7 +44,8 @@ class Reactor:
 
     `react(event, record, services...)`: sync or async. `events`: the classes it wants to see. `begin`: where a new
     one starts, "now" or "start" (of the journal). `attempts`: tries of one event before it is put aside, 0 = for
-    ever. `timeout_seconds`: of one try. `first_pause`, `longest_pause`: seconds between tries.
+    ever. `timeout_seconds`: of one try. `first_pause`, `longest_pause`: seconds between tries. `concurrency`: so many
+    keys are seen to at a time; those of one key always in order.
     """
 
     name: str
@@ -50,6 +56,17 @@ class Reactor:
     timeout_seconds: float = 30.0
     first_pause: float = 0.5
     longest_pause: float = 60.0
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A key whose next event fails: later ones of it wait behind it, and others go on."""
+
+    key: str
+    offset: int
+    attempts: int
+    error: str
 
 
 @dataclass(slots=True)
@@ -66,13 +83,34 @@ class ReactorRun:
     owner: str
     shared: bool = True
     lease_seconds: float = 15.0
-    page: int = 200
+    page: int = 1000
+    cursor_seconds: float = 0.1
+    most_waiting: int = 1000
     poll_seconds: float = 1.0
     letters_seconds: float = 5.0
     clock: Clock = field(default_factory=SystemClock)
     emitter: EventEmitter = field(default_factory=EventEmitter)
+    behind: int = 0
+    """Events of the journal that it has not come to, as of its last look."""
+    at_work: bool = False
+    """Whether it is this process that runs it."""
+    parked: dict[str, Parked] = field(default_factory=dict)
+    position: Position | None = None
+    """Its cursor; it has seen to everything up to there."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
     _looked_at: float = float("-inf")
+    _stored_at: float = float("-inf")
+    _read_to: int = 0
+    _undone: dict[int, None] = field(default_factory=dict)
+    _lanes: dict[str, deque[Record]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _trouble: BaseException | None = None
+    _is_lost: bool = False
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.reactor.concurrency)
 
     async def run(self) -> None:
         """React for ever; ends by cancellation, between two events or within a try (which is then repeated)."""
@@ -84,6 +122,7 @@ class ReactorRun:
                 try:
                     if self.shared:
                         lease = await self.writer.acquire(self._lease_name, self.owner, self.lease_seconds)
+                    self.at_work = not self.shared or lease is not None
                     if self.shared and lease is None:
                         self.emitter.emit("waiting", self.reactor.name)
                         await self._pause(self.lease_seconds / 3)
@@ -95,9 +134,20 @@ class ReactorRun:
                 except INFRASTRUCTURE:
                     await self.clock.sleep(backoff.next())
         finally:
+            self.at_work = False
             unsubscribe()
             if lease is not None:
                 await self._release(lease)
+
+    def told(self) -> Iterator[str]:
+        """What does not work now, in words fit for everybody's eyes."""
+        for parked in list(self.parked.values())[:3]:
+            yield (
+                f"reactor {self.reactor.name}: event {parked.offset} was tried {parked.attempts} times "
+                f"({parked.error}); its key waits"
+            )
+        if len(self.parked) > 3:
+            yield f"reactor {self.reactor.name}: {len(self.parked)} keys wait"
 
     @property
     def _lease_name(self) -> str:
@@ -127,6 +177,7 @@ class ReactorRun:
         keeping = asyncio.create_task(self._keep(lease), name=f"skerry-keep-{self.reactor.name}")
         try:
             await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            self._is_lost = keeping.done()
         finally:
             for task in (working, keeping):
                 task.cancel()
@@ -148,22 +199,120 @@ class ReactorRun:
                 return
 
     async def _work(self) -> bool:
-        """One page of events, and what operators want tried again; False when there was nothing new."""
+        """Events, and what operators want tried again, until nothing is new and no key is parked; False when there was
+        nothing at all."""
         cursor = await self._cursor()
+        self.position, self._read_to, self._is_lost, self._trouble = cursor, cursor.offset, False, None
+        names = {kind.message_name for kind in self.reactor.events}
+        moved = False
         try:
-            records = await self.writer.read(cursor.offset, self.page)
+            while True:
+                head = await self.writer.head()
+                if head.position.epoch != cursor.epoch:
+                    return True  # another history: it begins anew from its cursor
+                records = await self._read()
+                for record in records:
+                    self._read_to = record.offset
+                    if record.name in names:
+                        await self._take(record)
+                    self.behind = max(0, head.position.offset - self._done)
+                    if self.clock.monotonic() - self._stored_at >= self.cursor_seconds:
+                        await self._store()
+                        await asyncio.sleep(0)
+                moved = moved or bool(records)
+                await self._store()
+                self.behind = max(0, head.position.offset - self._done)
+                await self._try_letters()
+                if not records:
+                    if not self._lanes:
+                        return moved
+                    await self._pause(self.poll_seconds)
+                self._raise_trouble()
+        finally:
+            await self._let_go()
+
+    async def _read(self) -> Sequence[Record]:
+        try:
+            return await self.writer.read(self._read_to, self.page)
         except Trimmed as gone:
             # Never by our own trim, which respects cursors: a restored or foreign journal.
-            records = await self.writer.read(gone.floor, self.page)
-        names = {kind.message_name for kind in self.reactor.events}
-        for record in records:
-            if record.name in names:
-                await self._handle(record)
-                await self._advance(cursor.epoch, record.offset)
-        if records:
-            await self._advance(cursor.epoch, records[-1].offset)
-        await self._try_letters()
-        return bool(records)
+            return await self.writer.read(gone.floor, self.page)
+
+    async def _take(self, record: Record) -> None:
+        """See to an event: at once, or behind those of its key."""
+        self._undone[record.offset] = None
+        lane = self._lanes.get(record.key)
+        if lane is not None:
+            lane.append(record)
+        elif self.reactor.concurrency > 1:
+            self._open(record, None)
+        elif (error := await self._try(record)) is not None:
+            self._open(record, error)
+        else:
+            self._finish(record)
+        while len(self._undone) >= self.most_waiting:
+            self._room.clear()
+            await self._room.wait()
+            self._raise_trouble()
+
+    def _open(self, record: Record, error: Exception | None) -> None:
+        """Let the events of this key wait for one another, apart from the others."""
+        lane = self._lanes[record.key] = deque([record])
+        name = f"skerry-reactor-{self.reactor.name}-{record.offset}"
+        task = asyncio.create_task(self._follow(record.key, lane, error), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _follow(self, key: str, lane: deque[Record], error: Exception | None) -> None:
+        while lane:
+            await self._handle(lane[0], error)
+            error = None
+            self._finish(lane.popleft())
+        del self._lanes[key]
+
+    def _finish(self, record: Record) -> None:
+        self._undone.pop(record.offset, None)
+        self._room.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._trouble = task.exception()
+        self._room.set()
+        self._wake.set()
+
+    def _raise_trouble(self) -> None:
+        if self._trouble is not None:
+            raise self._trouble
+
+    async def _let_go(self) -> None:
+        """End what is under way; it comes again. What is done is stored, while it is ours to store."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if not self._is_lost:
+            with suppress(*INFRASTRUCTURE):
+                async with asyncio.timeout(1.0):
+                    await self._store()
+        self._lanes.clear()
+        self._undone.clear()
+        self.parked.clear()
+
+    @property
+    def _done(self) -> int:
+        """Up to where everything was seen to."""
+        return next(iter(self._undone)) - 1 if self._undone else self._read_to
+
+    async def _store(self) -> None:
+        """Advance the cursor, when there is something to tell."""
+        self._stored_at = self.clock.monotonic()
+        assert self.position is not None
+        if self._done != self.position.offset:
+            moved = Position(self.position.epoch, self._done)
+            await self.writer.advance(self.reactor.name, moved)
+            self.position = moved
 
     async def _cursor(self) -> Position:
         head = await self.writer.head()
@@ -192,9 +341,6 @@ class ReactorRun:
             self.emitter.emit("lost", self.reactor.name, cursor, cursor.offset - offset)
         return offset
 
-    async def _advance(self, epoch: str, offset: int) -> None:
-        await self.writer.advance(self.reactor.name, Position(epoch, offset))
-
     async def _try_letters(self) -> None:
         """Try once more what was put aside, where somebody asked for it."""
         now = self.clock.monotonic()
@@ -207,44 +353,55 @@ class ReactorRun:
                 break
             if RETRY not in letter.headers:
                 continue
-            offset, data = int(letter.headers["offset"]), msgspec.Raw(letter.body)
-            record = Record(offset, "", letter.key, letter.name, letter.version, letter.at, False, data)
-            try:
-                await self._try(record)
-            except Exception as error:
+            record = await self._record_of(letter)
+            if record.name == NOTHING:  # passed over since
+                await self.writer.exhume(letter.command_id)
+            elif (error := await self._try(record)) is not None:
                 again = _letter(self.reactor, record, error, letter.attempts + 1, self.clock.now())
                 await self.writer.bury(again)
                 self.emitter.emit("gave_up", self.reactor.name, record, error)
             else:
                 await self.writer.exhume(letter.command_id)
-                self.emitter.emit("reacted", self.reactor.name, record)
 
-    async def _try(self, record: Record) -> None:
-        event = self.serializer.decode(record.name, record.version, record.data)
-        async with asyncio.timeout(self.reactor.timeout_seconds):
-            result = self.react(event, record)
-            if isinstance(result, Awaitable):
-                await result
+    async def _record_of(self, letter: DeadLetter) -> Record:
+        """The event as it is read now, which may have been amended since; as it was, when it is trimmed."""
+        offset, data = int(letter.headers["offset"]), msgspec.Raw(letter.body)
+        with suppress(Trimmed):
+            if found := await self.writer.read(offset - 1, 1):
+                return found[0]
+        return Record(offset, "", letter.key, letter.name, letter.version, letter.at, False, data)
 
-    async def _handle(self, record: Record) -> None:
-        """Until it worked, or it was put aside."""
-        backoff = Backoff(self.reactor.first_pause, self.reactor.longest_pause)
-        while True:
-            try:
-                await self._try(record)
-                break
-            except Exception as error:
-                pause = backoff.next()
-                enough = 0 < self.reactor.attempts <= backoff.attempts
-                if enough or isinstance(error, MessageError):
-                    await self.writer.bury(
-                        _letter(self.reactor, record, error, backoff.attempts, self.clock.now())
-                    )
-                    self.emitter.emit("gave_up", self.reactor.name, record, error)
-                    return
-                self.emitter.emit("retrying", self.reactor.name, record, error, pause)
-                await self.clock.sleep(pause)
+    async def _try(self, record: Record) -> Exception | None:
+        """Once; what it raised, None when it worked."""
+        try:
+            event = self.serializer.decode(record.name, record.version, record.data)
+            async with self._slots:
+                result = self.react(event, record)
+                if isinstance(result, Awaitable):
+                    async with asyncio.timeout(self.reactor.timeout_seconds):
+                        await result
+        except Exception as error:
+            return error
         self.emitter.emit("reacted", self.reactor.name, record)
+        return None
+
+    async def _handle(self, record: Record, error: Exception | None) -> None:
+        """Until it worked, or it was put aside; `error`: of a first try."""
+        backoff = Backoff(self.reactor.first_pause, self.reactor.longest_pause)
+        while error is not None or (error := await self._try(record)) is not None:
+            pause = backoff.next()
+            enough = 0 < self.reactor.attempts <= backoff.attempts
+            if enough or isinstance(error, MessageError):
+                letter = _letter(self.reactor, record, error, backoff.attempts, self.clock.now())
+                await self.writer.bury(letter)
+                self.emitter.emit("gave_up", self.reactor.name, record, error)
+                break
+            told = reason_of(error)
+            self.parked[record.key] = Parked(record.key, record.offset, backoff.attempts, told)
+            self.emitter.emit("retrying", self.reactor.name, record, error, pause)
+            await self.clock.sleep(pause)
+            error = None
+        self.parked.pop(record.key, None)
 
 
 def _letter(reactor: Reactor, record: Record, error: Exception, attempts: int, at: float) -> DeadLetter:

@@ -22,6 +22,7 @@ def reading_checks(kernel: Kernel, reasons: Callable[[], tuple[str, ...]]) -> He
     health = Health()
     health.add("memory", lambda: _memory(kernel))
     health.add("events", lambda: _events(kernel))
+    health.add("reactors", lambda: _reactors(kernel))
     health.add("commands", lambda: _commands(kernel))
     health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
     return health
@@ -52,6 +53,13 @@ def _events(kernel: Kernel) -> Finding:
         return Finding(True, unknown) if unknown else READY
     told = [*map(str, losses.found.values()), unknown]
     return Finding(False, "; ".join(filter(None, told)), traffic=True, writes=True)
+
+
+def _reactors(kernel: Kernel) -> Finding:
+    """What fails outside does not make this process less ready: it is told, and tried again."""
+    told = [line for run in kernel.reactors for line in run.told()]
+    behind = max((run.behind for run in kernel.reactors if run.at_work), default=None)
+    return Finding(True, "; ".join(told), behind)
 
 
 def _commands(kernel: Kernel) -> Finding:

@@ -22,6 +22,7 @@ from skerry.errors import DeclarationError, MessageError, SkerryError
 from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector
+from skerry.journal.reactor import ReactorRun
 from skerry.journal.snapshot import SnapshotFile
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.feed import JournalFeed
@@ -130,6 +131,8 @@ class Kernel:
         self.projector.events.on("reloaded", self._memory_jumped)
         self.projector.events.on("moved", _log_moved)
         self.projector.events.on("lost", _log_lost)
+        self.reactors: list[ReactorRun] = []
+        """Those of a process that decides."""
         self.losses = Losses(declaration.messages, self.registry)
         self.feed = JournalFeed(
             self.projector, reader, self.serializer, declaration.renderers, lost=self.losses.note

@@ -9,6 +9,7 @@ from skerry.bus.consumer import Consumer
 from skerry.emitter import EventEmitter
 from skerry.http.hub import Hub
 from skerry.journal.projector import Phase, Projector
+from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
 from skerry.telemetry import Registry
 
@@ -112,3 +113,42 @@ def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[i
         "The journal's end as this consumer knows it.",
         read=lambda: max((c.position.offset for c in consumers.values()), default=0),
     )
+
+
+def measure_reactor(registry: Registry, run: ReactorRun) -> None:
+    """How far a reactor is, and what became of its tries, in the process that runs it."""
+    name = run.reactor.name
+    registry.gauge(
+        "skerry_reactor_working",
+        "1 in the process that runs the reactor.",
+        read=lambda: run.at_work,
+        reactor=name,
+    )
+    registry.gauge(
+        "skerry_reactor_offset",
+        "Up to where the reactor has seen to everything; 0 where it does not run.",
+        read=lambda: run.position.offset if run.at_work and run.position is not None else 0,
+        reactor=name,
+    )
+    registry.gauge(
+        "skerry_reactor_behind",
+        "Events that the reactor has not seen to.",
+        read=lambda: run.behind if run.at_work else 0,
+        reactor=name,
+    )
+    registry.gauge(
+        "skerry_reactor_parked_keys",
+        "Keys whose next event is being tried again.",
+        read=lambda: len(run.parked),
+        reactor=name,
+    )
+    done = registry.counter("skerry_reactor_events_total", "Events that a reactor has seen to.", reactor=name)
+    retries = registry.counter(
+        "skerry_reactor_retries_total", "Tries of a reactor that failed.", reactor=name
+    )
+    lost = registry.counter(
+        "skerry_reactor_given_up_total", "Events that were put aside for a reactor.", reactor=name
+    )
+    run.emitter.on("reacted", lambda name, record: done.inc())
+    run.emitter.on("retrying", lambda name, record, error, pause: retries.inc())
+    run.emitter.on("gave_up", lambda name, record, error: lost.inc())

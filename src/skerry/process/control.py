@@ -111,8 +111,10 @@ def status_of(runner: Runner, target: str, namespace: str, address: str) -> Runn
 def _process(slot: Slot) -> ProcessStatus:
     child, failure = slot.child, slot.last_failure
     pid = child.pid if child is not None else 0
-    told = str(child.gauges.get("stopped", "")) if child is not None else ""
-    stopped = told.split("\n") if told else []
+    gauges = child.gauges if child is not None else {}
+    stopped, reactors = (
+        str(gauges[name]).split("\n") if name in gauges else [] for name in ("stopped", "reactors")
+    )
     return ProcessStatus(
         slot.spec.name,
         slot.spec.role,
@@ -128,6 +130,7 @@ def _process(slot: Slot) -> ProcessStatus:
         failure.traceback if failure is not None else "",
         failure.at if failure is not None else 0.0,
         stopped=stopped,
+        reactors=reactors,
         code=child.code if child is not None else "",
     )
 

@@ -9,7 +9,8 @@ import msgspec
 
 class ProcessStatus(msgspec.Struct, frozen=True):
     """One child. Times are seconds, memory is bytes. `stopped`: projections that do not follow the journal any more,
-    each with the event and why. `code`: a hash of the application's files that it has imported."""
+    each with the event and why. `reactors`: those that this process runs, how far behind they are. `code`: a hash of
+    the application's files that it has imported."""
 
     name: str
     role: str
@@ -25,6 +26,7 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     failure_details: str = ""
     failed_at: float = 0.0
     stopped: list[str] = []
+    reactors: list[str] = []
     code: str = ""
 
 

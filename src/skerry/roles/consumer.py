@@ -32,7 +32,7 @@ from skerry.journal.journal import DeadLetter, Lease, Record
 from skerry.journal.migration import migrate
 from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_deciding
+from skerry.kernel.numbers import measure_deciding, measure_reactor
 from skerry.position import Position
 from skerry.roles.housekeeping import Housekeeping
 from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
@@ -102,7 +102,9 @@ class ConsumerRole:
         self.supervisor.spawn("waiting", self._settle)
         if self.shared:
             self.supervisor.spawn("sharing", self._share)
-        for run in self._reactor_runs():
+        self.kernel.reactors = self._reactor_runs()
+        for run in self.kernel.reactors:
+            measure_reactor(self.kernel.registry, run)
             self.supervisor.spawn(f"reactor-{run.reactor.name}", run.run)
         transport, clock = self.kernel.transport, self.kernel.clock
         if isinstance(transport, SetsAside):
@@ -384,7 +386,7 @@ class ConsumerRole:
         return events
 
     def _reactor_runs(self) -> list[ReactorRun]:
-        runs = []
+        runs: list[ReactorRun] = []
         for reactor in self.kernel.declaration.reactors:
             handler = Handler(reactor.events[0], reactor.react)
             react = self.kernel.reaction(handler)

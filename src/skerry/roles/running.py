@@ -15,6 +15,7 @@ from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
 from skerry.http.health import exposition
+from skerry.journal.reactor import ReactorRun
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import Kernel, has_copy
 from skerry.kernel.numbers import measure_reading
@@ -298,6 +299,10 @@ class _Composed:
     roles: list[Role]
 
 
+def _reactor(run: ReactorRun) -> str:
+    return f"{run.reactor.name}: {run.behind} behind, {len(run.parked)} keys parked"
+
+
 def _stopped(kernel: Kernel) -> list[str]:
     return [f"{name} stopped at {why}" for name, why in kernel.projector.stopped.items()]
 
@@ -320,6 +325,8 @@ def _gauges(kernel: Kernel, roles: list[Role]) -> dict[str, float | str]:
             found["connections"] = role.http.connections
         elif isinstance(role, ConsumerRole):
             found["decided"] = role.decided
+            if reactors := [_reactor(run) for run in kernel.reactors if run.at_work]:
+                found["reactors"] = "\n".join(reactors)
             for consumer in role.consumers.values():
                 found["position"] = str(consumer.position)
     return found
