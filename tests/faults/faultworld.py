@@ -11,6 +11,7 @@ and the verdict at the end. All real: `skerry consumer`, `skerry server`, socket
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -239,10 +240,9 @@ class Client:
         self.keys = [f"k{n}" for n in range(keys)]
         self._connections: dict[int, HttpConnection] = {}
         self._writes = 0
-        self._epoch = ""
+        self._position = ""
         self._offset = 0
-        self._known: dict[str, int] = {}
-        self._tags: dict[str, str] = {}
+        self._known: dict[str, str] = {}  # the tag of what this client knows of a key; "" for nothing
 
     async def run(self, over: asyncio.Event) -> None:
         try:
@@ -263,11 +263,12 @@ class Client:
         self._writes += 1
         label = f"{self.name}-{self._writes}"
         value = label if kind == "put" else None
-        if_match = self._known.get(key) if kind == "put" and self.rng.random() < 0.15 else None
+        tag = self._known.get(key) if kind == "put" and self.rng.random() < 0.15 else None
+        if_match = None if tag is None else _offset(tag) if tag else 0
         operation = self.world.history.begin(self.name, kind, key, value=value, if_match=if_match)
         headers = {"Idempotency_Key": f"{self.world.seed}-{label}"}
-        if if_match is not None:
-            headers["If_Match" if if_match else "If_None_Match"] = self._tags[key] if if_match else "*"
+        if tag is not None:
+            headers["If_Match" if tag else "If_None_Match"] = f'"{tag}"' if tag else "*"
         if kind == "put" and self.rng.random() < 0.2:
             headers["Prefer"] = "respond-async"
         method = "PUT" if kind == "put" else "DELETE"
@@ -313,7 +314,7 @@ class Client:
                 offset = self._learn(answer.headers["skerry-position"])
                 history.applied(operation, offset, command_id=answer.headers["skerry-command"])
                 if operation.kind == "put":
-                    self._known[operation.key], self._tags[operation.key] = offset, answer.headers["etag"]
+                    self._known[operation.key] = answer.headers["etag"].strip('"')
                 return True
             case 412:
                 history.refused(operation)
@@ -331,26 +332,23 @@ class Client:
 
     async def _read(self, key: str) -> None:
         operation = self.world.history.begin(self.name, "get", key, token=self._offset)
-        headers = {"Skerry_Position": f"{self._epoch}:{self._offset}"} if self._epoch else {}
+        headers = {"Skerry_Position": self._position} if self._position else {}
         answer = await self._ask("GET", f"/values/{quote(key)}", b"", headers)
         if answer is None:
             return
-        epoch = (answer.headers.get("skerry-position") or "").partition(":")[0]
-        operation.client = f"{self.name} in {epoch}"  # a position of another epoch is answered at once
-        if epoch != self._epoch:
-            operation.token = 0
         if answer.status == 503:
             assert answer.headers["retry-after"]
             self.world.trouble["read 503"] += 1
         elif answer.status == 404 and "skerry-position" in answer.headers:
             self.world.history.applied(operation, self._learn(answer.headers["skerry-position"]))
-            self._known[key] = 0
+            self._known[key] = ""
         elif answer.status == 200:
-            revision = int(answer.headers["etag"].strip('"').partition(":")[2])
+            tag = answer.headers["etag"].strip('"')
+            revision = _offset(tag)
             value = json.loads(answer.body)["value"]
             offset = self._learn(answer.headers["skerry-position"])
             self.world.history.applied(operation, offset, value=value, revision=revision)
-            self._known[key], self._tags[key] = revision, answer.headers["etag"]
+            self._known[key] = tag
         elif answer.status != 404:
             raise AssertionError(self.world.report(f"{operation}: {answer}"))
 
@@ -366,11 +364,15 @@ class Client:
             return None
 
     def _learn(self, position: str) -> int:
-        """The offset of a position that was told, which becomes what this client knows. A database that was started
-        anew begins an epoch, in which offsets go on: nothing is lost here."""
-        epoch, _, offset = position.partition(":")
-        self._epoch, self._offset = epoch, max(self._offset, int(offset))
-        return int(offset)
+        """The offset of a position that was told, which becomes what this client knows. Offsets go on over epochs."""
+        offset = _offset(position)
+        if offset >= self._offset:
+            self._position, self._offset = position, offset
+        return offset
+
+
+class _Greeted(Exception):
+    """The first frame came."""
 
 
 class Listener:
@@ -380,7 +382,8 @@ class Listener:
         self.name, self._port = name, port
         self.values: dict[str, str] = {}
         self.frames: list[Frame] = []
-        self._position = ""
+        self._position = self._loaded = ""
+        self._recovered = False
         self._loading_to = 0
 
     async def run(self) -> None:
@@ -391,7 +394,19 @@ class Listener:
                 pass
             await asyncio.sleep(0.05)
 
-    async def _listen(self) -> None:
+    @property
+    def position(self) -> str:
+        """Where it would go on."""
+        return self._position
+
+    async def recovers(self, since: str) -> bool:
+        """Whether somebody who comes with this position is told what followed."""
+        self._position = since
+        with contextlib.suppress(_Greeted):
+            await self._listen(hello_only=True)
+        return self._recovered
+
+    async def _listen(self, *, hello_only: bool = False) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port())
         wanted = f"since={self._position}" if self._position else "snapshot=1"
         try:
@@ -408,7 +423,11 @@ class Listener:
                 *lines, rest = rest.split(b"\n")
                 for line in lines:
                     if line.startswith(b"data:"):
-                        self._take(json.loads(line[5:]))
+                        frame = json.loads(line[5:])
+                        if hello_only:
+                            self._recovered = frame["recovered"]
+                            raise _Greeted
+                        self._take(frame)
         finally:
             writer.close()
 
@@ -419,7 +438,11 @@ class Listener:
                     self._position = ""
                     raise ConnectionError("a snapshot is needed")
                 self.values.clear()
-                self._loading_to = _offset(frame["position"])
+                self._loaded, self._loading_to = frame["position"], _offset(frame["position"])
+        elif frame["type"] == "snapshot":
+            self.values |= {row["key"]: row["value"] for row in frame["values"]}
+        elif frame["type"] == "snapshot_end":
+            self._position = frame["position"]
         elif frame["type"] == "domain_event":
             offset, key, value = _offset(frame["position"]), frame["key"], frame.get("value")
             self.frames.append(Frame(offset, key, value, fresh=offset <= self._loading_to))
@@ -428,7 +451,7 @@ class Listener:
             else:
                 self.values[key] = value
             if offset > self._loading_to or not self._position:
-                self._position = f"{frame['position'].partition(':')[0]}:{max(offset, self._loading_to)}"
+                self._position = frame["position"] if offset > self._loading_to else self._loaded
 
 
 def through(url: str, proxy: FaultProxy) -> str:

@@ -134,10 +134,10 @@ class World:
         return found
 
 
-def soon() -> Deadline:
+def soon(seconds: float = 5.0) -> Deadline:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
-    return Deadline.after(5.0, loop.clock)
+    return Deadline.after(seconds, loop.clock)
 
 
 def on_virtual_time(run: Callable[[World], Any]) -> None:
@@ -427,3 +427,49 @@ def test_memory_is_the_databases_whatever_is_lost(steps: Sequence[tuple[str, str
 
     with tempfile.TemporaryDirectory() as directory:
         on_virtual_time(lambda w: run(w, Path(directory)))
+
+
+def test_an_epoch_that_another_server_met_first_is_asked_about() -> None:
+    """A client brings a position of an epoch of which no hint has come here: it is waited for, also while the database
+    is away; one that nobody knows is found out, and however many are invented, the journal is asked five times a
+    second."""
+
+    class Counting:
+        asked, away = 0, False
+
+        def __init__(self, journal: MemoryJournal) -> None:
+            self.journal = journal
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.journal, name)
+
+        async def head(self, at: int | None = None) -> Head:
+            if Counting.away:
+                raise Disconnected("away")
+            Counting.asked += 1
+            return await self.journal.head(at)
+
+    async def run(w: World) -> None:
+        projector, _, told = await w.projector(reader=Counting(w.journal))
+        await w.write("a", 1)
+        await w.journal.new_epoch("promoted", 1)
+        hint = await w.write("b", 2, hint=False)
+        assert await projector.wait(hint.position, soon())
+        assert projector.position == hint.position
+        assert (len(told.moved), told.reloaded) == (1, [])
+        Counting.away = True
+        await asyncio.sleep(3)
+        await w.journal.new_epoch("promoted", 2)
+        hint = await w.write("c", 3, hint=False)
+        waiting = asyncio.ensure_future(projector.wait(hint.position, soon()))
+        await asyncio.sleep(2)
+        assert not waiting.done()
+        Counting.away = False
+        assert await waiting
+        Counting.asked = 0
+        for number in range(100):
+            await asyncio.gather(*(projector.wait(Position(f"x{number}", n), soon(0.02)) for n in range(9)))
+        assert Counting.asked <= 12
+        assert not await projector.wait(Position("invented", 1), soon())
+
+    on_virtual_time(run)

@@ -45,10 +45,14 @@ class Recovery:
     async def events(self, since: Position) -> Sequence[FeedEvent] | None:
         """The events after `since` up to the moment of the return; None when they cannot be had wholly."""
         feed, limits = self._feed, self._limits
-        here, carried = feed.position(), feed.carry(since)
-        if carried is None:
-            return None
-        since = carried
+        carried = feed.carry(since)
+        if carried is None:  # perhaps of an epoch that another server has met first
+            if not await feed.wait(since, Deadline.after(limits.wait_seconds, self._clock)):
+                return None
+            carried = feed.carry(since)
+            if carried is None:
+                return None
+        here, since = feed.position(), carried
         if since.offset > here.offset:
             deadline = Deadline.after(limits.wait_seconds, self._clock)
             if not await feed.wait(since, deadline):

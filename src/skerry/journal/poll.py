@@ -22,7 +22,8 @@ class Poll:
 
     def repair(self, after_seconds: float = 0.0) -> None:
         """Let the pause end after so long, or not begin: something is missing here that the journal may have."""
-        self._repair_at = self._clock.monotonic() + after_seconds
+        at = self._clock.monotonic() + after_seconds
+        self._repair_at = at if self._repair_at is None else min(at, self._repair_at)
         self._wake.set()
 
     def settle(self) -> None:

@@ -60,6 +60,8 @@ class ProjectorSettings:
 
 
 MAX_OFFSET = 1 << 62
+UNKNOWN_SECONDS = 0.2
+"""So often, at most, the journal is asked about epochs that clients tell of and memory does not know."""
 Applied = Callable[[Sequence[Record], str], None]
 
 
@@ -96,7 +98,7 @@ class Projector:
         self._epoch, self._offset, self._last_id = "", 0, ""
         self._epochs = Epochs()
         self._common = 0  # above it offsets are named by the present epoch
-        self._rumoured = ""
+        self._asked_at = 0.0
         self._missed: Position | None = None
         self._position = Position("", 0)
         self._tip = 0
@@ -158,10 +160,6 @@ class Projector:
         """The same place in the present epoch; None when the journal's history, as known here, does not have it."""
         return position if position.epoch == self._epoch else self._epochs.carry(position)
 
-    def heard_of(self, epoch: str) -> bool:
-        """Whether the present epoch, or one that a writer has told of and memory is about to ask for."""
-        return epoch in (self._epoch, self._rumoured)
-
     def epoch_of(self, offset: int) -> str:
         """The epoch in which an offset was given out: with it, the offset names the same event for good."""
         return self._epoch if offset > self._common else self._epochs.named(offset).epoch
@@ -176,10 +174,11 @@ class Projector:
             self._poll.repair()
         return self.when(offset)
 
-    def reach(self, position: Position) -> asyncio.Future[bool]:
-        """A future for a position that a process which writes to the journal tells of: done with True when memory is
-        there, with False when the history does not have it (any more). The journal is asked at once when memory does
-        not know of its epoch."""
+    def reach(self, position: Position, *, hurry: bool = True) -> asyncio.Future[bool]:
+        """A future for a position that somebody says exists, of whichever epoch: done with True when memory is there,
+        with False when the history does not have it (any more). The journal is asked when memory does not know of its
+        epoch, which another server may have met first: at once, or (not `hurry`: it comes from outside, and may be
+        invented) so that it is not asked all the time."""
         here = self.carry(position)
         if here is not None:
             return self.when(here.offset)
@@ -188,17 +187,16 @@ class Projector:
             future.set_result(False)
         else:
             self._elsewhere.append((position, future))
-            self._poll.repair()
+            since = self._clock.monotonic() - self._asked_at
+            self._poll.repair(0.0 if hurry else max(0.0, UNKNOWN_SECONDS - since))
         return future
 
     async def wait(self, position: Position, deadline: Deadline) -> bool:
         """Whether memory reached `position` in time. One that the history does not have is never waited for: False."""
         here = self.carry(position)
-        if here is None:
-            return False
-        if self._offset >= here.offset:
+        if here is not None and self._offset >= here.offset:
             return True
-        future = self.expect(here.offset)
+        future = self.reach(position, hurry=False) if here is None else self.expect(here.offset)
         try:
             async with asyncio.timeout(deadline.remaining(self._clock)):
                 return await future
@@ -268,10 +266,8 @@ class Projector:
                 self._tip = max(self._tip, hint.last)
             elif hint.epoch in self._epochs:
                 return  # of a writer that has not noticed yet
-            else:
-                self._rumoured = hint.epoch
-                if self.phase is Phase.LIVE:
-                    self._poll.repair()  # the journal knows what that is
+            elif self.phase is Phase.LIVE:
+                self._poll.repair()  # the journal knows what that is
             self._early.keep(hint)
             return
         if self._contradicts(hint):
@@ -430,6 +426,7 @@ class Projector:
         while True:
             # Hints may overtake the answer: it is older than what they bring, and only proves what was here before.
             before, last_id = self._offset, self._last_id
+            self._asked_at = self._clock.monotonic()
             head = await self._reader.head(before)
             if head.position.epoch == self._epoch:
                 break
@@ -499,11 +496,15 @@ class Projector:
 
     async def _catch_up(self) -> bool:
         """Read until the journal's end; False when everything has to be loaded anew."""
-        asked = list(self._elsewhere)
-        head = await self._is_same()
+        asked, self._elsewhere = self._elsewhere, []
+        head = None
+        try:
+            head = await self._is_same()
+        finally:
+            if head is None:  # they wait on, but for those who gave up
+                self._elsewhere += [each for each in asked if not each[1].done()]
         if head is None:
             return False
-        del self._elsewhere[: len(asked)]
         self._settle_elsewhere(asked)
         self._tip = max(self._tip, head.position.offset)
         self._take_early()

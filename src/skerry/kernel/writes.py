@@ -200,19 +200,19 @@ class HttpReads:
         except ValueError as error:
             raise Problem(400, f"Skerry-Position: {error}") from error
         here, carried = self.position, self._projector.carry(position)
-        if carried is None and not self._projector.heard_of(position.epoch):
-            return self._varied(answer)
-        position = carried or position
-        if carried is not None and here.offset >= position.offset:
-            return self._varied(answer)
-        if here.offset < self._projector.position.offset:  # a view that serves what has stopped
-            raise _not_yet(here, position)
+        if carried is not None:
+            position = carried
+            if here.offset >= position.offset:
+                return self._varied(answer)
+            if here.offset < self._projector.position.offset:  # a view that serves what has stopped
+                raise _not_yet(here, position)
         stopped_before = set(self._stopped)
         wait = Prefer.of(request.headers).wait(READ_WAIT_SECONDS, self._longest)
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Response] = loop.create_future()
         projector = self._projector
-        reached = projector.reach(position) if carried is None else projector.expect(position.offset)
+        known = carried is not None
+        reached = projector.expect(position.offset) if known else projector.reach(position, hurry=False)
         timer = loop.call_later(min(wait, self._longest), reached.cancel)
         self._waiting.add(reached)
 
