@@ -246,6 +246,10 @@ class App:
     def static(self, path: str, directory: str | Path, **options: Any) -> None:
         self.http.static(path, directory, **options)
 
+    def cors(self, *origins: str, **options: Any) -> None:
+        """Let pages of these origins read and write: `Application.cors`."""
+        self.http.cors(*origins, **options)
+
     def live(self, path: str = "/events", snapshot: Callable[..., Any] | None = None) -> None:
         """Serve the stream of events at `path`, as WebSocket and as server-sent events.
         `snapshot(services...)` gives the payloads of the current state for `?snapshot=1`."""

@@ -23,6 +23,7 @@ from skerry.errors import DeclarationError
 from skerry.http import openapi
 from skerry.http.auth import SAFE_METHODS, Right, Tokens
 from skerry.http.binding import Resolve, Watch, bind, no_services
+from skerry.http.cors import Cors, Crossing, reading
 from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
 from skerry.http.lane import Lane
@@ -83,6 +84,8 @@ class Application:
         self._handlers: dict[type[Exception], Callable[[Request, Any], Any]] = {}
         self._lifespans: list[tuple[Mount, Lifespan]] = []
         self._tokens: Tokens | None = None
+        self._cors: Cors | None = None
+        self._crossing: Crossing | None = None
 
     # Declaring
 
@@ -187,6 +190,25 @@ class Application:
         self.compiled = False
         self._covering.append(Covering(factory, options, prefix.rstrip("/")))
 
+    def cors(
+        self,
+        *origins: str,
+        request_fields: Iterable[str] = (),
+        answer_fields: Iterable[str] = (),
+        credentials: bool = False,
+        max_age_seconds: int = 600,
+    ) -> None:
+        """Let pages of these origins read and write here (`*`: every page), on the lane as on the ASGI side. Fields
+        beyond the usual ones that they may send and see; `credentials`: with cookies. Not for mounted applications."""
+        if self._cors is not None:
+            raise DeclarationError("cors was declared twice: name all origins at once")
+        if not origins:
+            raise DeclarationError("cors: name the origins, as in cors('https://page.example')")
+        self.compiled = False
+        self._cors = Cors(
+            origins, (), tuple(request_fields), tuple(answer_fields), credentials, max_age_seconds
+        )
+
     def exception_handler(self, kind: type[Exception]) -> Callable[[View], View]:
         """Declare what answers an exception of that class: a plain `def` (request, error) -> answer."""
 
@@ -211,6 +233,7 @@ class Application:
         other._mounts = [replace(mount) for mount in self._mounts]
         other._covering = list(self._covering)
         other._handlers = dict(self._handlers)
+        other._cors = self._cors
         other.login_path = self.login_path
         return other
 
@@ -219,6 +242,7 @@ class Application:
         other = Application(settings)
         other._covering = list(self._covering)
         other._handlers = dict(self._handlers)
+        other._cors = self._cors
         return other
 
     # Composing
@@ -228,10 +252,14 @@ class Application:
         resolve: Resolve = no_services,
         tokens: Tokens | None = None,
         watch: Watch | None = None,
+        *,
+        readers: Iterable[str] = (),
     ) -> None:
         """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type,
-        `watch` puts a gate before views whose services may stop."""
+        `watch` puts a gate before views whose services may stop, `readers` are origins whose pages may read."""
         self._tokens = tokens if tokens else None
+        cors = reading(self._cors, readers)
+        self._crossing = Crossing(cors) if cors else None
         table = RouteTable()
         self.table = table
         for declared in (*self._declared, *self._own_pages()):
@@ -239,8 +267,8 @@ class Application:
         for mount in self._mounts:
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
-        self.lane = Lane(table, self.failure, self._tokens, decides_misses=unseen)
-        stack: ASGIApp = Dispatch(table, self._tokens, self.failure)
+        self.lane = Lane(table, self.failure, self._tokens, decides_misses=unseen, crossing=self._crossing)
+        stack: ASGIApp = Dispatch(table, self._tokens, self.failure, self._crossing)
         for covering in reversed(self._covering):
             stack = Covered(covering, covering.factory(stack, **covering.options), stack)
         self._stack = Edge(stack, self.failure) if self._covering else stack
@@ -266,6 +294,8 @@ class Application:
                     logger.info("%s leaves the lane: middleware %s covers it%s", where, covering.name, at)
                     lane = False
                     break
+        if self._crossing is not None and WEBSOCKET not in declared.methods:
+            binding = replace(binding, call=self._crossing.wrap(binding.call))
         return Route(
             template,
             declared.methods,
@@ -311,6 +341,12 @@ class Application:
 
     def failure(self, error: Exception, request: Request) -> Response:
         """The answer for an exception: its declared handler, its problem, or 500 and a log line with the stack."""
+        answer = self._answer_for(error, request)
+        if self._crossing is not None:
+            answer = self._crossing.crossed(answer, request)
+        return answer
+
+    def _answer_for(self, error: Exception, request: Request) -> Response:
         for kind in type(error).__mro__:
             handler = self._handlers.get(kind)
             if handler is not None:

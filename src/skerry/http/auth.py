@@ -150,9 +150,10 @@ def authorize(tokens: Tokens, right: Right, method: str, headers: Headers) -> Id
     return identity
 
 
-def refuse_foreign_page(method: str, headers: Headers) -> None:
-    """For routes that no token guards. Raises Problem 403 for what a page of another site would change."""
-    if method not in SAFE_METHODS and not may_write(headers):
+def refuse_foreign_page(method: str, headers: Headers, writers: Iterable[str] = ()) -> None:
+    """For routes that no token guards. Raises Problem 403 for what a page of another site would change, except for
+    the origins of `writers`."""
+    if method not in SAFE_METHODS and not may_write(headers, writers):
         raise Problem(403, "a page of another site may not change things here")
 
 

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from skerry.http.auth import SAFE_METHODS, Tokens, authorize
 from skerry.http.caching import keeping_private
+from skerry.http.cors import Crossing
 from skerry.http.endpoint import Failure, refuse_websocket, serve, serve_websocket
 from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
@@ -20,8 +21,12 @@ from skerry.http.scope import relative_path_of, request_of
 class Dispatch:
     """An ASGI application over a table of routes. `failure` turns an exception into an answer."""
 
-    def __init__(self, table: RouteTable, tokens: Tokens | None, failure: Failure) -> None:
+    def __init__(
+        self, table: RouteTable, tokens: Tokens | None, failure: Failure, crossing: Crossing | None = None
+    ) -> None:
         self._table, self._tokens, self._failure = table, tokens, failure
+        self._crossing = crossing
+        self._writers = crossing.cors.writers if crossing is not None else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = scope.get("skerry")
@@ -32,13 +37,13 @@ class Dispatch:
             found = self._table.find(method, relative_path_of(scope))
         if found.__class__ is Found:
             if scope["type"] == "http":
-                await serve(found, scope, receive, send, self._tokens, self._failure)
+                await serve(found, scope, receive, send, self._tokens, self._failure, self._writers)
             else:
                 await serve_websocket(found, scope, receive, send, self._tokens)
         elif found.__class__ is Mount:
             await self._serve_mount(found, scope, receive, send)
         elif scope["type"] == "http":
-            await answer_missing(found, scope["method"])(scope, receive, send)
+            await answer_missing(found, request_of(scope), self._crossing)(scope, receive, send)
         else:
             await refuse_websocket(Problem(404, "nothing is here"), scope, receive, send)
 

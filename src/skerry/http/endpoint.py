@@ -65,7 +65,13 @@ def too_large(limit: int) -> Problem:
 
 
 async def serve(
-    found: Found, scope: Scope, receive: Receive, send: Send, tokens: Tokens | None, failure: Failure
+    found: Found,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    tokens: Tokens | None,
+    failure: Failure,
+    writers: tuple[str, ...] = (),
 ) -> None:
     """Answer one HTTP request by its view."""
     route = found.route
@@ -79,7 +85,7 @@ async def serve(
             assert route.right is not None
             request.identity = authorize(tokens, route.right, request.method, request.headers)
         elif route.writes:
-            refuse_foreign_page(request.method, request.headers)
+            refuse_foreign_page(request.method, request.headers, writers)
         if route.binding.needs_connection:
             scope["path_params"] = dict(zip(route.template.names, decoded(route, found.raw), strict=True))
             scope["skerry.connection"] = StarletteRequest(scope, receive, send)

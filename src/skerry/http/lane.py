@@ -16,6 +16,7 @@ from typing import Any
 from skerry.http.auth import Tokens, authorize, refuse_foreign_page
 from skerry.http.caching import private
 from skerry.http.conditional import not_modified
+from skerry.http.cors import Crossing
 from skerry.http.path import decode, decode_path
 from skerry.http.problems import Problem
 from skerry.http.reply import Response, response_of
@@ -36,13 +37,21 @@ class Lane:
     """
 
     def __init__(
-        self, table: RouteTable, failure: Failure, tokens: Tokens | None, *, decides_misses: bool
+        self,
+        table: RouteTable,
+        failure: Failure,
+        tokens: Tokens | None,
+        *,
+        decides_misses: bool,
+        crossing: Crossing | None = None,
     ) -> None:
         self.table = table
         self.direct = {b"GET " + prefix: route for prefix, route in table.direct().items()}
         self.decides_misses = decides_misses
         self._failure = failure
         self._tokens = tokens
+        self._crossing = crossing
+        self._writers = crossing.cors.writers if crossing is not None else ()
 
     def answer(self, route: Route, request: Request, raw: tuple[bytes, ...]) -> Answer:
         """Call the view with its decoded parameters. Never raises."""
@@ -52,7 +61,7 @@ class Lane:
                 assert route.right is not None
                 request.identity = authorize(self._tokens, route.right, request.method, request.headers)
             elif route.writes:
-                refuse_foreign_page(request.method, request.headers)
+                refuse_foreign_page(request.method, request.headers, self._writers)
             return self.complete(route, request, route.call(request, *decoded(route, raw)))
         except Exception as error:
             return self._failed(route, error, request)
@@ -92,7 +101,7 @@ class Lane:
     def refusal(self, found: Found | Missing, request: Request) -> Response | None:
         """The answer that follows from the head alone: no such path or method, no right. None: the body is wanted."""
         if isinstance(found, Missing):
-            return answer_missing(found, request.method)
+            return answer_missing(found, request, self._crossing)
         route = found.route
         try:
             if route.guarded:
@@ -100,14 +109,14 @@ class Lane:
                 assert route.right is not None
                 authorize(self._tokens, route.right, request.method, request.headers)
             elif route.writes:
-                refuse_foreign_page(request.method, request.headers)
+                refuse_foreign_page(request.method, request.headers, self._writers)
         except Exception as error:
             return self._failed(route, error, request)
         return None
 
     def missing(self, missing: Missing, request: Request) -> Response:
         """404, 405, or the answer to OPTIONS."""
-        return answer_missing(missing, request.method)
+        return answer_missing(missing, request, self._crossing)
 
     def _failed(self, route: Route, error: Exception, request: Request) -> Response:
         answer = self._failure(error, request)
@@ -132,8 +141,21 @@ def decoded(route: Route, raw: tuple[bytes, ...]) -> list[str]:
     ]
 
 
-def answer_missing(missing: Missing, method: str) -> Response:
-    """No such path is 404, no such method 405 with `Allow`; OPTIONS of a known path is 204 with `Allow`."""
+def answer_missing(missing: Missing, request: Request, crossing: Crossing | None) -> Response:
+    """No such path is 404, no such method 405 with `Allow`; OPTIONS of a known path is 204 with `Allow`, or the answer
+    to a page that asks what it may do."""
+    method = request.method
+    if crossing is None:
+        return _missing(missing, method)
+    if method == "OPTIONS" and missing.allowed:
+        told = crossing.preflight(missing, request.headers)
+        if told is not None:
+            return told
+    answer: Response = crossing.crossed(_missing(missing, method), request)
+    return answer
+
+
+def _missing(missing: Missing, method: str) -> Response:
     if not missing.allowed:
         return Problem(404, "nothing is here").response()
     allow = {"Allow": ", ".join(sorted(missing.allowed))}

@@ -72,7 +72,8 @@ class Settings:
         "", "bearer tokens, as read:TOKEN,write:TOKEN; without any everything is open", secret=True
     )
     origins: str = _option(
-        "", "further origins whose pages may listen to events, by commas: http(s)://HOST[:PORT], :PORT, *"
+        "",
+        "further origins whose pages may listen to events and read, by commas: http(s)://HOST[:PORT], :PORT, *",
     )
     live_url: str = _option(
         "", "where pages find the stream of events: wss://HOST[:PORT], or :PORT on this host"

@@ -17,6 +17,7 @@ from skerry.http.login import install as install_login
 from skerry.journal.projector import Phase
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import Surroundings, declare_routes
+from skerry.kernel.settings import listed
 from skerry.kernel.writes import HttpReads
 from skerry.loop.descriptors import MAX_AT_ONCE, most_descriptors
 from skerry.loop.handover import HandoverReceiver
@@ -100,7 +101,9 @@ class ServerRole:
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
         if tokens:
             install_login(kernel.application, tokens)
-        kernel.application.compile(kernel.services.resolve, tokens, kernel.visibility.gate)
+        kernel.application.compile(
+            kernel.services.resolve, tokens, kernel.visibility.gate, readers=listed(kernel.settings.origins)
+        )
         self.hub.start()
         self.http = self._server()
         await self.http.start([sock.dup() for sock in self.sockets])
