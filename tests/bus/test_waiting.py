@@ -160,6 +160,24 @@ def envelope_letter(number: int) -> Any:
     return DeadLetter(f"{number:032x}"[::-1], "note", 1, f"old-{number}", b"{}", "of another key")
 
 
+async def test_letters_cost_nothing_where_nothing_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters that lie about are not looked at for every batch."""
+    async with bench() as b:
+        looks: list[object] = []
+        first_letters = b.journal.first_letters
+
+        async def counted(keys: Any) -> Any:
+            looks.append(keys)
+            return await first_letters(keys)
+
+        monkeypatch.setattr(b.journal, "first_letters", counted)
+        await b.journal.bury(envelope_letter(1))
+        async with b.working():
+            await b.send("a", "bad")
+            await b.send("a", "fine")
+            assert (await b.texts("a"), looks) == (["fine"], [])
+
+
 async def test_hold_within_one_message() -> None:
     """Commands that are decided in one batch are held as those of later ones are."""
     async with bench(hold=True) as b, b.working():

@@ -134,6 +134,7 @@ def forgotten_return(app: App) -> None:
     @app.post("/x")
     def x(request: Request, writes: HttpWrites) -> None:
         writes.send(request, Do("a"), lambda receipt: {})
+        return
 
 
 def snapshot_with_an_unknown_parameter(app: App) -> None:
@@ -284,6 +285,40 @@ async def test_what_is_no_slip_is_taken() -> None:
     async with running(app_with(declare)) as world:
         assert (await world.client.post("/x")).status == 204
         assert (await world.client.post("/y")).json() == {"done": True}
+
+
+async def test_a_write_is_never_answered_before_it_is_durable(caplog: pytest.LogCaptureFixture) -> None:
+    """A view that forgets `return` on one of its ways answers with its write all the same, and the log says so."""
+
+    def declare(app: App) -> None:
+        @app.handles(Do)
+        def do(command: Do, unit: Unit) -> None:
+            unit.emit(Did(command.key))
+
+        @app.post("/plain")
+        def plain(request: Request, writes: HttpWrites, early: bool = False) -> Any:
+            if early:
+                return {"early": True}
+            writes.send(request, Do("a"), lambda receipt: {"at": str(receipt.position)})
+            return None
+
+        @app.post("/waits")
+        async def waits(request: Request, writes: HttpWrites, early: bool = False) -> Any:
+            if early:
+                return {"early": True}
+            writes.send(request, Do("b"), lambda receipt: {"at": str(receipt.position)})
+            return None
+
+    async with running(app_with(declare)) as world:
+        for number, path in enumerate(["/plain", "/waits", "/plain"], 1):
+            answer = await world.client.post(path)
+            assert (answer.status, answer.json()["at"][-2:]) == (200, f":{number}")
+        assert (await world.client.post("/plain?early=1")).json() == {"early": True}
+    said = [r.getMessage() for r in caplog.records if "returns nothing" in r.getMessage()]
+    assert said == [
+        "POST /plain (plain) sends a write and returns nothing: write return before it",
+        "POST /waits (waits) sends a write and returns nothing: write return before it",
+    ]
 
 
 async def test_a_pydantic_model_is_a_body_and_an_answer() -> None:

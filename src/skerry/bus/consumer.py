@@ -99,7 +99,8 @@ class Consumer:
             try:
                 head = await self._writer.head()
                 self._position = head.position
-                self._letters = self._any_wait = bool(await self._writer.letters(limit=1))
+                self._letters = bool(await self._writer.letters(limit=1))
+                self._any_wait = self._letters and bool(await self._writer.letters(0, 1, True))
                 await self.settle()
                 self._transport.publish(tip(self._position))
                 commands = await self._transport.commands(self._partition)
@@ -312,6 +313,10 @@ class Consumer:
         if not self._letters:
             return Line()
         commands = list(envelopes)
+        if not self._any_wait:  # then only what holds looks behind
+            commands = [each for each in commands if each.command is not None and self._decider.holds(each)]
+            if not commands:
+                return Line()
         line = Line.of(await self._writer.first_letters(sorted({each.key for each in commands})))
         for envelope in commands:
             unknown = isinstance(refused.get(envelope.id), UnknownMessage)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Sequence, Sized
@@ -27,6 +28,7 @@ from skerry.http.auth import Identity
 from skerry.http.problems import Problem
 from skerry.http.request import Request
 
+logger = logging.getLogger("skerry.http")
 Resolve = Callable[[type], object]
 Kind = Literal["path", "query", "body", "bytes", "request", "identity", "connection", "service"]
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -114,17 +116,46 @@ def bind(
         passed.append(f"{argument.name}={expression}" if argument.keyword_only else expression)
         must_return = getattr(sources.get(f"a{number}"), "must_return", ())
         if argument.kind == "service" and must_return and _drops(view, argument.name, must_return):
-            called = f"{argument.name}.{must_return[0]}(...)"
+            write = f"{argument.name}.{must_return[0]}(...)"
             raise DeclarationError(
-                f"{where}: its answer is that of {called}, and the view returns nothing: write return {called}"
+                f"{where}: its answer is that of {write}, and the view returns nothing: write return {write}"
             )
     parameters = "".join(f", p{number}" for number in range(len(path_names)))
+    called = f"view({', '.join(passed)})"
+    if any(getattr(service, "must_return", ()) for service in services):
+        sources["kept"] = (_kept_async if inspect.iscoroutinefunction(view) else _kept)(where)
+        called = f"kept({called}, request)"
     # The same way as dataclasses makes __init__: names are ours, values come in by `sources`.
-    exec(f"def call(request{parameters}): return view({', '.join(passed)})", sources)
+    exec(f"def call(request{parameters}): return {called}", sources)
     gate = None if watch is None else watch(services, stale)
     if gate is not None:
-        _put_behind(gate, sources, parameters, ", ".join(passed), methods)
+        _put_behind(gate, sources, parameters, called, methods)
     return Binding(sources["call"], arguments, result)
+
+
+def _kept(where: str) -> Callable[[Any, Request], Any]:
+    """Where a view sends a write and returns nothing all the same (on one of several ways), the write's answer is
+    given: nothing is answered before it is durable. The log says so, once."""
+    told: list[str] = []
+
+    def kept(result: Any, request: Request) -> Any:
+        if result is not None or request.sent is None or request.sent.done():
+            return result
+        if not told:
+            told.append(where)
+            logger.error("%s sends a write and returns nothing: write return before it", where)
+        return request.sent
+
+    return kept
+
+
+def _kept_async(where: str) -> Callable[[Any, Request], Any]:
+    kept = _kept(where)
+
+    async def kept_async(work: Awaitable[Any], request: Request) -> Any:
+        return kept(await work, request)
+
+    return kept_async
 
 
 def _drops(view: Callable[..., Any], name: str, methods: Sequence[str]) -> bool:
@@ -135,7 +166,8 @@ def _drops(view: Callable[..., Any], name: str, methods: Sequence[str]) -> bool:
     except (OSError, TypeError, SyntaxError):
         return False
     nodes = list(ast.walk(tree))
-    if any(isinstance(node, ast.Return) and node.value is not None for node in nodes):
+    returned = [node.value for node in nodes if isinstance(node, ast.Return) and node.value is not None]
+    if any(not (isinstance(value, ast.Constant) and value.value is None) for value in returned):
         return False
     calls = [node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
     return any(
@@ -148,12 +180,11 @@ def _drops(view: Callable[..., Any], name: str, methods: Sequence[str]) -> bool:
 
 
 def _put_behind(
-    gate: Gate, sources: dict[str, Any], parameters: str, passed: str, methods: frozenset[str]
+    gate: Gate, sources: dict[str, Any], parameters: str, called: str, methods: frozenset[str]
 ) -> None:
     """Replace `call` by one that looks at the gate first; an `async def` view is looked at when it is done too,
     unless it is a websocket's, whose end answers nobody."""
     sources |= {"closed": gate.closed, "enter": gate.enter, "leave": gate.leave, "plain": sources["call"]}
-    called = f"view({passed})"
     if inspect.iscoroutinefunction(sources["view"]) and methods & ANSWERED_METHODS:
         called = f"leave({called})"
     exec(

@@ -7,6 +7,7 @@ as a stream declares `starlette.requests.Request` instead and lives on the ASGI 
 from __future__ import annotations
 
 import os
+from asyncio import Future
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -94,7 +95,8 @@ class Request(msgspec.Struct, eq=False):
     """What the client asked.
 
     `method` in upper case; `target` the raw request target (path and query, bytes as sent); `body` bytes, complete;
-    `identity` who asks, None without tokens; `scope` the ASGI scope on the ASGI side, None on the lane.
+    `identity` who asks, None without tokens; `scope` the ASGI scope on the ASGI side, None on the lane; `sent` the
+    answer of a write that the view has sent for it, None when it has not.
     """
 
     method: str
@@ -104,6 +106,7 @@ class Request(msgspec.Struct, eq=False):
     peer: Peer = UNKNOWN
     scope: Mapping[str, Any] | None = None
     identity: Identity | None = None
+    sent: Future[Any] | None = None
     _read: dict[str, Any] | None = None
 
     @property

@@ -65,6 +65,7 @@ class HttpWrites:
         level = Level.ACCEPTED if prefer.respond_async and self._transport.accepts_early else Level.VISIBLE
         command_id, request_hash = self._identify(request)
         result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        request.sent = result
 
         def done(receipt: asyncio.Future[Receipt]) -> None:
             if result.done():
