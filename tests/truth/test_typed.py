@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from skerry import App, Command, Event, HttpWrites, Projection, Query, QueryBus,
 from skerry.bus.bus import CommandBus
 from skerry.errors import DeclarationError, InvalidMessage
 from skerry.journal.journal import JournalWriter, Status
+from skerry.testing.app import running
 from skerry.testing.clock import settle
 
 SECRET = "hunter2"
@@ -77,6 +78,10 @@ class Size(enum.StrEnum):
 
 class Find(Query[int]):
     least: Annotated[int, Meta(ge=0)]
+
+
+class Choose(Query[Any]):
+    which: Callable[[int], bool]
 
 
 prices: Table[str, Any] = Table("prices", key=str, row=Price)
@@ -293,6 +298,18 @@ async def test_results_and_queries_are_of_their_types(pair: Pair) -> None:
         assert (await process.client.get("/find?least=5")).json() == {"found": 5}
         assert (await process.client.get("/find?least=-1")).status == 422
         assert (await process.client.get("/find?least=7")).status == 500
+
+
+async def test_a_query_may_hold_anything() -> None:
+    """It is never queued: one with a function in it is taken as it is, and so is an answer where R is Any."""
+    app = App("asked")
+
+    @app.answers()
+    def choose(query: Choose) -> Any:
+        return [n for n in range(5) if query.which(n)]
+
+    async with running(app) as world:
+        assert world.queries.ask(Choose(lambda n: n > 2)) == [3, 4]
 
 
 async def test_a_reactors_command_is_checked_when_it_sends(pair: Pair) -> None:

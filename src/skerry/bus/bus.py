@@ -246,9 +246,9 @@ class QueryBus:
                 return found
 
             function = bind(handler, noted, QUERY_ARGUMENTS(kind))
-            # A query stays in this process, and may hold what JSON cannot say; then it is taken as it is.
-            proof = None if foreign_types(kind) else typed(kind)
-            self._handlers[kind] = _Asked(guard(function, services), handler, proof, _answer_classes(kind))
+            self._handlers[kind] = _Asked(
+                guard(function, services), handler, _proof_of(kind), _answer_classes(kind)
+            )
 
     def ask(self, query: Query[R]) -> R:
         """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one,
@@ -293,6 +293,15 @@ class _Asked:
             wanted = " or ".join(kind.__name__ for kind in self.answers)
             raise TypeError(f"{self.handler.name} answers with {type(answer).__name__}, declared is {wanted}")
         return answer
+
+
+def _proof_of(kind: type[Query[Any]]) -> Typed[Any] | None:
+    """How a query is checked. It stays in this process, and may hold what JSON cannot say, or what only the module that
+    defines it can name; then it is taken as it is."""
+    try:
+        return None if foreign_types(kind) else typed(kind)
+    except (DeclarationError, TypeError, NameError):
+        return None
 
 
 def _answer_classes(kind: type[Query[Any]]) -> tuple[type, ...]:
