@@ -56,6 +56,19 @@ async def test_steps_run_once(opening: Opening) -> None:
             await journal.migrate([ROOM])
 
 
+async def test_a_step_that_was_changed_is_refused(opening: Opening) -> None:
+    """What ran is not what stands there any more: the start names the step and the cure. A journal of a release that
+    did not look is taken as it is, once."""
+    async with opening() as journal:
+        await journal.prepare([THINGS])
+        await journal.migrate([ROOM])
+        for steps in ([ROOM + "; insert into room values ('red')"], [ROOM.replace("blue", "red"), SEAT]):
+            with pytest.raises(JournalError, match=r"step 1 .* was changed after it ran: .* a new step"):
+                await journal.migrate(steps)
+        assert await journal.migrate([f"\n{ROOM}\n"]) == 0
+        assert await journal.migrate([ROOM, SEAT]) == 1
+
+
 async def test_a_step_that_is_refused_leaves_nothing(opening: Opening) -> None:
     """The database's words with the step's number; none of the steps took effect, and they work once mended."""
     async with opening() as journal:

@@ -186,3 +186,26 @@ async def test_readers_that_are_declared_no_more_are_told_and_forgotten(kept: Pa
     assert (forget.code, "reactor hook is forgotten" in forget.out) == (0, True)
     assert (await shop.skerry("journal", "cursors", "shop:app")).code == 0
     assert (await shop.skerry("journal", "forget", "shop:app", "hook", "--yes")).code == 2
+
+
+async def test_a_renamed_table_is_told_and_taken_over(kept: Pair, tmp_path: Path) -> None:
+    """Under a new name it would be empty and nobody would say so: the start warns, `infra check` is not content, and
+    with `renamed_from=` the rows are there."""
+    shop = Shop(tmp_path, kept)
+    shop.code("int")
+    async with shop.running() as client:
+        assert (await client.ask("PUT", "/prices/tea", b"150", Prefer="wait=30")).status == 200
+    code = (tmp_path / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(code.replace('Table("price"', 'Table("prices"'))
+    async with Program(tmp_path, "run", "shop:app", "--bind", "127.0.0.1:0", environ=shop.environ) as program:
+        await program.listening()
+        assert "table price is stored and not declared" in program.text
+        check = await shop.skerry("infra", "check", "shop:app")
+        assert (check.code, "renamed_from='price'" in check.error) == (1, True), check
+        assert await program.stop() == 0
+    renamed = code.replace('Table("price"', 'Table("prices", renamed_from="price"')
+    (tmp_path / "shop.py").write_text(renamed)
+    async with shop.running() as client:
+        assert json.loads((await client.ask("GET", "/prices")).body) == {"tea": 150}
+        assert (await client.ask("PUT", "/prices/jam", b"90", Prefer="wait=30")).status == 200
+    assert (await shop.skerry("infra", "check", "shop:app")).code == 0

@@ -6,8 +6,9 @@ braces are filled in by the one who runs it, with checked names only. Not here: 
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -59,3 +60,21 @@ def undone(versions: int, wanted: int, what: str) -> list[str]:
             f"{what}: version {versions} was made by a newer release, this one knows up to {wanted}"
         )
     return [f"version {number} of {what}" for number in range(versions + 1, wanted + 1)]
+
+
+def digests(own_steps: Sequence[str]) -> dict[str, str]:
+    """What is kept of the application's own steps: by name, so that a later change of one is noticed."""
+    return {
+        f"application:{number}": hashlib.sha256(step.strip().encode()).hexdigest()
+        for number, step in enumerate(own_steps, 1)
+    }
+
+
+def check_unchanged(kept: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raises JournalError when a step is another one than what ran."""
+    for name, digest in wanted.items():
+        if kept.get(name, digest) != digest:
+            raise JournalError(
+                f"step {name.partition(':')[2]} of the application's own tables was changed after it ran: put it "
+                "back as it was, and write the change as a new step"
+            )

@@ -30,7 +30,8 @@ RESERVED = "skerry."
 """Events whose names begin so are not the application's."""
 ROW_PUT, ROW_DELETED = "skerry.row_put", "skerry.row_deleted"
 AMENDED, SKIPPED = "skerry.amended", "skerry.skipped"
-CORRECTIONS = frozenset({ROW_PUT, ROW_DELETED, AMENDED, SKIPPED})
+RENAMED = "skerry.table_renamed"
+CORRECTIONS = frozenset({ROW_PUT, ROW_DELETED, AMENDED, SKIPPED, RENAMED})
 NOTHING = "skerry.nothing"
 """What is read at a position that is passed over."""
 CONFLICTS = 20
@@ -66,6 +67,23 @@ async def correct(writer: JournalWriter, correction: Correction, at: float) -> P
         except Conflict:
             continue
     raise JournalError("others write to the same row all the time: try again")
+
+
+async def rename(writer: JournalWriter, old: str, new: str, at: float) -> bool:
+    """Rename a table, and let everybody who has loaded it before know. False when there was nothing to rename."""
+    if not await writer.rename_table(old, new):
+        return False
+    command_id = uuid.uuid4().hex
+    content = _encode(Corrected(f"renamed from {old}", new))
+    event = NewEvent(command_id, "", RENAMED, 1, content, at, False)
+    while True:
+        try:
+            async with writer.batch([command_id], []) as (batch, _):
+                outcome = NewOutcome(command_id, Status.APPLIED, 1, 1)
+                await batch.commit(Writes(events=[event], outcomes=[outcome]))
+                return True
+        except Conflict:
+            continue
 
 
 async def _correct(writer: JournalWriter, correction: Correction, at: float) -> Position:

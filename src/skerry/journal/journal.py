@@ -386,6 +386,11 @@ class JournalWriter(JournalAdmin, Protocol):
         """Create what is missing for these tables and the journal itself; migrate forward, under a lock."""
         ...
 
+    async def rename_table(self, old: str, new: str) -> bool:
+        """Let the prepared table `new` have the rows of `old`, which is then gone; False (and nothing is changed) when
+        there is no table `old`, or `new` has rows already. While no batch is open."""
+        ...
+
     def batch(
         self, claims: Sequence[str], keys: Iterable[tuple[str, str]], lease: Lease | None = None
     ) -> AbstractAsyncContextManager[tuple[Batch, Mapping[tuple[str, str], StoredRow]]]:

@@ -21,14 +21,17 @@ class Table(Generic[K, Row]):
     """Rows by key. `row` is a msgspec struct (or any type that msgspec encodes as JSON).
 
     Keys are stored as text (`str`, `int` and `UUID` become their text) and listed in code point order of it.
+    `renamed_from`: the name that this table had before; its rows are taken over by the consumer's start.
     """
 
-    def __init__(self, name: str, *, key: type[K], row: type[Row]) -> None:
+    def __init__(self, name: str, *, key: type[K], row: type[Row], renamed_from: str = "") -> None:
         if not _NAME.fullmatch(name):
             raise DeclarationError(f"table name {name!r}: lower case letters, digits and _, at most 41")
         if key not in (str, int, UUID):
             raise DeclarationError(f"table {name}: key must be str, int or UUID, not {key!r}")
-        self.name = name
+        if renamed_from and (renamed_from == name or not _NAME.fullmatch(renamed_from)):
+            raise DeclarationError(f"table {name}: it cannot have been named {renamed_from!r}")
+        self.name, self.renamed_from = name, renamed_from
         self.key: type[K] = key
         self.row: type[Row] = row
         self._typed: Typed[Row] = Typed(f"table {name}: its row {_called(row)}", row)

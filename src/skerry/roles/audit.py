@@ -50,7 +50,7 @@ class Audit:
     def strange_tables(self) -> Iterator[str]:
         """Tables that were stored by a declaration that is not there any more."""
         for table in self.undeclared:
-            yield f"table {table} is stored and not declared: was it renamed?"
+            yield f"table {table} is stored and not declared; if it was renamed, declare renamed_from={table!r}"
 
     def remarks(self) -> Iterator[str]:
         """What may be a mistake, and stops nothing."""

@@ -28,6 +28,7 @@ from skerry.bus.transport import Announcement
 from skerry.clock import Backoff
 from skerry.emitter import EventEmitter
 from skerry.errors import Disconnected, Fenced, Unavailable
+from skerry.journal.correcting import rename
 from skerry.journal.journal import DeadLetter, Lease, Record
 from skerry.journal.migration import migrate
 from skerry.journal.reactor import ReactorRun
@@ -85,6 +86,7 @@ class ConsumerRole:
     async def start(self) -> None:
         """Prepare the journal's tables, then begin to take commands."""
         await self.writer.prepare(self.kernel.tables)
+        await self._rename_tables()
         await migrate(self.writer, self.kernel.declaration.migrations)
         self._decider = self.kernel.decider()
         self._stopping = False
@@ -94,6 +96,21 @@ class ConsumerRole:
             self._unhear()
             self._unhear = self.kernel.transport.announcements(self._heard)
         await self.supervisor.start()
+
+    async def _rename_tables(self) -> None:
+        """Take over the rows of tables that have another name now, and say which are stored and not declared."""
+        declared, clock = self.kernel.declaration.tables, self.kernel.clock
+        for table in declared.values():
+            old = table.renamed_from
+            if old and await rename(self.writer, old, table.name, clock.now()):
+                logger.info("table %s was renamed: its name is %s now", old, table.name)
+        for name in await self.writer.tables():
+            if name not in declared:
+                logger.warning(
+                    "table %s is stored and not declared; if it was renamed, declare Table(..., renamed_from=%r)",
+                    name,
+                    name,
+                )
 
     def _employ(self) -> None:
         """Everything that this role does, each as a supervised task."""

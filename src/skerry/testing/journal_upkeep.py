@@ -396,3 +396,23 @@ class UpkeepSuite:
         assert list(await journal.readers()) == []
         assert await journal.trim(Position(epoch, 5)) == 5
         assert sorted(await journal.tables()) == sorted([THINGS, OTHERS])
+
+    async def test_a_renamed_table_keeps_its_rows(self, journal: JournalWriter) -> None:
+        """An empty table takes the rows of the one that it was; one that has rows of its own is left alone."""
+        await decide(journal, put(1, "a", "kept"))
+        before = (await all_rows(journal))["a"]
+        assert not await journal.rename_table("never_was", OTHERS)
+        assert await journal.rename_table(THINGS, OTHERS)
+        assert await all_rows(journal, OTHERS) == {"a": before}
+        assert list(await journal.tables()) == [OTHERS]
+        assert not await journal.rename_table(THINGS, OTHERS)
+        await decide(journal, Writes(deletes={OTHERS: {"a"}}, events=[event(2)], outcomes=[applied(2, 1)]))
+        assert await all_rows(journal, OTHERS) == {}
+        await journal.prepare([THINGS, OTHERS])
+        await decide(journal, put(3, "b"))
+        await decide(
+            journal, Writes(puts={OTHERS: {"c": (b"1", 1)}}, events=[event(4)], outcomes=[applied(4, 1)])
+        )
+        assert not await journal.rename_table(THINGS, OTHERS)
+        assert list(await all_rows(journal)) == ["b"]
+        assert await journal.verify() == []

@@ -164,6 +164,12 @@ class MemoryJournal:
         for name in tables:
             self._tables.setdefault(name, {})
 
+    async def rename_table(self, old: str, new: str) -> bool:
+        if old not in self._tables or self._table(new):
+            return False
+        self._tables[new] = self._tables.pop(old)
+        return True
+
     @asynccontextmanager
     async def batch(
         self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None

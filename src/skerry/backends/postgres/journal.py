@@ -23,7 +23,7 @@ from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.doctor import Finding, check_rights, doctor, places
 from skerry.backends.postgres.role import Need
 from skerry.backends.postgres.rows import letter_values, read_record
-from skerry.backends.postgres.schema import Statements, load_tables, prepare
+from skerry.backends.postgres.schema import Statements, load_tables, prepare, rename
 from skerry.backends.postgres.session import proven
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
@@ -34,6 +34,7 @@ from skerry.backends.storable import (
     PAGE_BYTES,
     check_letter,
     check_text,
+    checked_table,
 )
 from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
@@ -125,6 +126,10 @@ class PostgresJournal(StoredReads):
             is_another = await connection.fetchval(self._statements["is_another"].sql)
         if is_another:
             await self._room.begin_epoch(ANOTHER_HISTORY)
+
+    async def rename_table(self, old: str, new: str) -> bool:
+        async with self._connections.one() as connection:
+            return await rename(connection, self._statements, checked_table(old), checked_table(new))
 
     async def examine(self) -> list[Finding]:
         """What `skerry doctor` says of the server and of this user's rights."""

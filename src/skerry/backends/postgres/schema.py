@@ -163,6 +163,21 @@ async def _migrate(connection: asyncpg.Connection, statements: Statements, table
             await _create(connection, statements, checked_table(table))
 
 
+async def rename(connection: asyncpg.Connection, statements: Statements, old: str, new: str) -> bool:
+    """Give the rows of one table to another one that is there and empty."""
+    async with connection.transaction():
+        await connection.execute(statements["lock_schema"].sql)
+        there = {row[0] for row in await connection.fetch(statements["tables"].sql)}
+        has_rows = statements.text("has_rows").replace("{table}", new)
+        if not {old, new} <= there or await connection.fetchval(has_rows):
+            return False
+        text = statements.text("rename_table").replace("{old}", old).replace("{new}", new)
+        await connection.execute(text)
+    statements.tables = statements.tables - {old}
+    await load_tables(connection, statements)
+    return True
+
+
 async def _version(connection: asyncpg.Connection, statements: Statements) -> int:
     return int(await connection.fetchval(statements["version"].sql) or 0)
 

@@ -17,6 +17,12 @@ insert into {ns}__meta values ('version', $version::text) on conflict (name) do 
 -- name: own_version
 select value from {ns}__meta where name = 'application'
 
+-- name: own_steps
+select name, value from {ns}__meta where name like 'application:%'
+
+-- name: set_own_step
+insert into {ns}__meta values ($name::text, $value::text) on conflict (name) do nothing
+
 -- name: set_own_version
 insert into {ns}__meta values ('application', $version::text)
 on conflict (name) do update set value = excluded.value
@@ -57,6 +63,15 @@ order by number
 -- name: create_table
 create table {ns}_{table} (key text collate "C" primary key, data text collate "C" not null, pos bigint not null)
 with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0)
+
+-- name: has_rows
+select exists (select from {ns}_{table})
+
+-- name: rename_table
+drop table {ns}_{new};
+alter table {ns}_{old} rename to {ns}_{new};
+alter index {ns}_{old}_pkey rename to {ns}_{new}_pkey;
+delete from {ns}__table where name = '{old}'
 
 -- name: add_table
 insert into {ns}__table values ($name::text)

@@ -11,7 +11,7 @@ import asyncpg
 
 from skerry.backends.postgres.faults import translated
 from skerry.backends.postgres.schema import Statements, steps
-from skerry.backends.statements import made_by, undone
+from skerry.backends.statements import check_unchanged, digests, made_by, undone
 from skerry.errors import Conflict, Disconnected, JournalError
 
 MIGRATE_SECONDS = 3600
@@ -41,7 +41,10 @@ async def missing(
 
 async def migrate(connection: asyncpg.Connection, statements: Statements, own_steps: Sequence[str]) -> int:
     """Run the application's new steps in one transaction; returns how many."""
-    if await _own_version(connection, statements) == len(own_steps):
+    wanted = digests(own_steps)
+    kept = dict(await connection.fetch(statements["own_steps"].sql))
+    check_unchanged(kept, wanted)
+    if await _own_version(connection, statements) == len(own_steps) and kept.keys() >= wanted.keys():
         return 0
     async with connection.transaction():
         await connection.execute(statements["lock_schema"].sql)
@@ -51,6 +54,7 @@ async def migrate(connection: asyncpg.Connection, statements: Statements, own_st
         for number, step in enumerate(own_steps[done:], done + 1):
             await _run(connection, step, f"step {number} of the application's own tables")
         await connection.execute(statements["set_own_version"].sql, str(len(own_steps)))
+        await connection.executemany(statements["set_own_step"].sql, list(wanted.items()))
     return len(own_steps) - done
 
 

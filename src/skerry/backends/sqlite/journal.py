@@ -34,7 +34,7 @@ from skerry.backends.sqlite.files import (
 from skerry.backends.sqlite.ownership import Ownership
 from skerry.backends.sqlite.rehearsal import rehearse
 from skerry.backends.sqlite.rows import letter_row, listed, read_records
-from skerry.backends.sqlite.schema import Statements, prepare
+from skerry.backends.sqlite.schema import Statements, prepare, rename
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.backends.sqlite.snapshot import SqliteSnapshot
 from skerry.backends.storable import (
@@ -45,6 +45,7 @@ from skerry.backends.storable import (
     PAGE_BYTES,
     check_letter,
     check_text,
+    checked_table,
     new_epoch_name,
 )
 from skerry.backends.stored import StoredReads, read_outcome
@@ -154,6 +155,12 @@ class SqliteJournal(StoredReads):
             prepare(connection, self._statements, tables)
 
         await self._alone(job, self._settings.open_seconds)
+
+    async def rename_table(self, old: str, new: str) -> bool:
+        return await self._alone(
+            lambda connection: rename(connection, self._statements, checked_table(old), checked_table(new)),
+            upkeep.MIGRATE_SECONDS,
+        )
 
     # --- tables of the application's own, and operators (skerry.journal.migration, skerry.roles.infra)
 

@@ -123,6 +123,21 @@ def prepare(connection: apsw.Connection, statements: Statements, tables: Sequenc
     statements.make_flush(connection)
 
 
+def rename(connection: apsw.Connection, statements: Statements, old: str, new: str) -> bool:
+    """Give the rows of one table to another one that is there and empty."""
+    namespace = statements.namespace
+    with transaction(connection):
+        there = {name for (name,) in connection.execute(statements["tables"]).fetchall()}
+        has_rows = statements["has_rows"].replace("{table}", new)
+        if not {old, new} <= there or connection.execute(has_rows).fetchall() != [(0,)]:
+            return False
+        connection.execute(f"drop view if exists temp.{namespace}__flush")  # it names both
+        connection.execute(statements["rename_table"].replace("{old}", old).replace("{new}", new))
+    statements.load_tables(connection)
+    statements.make_flush(connection)
+    return True
+
+
 def _create(connection: apsw.Connection, statements: Statements, table: str) -> None:
     name = f"{statements.namespace}_{table}"
     if connection.table_exists("main", name):

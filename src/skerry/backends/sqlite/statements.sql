@@ -14,6 +14,12 @@ insert into {ns}__meta values ('version', ?1) on conflict (name) do update set v
 -- name: own_version
 select value from {ns}__meta where name = 'application'
 
+-- name: own_steps
+select name, value from {ns}__meta where name like 'application:%'
+
+-- name: set_own_step
+insert into {ns}__meta values (?1, ?2) on conflict (name) do nothing
+
 -- name: set_own_version
 insert into {ns}__meta values ('application', ?1) on conflict (name) do update set value = excluded.value
 
@@ -32,6 +38,14 @@ select name from {ns}__table order by name
 
 -- name: create_table
 create table {ns}_{table} (key text primary key, data text not null, pos integer not null)
+
+-- name: has_rows
+select exists (select 1 from {ns}_{table})
+
+-- name: rename_table
+drop table {ns}_{new};
+alter table {ns}_{old} rename to {ns}_{new};
+delete from {ns}__table where name = '{old}'
 
 -- name: add_table
 insert into {ns}__table values (?1)

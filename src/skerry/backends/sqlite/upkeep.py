@@ -14,7 +14,7 @@ import apsw
 from skerry.backends.sqlite.connection import transaction
 from skerry.backends.sqlite.schema import Statements, steps
 from skerry.backends.sqlite.sql import run
-from skerry.backends.statements import made_by, undone
+from skerry.backends.statements import check_unchanged, digests, made_by, undone
 from skerry.errors import JournalError
 
 MIGRATE_SECONDS = 3600.0
@@ -44,9 +44,15 @@ def migrate(connection: apsw.Connection, statements: Statements, own_steps: Sequ
     with transaction(connection):
         done = _number(connection, statements["own_version"])
         undone(done, len(own_steps), "the application's own tables")
+        kept = {
+            str(name): str(value) for name, value in connection.execute(statements["own_steps"]).fetchall()
+        }
+        check_unchanged(kept, digests(own_steps))
         for number, step in enumerate(own_steps[done:], done + 1):
             _run(connection, step, f"step {number} of the application's own tables")
         connection.execute(statements["set_own_version"], (str(len(own_steps)),))
+        for name, digest in digests(own_steps).items():
+            connection.execute(statements["set_own_step"], (name, digest))
     return len(own_steps) - done
 
 
