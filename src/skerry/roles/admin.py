@@ -77,7 +77,7 @@ async def _embedded(settings: Settings, plan: Plan, namespace: str) -> AsyncIter
         raise SettingsError(
             "journal", f"there is no file {path} (set --data, --journal, --namespace or TARGET)"
         )
-    peer = LocalPeer(hub_path(path), "admin", PeerSettings(start_seconds=0.5))
+    peer = LocalPeer(hub_path(path), f"admin.{os.getpid()}", PeerSettings(start_seconds=0.5))
     try:
         await peer.start()
     except Disconnected:
