@@ -15,6 +15,7 @@ import pytest
 from skerry.backends.sqlite.journal import SqliteJournal
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.errors import Corrupt, Disconnected, JournalError, Overloaded, SettingsError
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import JournalWriter
 from skerry.testing.clock import VirtualClock
 from skerry.testing.durable_journals import DurableJournalSuite
@@ -338,3 +339,35 @@ async def test_a_copy_is_made_while_writing_goes_on(journal: SqliteJournal, tmp_
         assert position.epoch != old.epoch
         assert len(await all_rows(restored)) == position.offset
         assert await decide(restored, put(500)) == position.offset
+
+
+@pytest.mark.parametrize("since", [0, 2])
+async def test_an_older_copy_of_the_file_is_recognised(tmp_path: Path, since: int) -> None:
+    """A back-up that is put in place of the file begins an epoch by itself: up to its end everything is trusted. Not
+    after it was written to elsewhere, where nobody knows what is common."""
+    path, copy = tmp_path / "journal.db", tmp_path / "copy.db"
+    async with SqliteJournal(str(path), "suite") as journal:
+        await journal.prepare([THINGS])
+        await decide(journal, put(1))
+        await journal.back_up(str(copy))
+        await decide(journal, put(2))
+        lost = (await journal.head()).position
+    if since:
+        async with SqliteJournal(str(copy), "suite") as elsewhere:
+            for number in range(since):
+                await decide(elsewhere, put(10 + number))
+    for end in ("-wal", "-shm"):
+        (tmp_path / f"journal.db{end}").unlink(missing_ok=True)
+    os.replace(copy, path)
+    async with SqliteJournal(str(path), "suite") as journal:
+        await journal.prepare([THINGS])
+        [first, second] = await journal.epochs()
+        assert (second.began, second.common, second.lost) == (1 + since, 0 if since else 1, 0 if since else 1)
+        assert Epochs.of([first, second]).carry(lost) is None
+        await decide(journal, put(3))
+        await journal.prepare([THINGS])
+        assert len(await journal.epochs()) == 2
+    for _ in range(2):
+        async with SqliteJournal(str(path), "suite") as journal:
+            await journal.prepare([THINGS])
+            assert len(await journal.epochs()) == 2

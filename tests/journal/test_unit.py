@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from skerry.errors import DeclarationError, InvalidMessage
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import StoredRow
 from skerry.journal.table import Table
 from skerry.journal.unit import Overlay, Unit
@@ -127,6 +128,17 @@ async def test_plain_handlers_read_what_was_loaded() -> None:
 
     assert work.loaded(stock, "bolt") == Stock(5)
     assert (work.offset(stock, "bolt"), work.offset(stock, "none")) == (7, 0)
+    assert (work.etag(stock, "bolt"), work.etag(stock, "none")) == (f"{work.epoch}:7", None)
+    one.epochs = Epochs([("first", 0, 0), ("second", 7, 7)])
+    assert work.etag(stock, "bolt") == "first:7", "by the epoch in which the row was changed"
+    other = unit(one, "2")
+    other.put(stock, "bolt", Stock(6))
+    other.fold(None, "")
+    assert work.etag(stock, "bolt") == "not yet known"
+    third = unit(one, "3")
+    third.delete(stock, "bolt")
+    third.fold(None, "")
+    assert work.etag(stock, "bolt") is None
     with pytest.raises(LookupError, match="loads="):
         work.loaded(stock, "nut")
     with pytest.raises(LookupError, match="sql=True"):

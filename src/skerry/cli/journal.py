@@ -46,13 +46,13 @@ def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
             except Trimmed as gone:
                 after = gone.floor
                 continue
+            epochs = Epochs.of(await admin.journal.epochs())
             for record in records:
                 at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.at))
                 content = bytes(record.data).decode("utf-8", "replace")
                 by = f"  by {record.who}" if record.who else ""
-                click.echo(
-                    f"{head.position.epoch}:{record.offset}  {at}  {record.name}  {record.key}  {content}{by}"
-                )
+                named = epochs.named(record.offset)
+                click.echo(f"{named}  {at}  {record.name}  {record.key}  {content}{by}")
                 after = record.offset
             if not records:
                 if not follow:

@@ -25,22 +25,25 @@ class TellingSuite:
         async with started(left, right):
             left.subscribe(heard["left"].append)
             right.subscribe(heard["right"].append)
-            hints = [Hint("e", n, n, [record(n)]) for n in range(1, 51)] + [tip(Position("e", 50))]
+            hints = [Hint("e", n, n, [record(n)], f"before {n}") for n in range(1, 51)]
+            hints.append(tip(Position("e", 50), "of 50"))
             for hint in hints:
                 left.publish(hint)
             await until(lambda: all(len(h) >= 51 for h in heard.values()))
             assert heard == {"left": hints, "right": hints}
 
     async def test_a_large_hint_arrives_in_parts_or_as_positions(self, world: World) -> None:
-        """A hint of any size is heard: parts are contiguous and cover it, with their records or without."""
+        """A hint of any size is heard: parts are contiguous and cover it, with their records or without, and each tells
+        whose event stands before it."""
         process = world.endpoint()
         heard: list[Hint] = []
         async with started(process):
             process.subscribe(heard.append)
-            process.publish(Hint("e", 1, 40, [record(n, 20_000) for n in range(1, 41)]))
-            process.publish(Hint("e", 41, 41, [record(41, 600_000)]))
+            process.publish(Hint("e", 1, 40, [record(n, 20_000) for n in range(1, 41)], record(0).command_id))
+            process.publish(Hint("e", 41, 41, [record(41, 600_000)], record(40).command_id))
             await until(lambda: bool(heard) and heard[-1].last == 41)
             assert [h.first for h in heard] == [1] + [h.last + 1 for h in heard[:-1]]
+            assert [h.before for h in heard] == [record(h.first - 1).command_id for h in heard]
             for hint in heard:
                 assert hint.records is None or [r.offset for r in hint.records] == list(
                     range(hint.first, hint.last + 1)

@@ -7,7 +7,7 @@ transaction with its first savepoint.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -40,12 +40,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a batch works with."""
+    """What a batch works with. `note`: is told of each commit, where the journal ends and whose event that is."""
 
     worker: Worker
     statements: Statements
     settings: SqliteSettings
     clock: Clock
+    note: Callable[[Position, str], None] = lambda end, command_id: None
 
 
 async def opened(room: Room, claims: Sequence[str], keys: Iterable[Place]) -> Opened:
@@ -143,6 +144,9 @@ class SqliteBatch:
                 raise Conflict("another writer changed the journal") from error
             raise
         self._in_transaction = False
+        if writes.events:
+            end = Position(self.position.epoch, self.position.offset + len(writes.events))
+            self.room.note(end, writes.events[-1].command_id)
         return self.position.offset
 
     def connection(self) -> SqlConnection:

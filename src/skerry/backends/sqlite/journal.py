@@ -52,6 +52,7 @@ from skerry.backends.stored import StoredReads, read_outcome
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, JournalError, Overloaded, SettingsError, Trimmed, WrongEpoch
 from skerry.journal.correcting import correct
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import (
     Batch,
     Correction,
@@ -66,7 +67,9 @@ from skerry.journal.journal import (
 from skerry.position import Position
 
 logger = logging.getLogger("skerry.journal")
+OLDER_COPY = "the file is an older copy"
 _TRIM_EVENTS = 10_000
+_NOTED = 64
 Rows = list[Sequence[Any]]
 T = TypeVar("T")
 
@@ -98,7 +101,7 @@ class SqliteJournal(StoredReads):
         self._ownership = None if read_only else Ownership(self.path)
         self._writer = Worker(self.path, self._open_writer, name="skerry-sqlite-writer")
         self._reader = Worker(self.path, lambda: open_reader(self.path), name="skerry-sqlite-reader")
-        self._room = Room(self._writer, self._statements, self._settings, self._clock)
+        self._room = Room(self._writer, self._statements, self._settings, self._clock, self._note)
         self._turn = asyncio.Lock()
         self._snapshots = asyncio.Semaphore(self._settings.max_snapshots)
 
@@ -155,6 +158,34 @@ class SqliteJournal(StoredReads):
             prepare(connection, self._statements, tables)
 
         await self._alone(job, self._settings.open_seconds)
+        await self._recognise()
+
+    def _note(self, end: Position, command_id: str) -> None:
+        """Keep beside the file how far it has come."""
+        if self._ownership is not None:
+            self._ownership.note(f"{self.namespace} {end.epoch} {end.offset} {command_id[:_NOTED]}\n")
+
+    async def _recognise(self) -> None:
+        """A file that is not as far as the last owner had brought it, or has other events, is an older copy: begin an
+        epoch, so that nobody trusts what was lost."""
+        noted = self._ownership.noted.split(" ") if self._ownership is not None else []
+        if len(noted) != 4 or noted[0] != self.namespace or not noted[2].isdecimal():
+            return
+        assert self._ownership is not None
+        self._ownership.noted = ""  # once
+        epoch, offset, command_id = noted[1], int(noted[2]), noted[3]
+        head = await self.head(offset)
+        known = Epochs.of(await self.epochs())
+        if head.position.offset < offset or epoch not in known:
+            begun = await self._begin_epoch(OLDER_COPY, head.position.offset, offset if epoch in known else 0)
+        elif head.command_id and head.command_id[:_NOTED] != command_id:
+            begun = await self._begin_epoch(OLDER_COPY, 0, 0)
+        else:
+            return
+        logger.error(
+            "%s is an older copy or a new file: it had come to %s:%d and is at %d; a new epoch %s begins",
+            self.path, epoch, offset, head.position.offset, begun.epoch,
+        )  # fmt: skip
 
     async def rename_table(self, old: str, new: str) -> bool:
         return await self._alone(
@@ -397,4 +428,6 @@ class SqliteJournal(StoredReads):
             ("move_cursors", (epoch, old)),
             ("move_projections", (epoch, old)),
         )
-        return (await self.head()).position
+        position = (await self.head()).position
+        self._note(position, (await self.head(position.offset)).command_id)
+        return position

@@ -1,7 +1,8 @@
 """Who may write to a database file: one process at a time, told by a lock file beside it.
 
 The lock is the kernel's, so it ends with its process however that ends, and is not inherited over fork. The
-file names its owner's process id for people. Not for network file systems.
+file names its owner's process id for people, and behind it how far the journal had come: whoever takes it next can tell
+that the database was replaced by an older copy. Not for network file systems.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import struct
 from skerry.errors import JournalError
 
 _held: set[str] = set()
+_PID, _NOTE = 32, 224
+"""Bytes of the two parts of a lock file."""
 
 
 class Ownership:
@@ -23,6 +26,13 @@ class Ownership:
         self.path = os.path.realpath(path)
         self._lock_path = self.path + ".lock"
         self._file: int | None = None
+        self.noted = ""
+        """What the owner before had noted last."""
+
+    def note(self, text: str) -> None:
+        """Keep a line for the next owner. Written, not flushed: after a power cut it may be an older one."""
+        if self._file is not None:
+            os.pwrite(self._file, text.encode()[:_NOTE].ljust(_NOTE), _PID)
 
     def take(self) -> None:
         """Raises JournalError naming the owner when there is one, OSError when the lock file cannot be made."""
@@ -31,8 +41,8 @@ class Ownership:
         file = self._locked()
         while file is None:  # its last owner has just removed it
             file = self._locked()
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self.noted = os.pread(file, _NOTE, _PID).decode("utf-8", "replace").strip()
+        os.pwrite(file, f"{os.getpid()}\n".encode().ljust(_PID), 0)
         self._file = file
         _held.add(self.path)
 
@@ -69,4 +79,4 @@ def _owner(file: int) -> str:
             return str(pid)
     except (OSError, struct.error):
         pass
-    return os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    return os.pread(file, _PID, 0).decode("ascii", "replace").strip() or "unknown"
