@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,7 +12,13 @@ from skerry.backends.postgres.journal import PostgresJournal
 from skerry.backends.postgres.role import Need
 from skerry.errors import JournalError, SettingsError
 from skerry.testing.journal_samples import THINGS
-from skerry.testing.services import PrivatePostgres, private_postgres, private_standby, require
+from skerry.testing.services import (
+    PrivatePostgres,
+    postgres_program,
+    private_postgres,
+    private_standby,
+    require,
+)
 
 pytestmark = pytest.mark.service("postgresql")
 
@@ -107,11 +115,40 @@ async def test_an_older_release_does_not_decide_on_newer_tables(server: PrivateP
             await journal.prepare([THINGS])
 
 
+@contextmanager
+def reader_of_changes(server: PrivatePostgres) -> Iterator[None]:
+    """As those that carry changes to another system."""
+    program = postgres_program("pg_recvlogical")
+    assert program is not None
+    server.query("select pg_create_logical_replication_slot('changes', 'test_decoding')")
+    command = [
+        program,
+        "-h",
+        str(server.directory),
+        "-p",
+        str(server.port),
+        "-U",
+        "postgres",
+        "-d",
+        "postgres",
+    ]
+    reader = subprocess.Popen([*command, "--slot", "changes", "--start", "-f", "/dev/null"])
+    try:
+        server._wait_for("select exists (select from pg_stat_replication)")
+        yield
+    finally:
+        reader.terminate()
+        reader.wait(30)
+
+
 async def test_what_a_failover_may_lose() -> None:
     """A standby that nobody waits for; one that is waited for; one that is waited for and away. A plain user is told
-    as well, as far as it can be seen."""
+    as well, as far as it can be seen. Whoever reads changes by a logical slot is no standby."""
     require("postgresql")
-    with private_postgres(durable=True) as primary:
+    with (
+        private_postgres(durable=True, options={"wal_level": "logical"}) as primary,
+        reader_of_changes(primary),
+    ):
         primary.query("create role plain login password 'x'")
         primary.query("grant create on schema public to plain")
         plain = f"postgresql://plain:x@{primary.dsn.rpartition('@')[2]}"
@@ -133,7 +170,7 @@ async def test_what_a_failover_may_lose() -> None:
                 ]
             assert await wrong(primary.dsn) == []
             standby.part()
-            primary._wait_for("select not exists (select from pg_stat_replication)")
+            primary._wait_for("select not exists (select from pg_stat_replication where sync_state = 'sync')")
             [(level, what)] = await wrong(primary.dsn)
             assert (level, what.partition(":")[0]) == (
                 "error",
