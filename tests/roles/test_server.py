@@ -312,3 +312,19 @@ async def test_a_gateway_stands_behind_the_same_middleware() -> None:
             answer = await client.ask("GET", path, Accept="text/event-stream")
             client.close()
             assert (answer.status, answer.body) == (403, b"guarded")
+
+
+async def test_a_name_that_points_here_reaches_nothing() -> None:
+    """Bound to loopback a server is asked by this machine's names; `hosts` says which others, `*` every one."""
+    evil, ours = "evil.example:8999", "kv.example"
+    for hosts, statuses in [("", (421, 421, 404)), (ours, (421, 404, 404)), ("*", (404, 404, 404))]:
+        async with world(hosts=hosts) as here:
+            await here.role.start()
+            found = []
+            for host in (evil, ours, "localhost:1"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+                writer.write(f"GET /values/a HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                found.append(int((await reader.readline()).split()[1]))
+                writer.close()
+            assert tuple(found) == statuses
+            await here.role.stop()

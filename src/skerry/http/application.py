@@ -26,6 +26,7 @@ from skerry.http.binding import Resolve, Watch, bind, no_services
 from skerry.http.cors import Cors, Crossing, reading
 from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
+from skerry.http.hosts import Hosts
 from skerry.http.lane import Lane
 from skerry.http.lifespan import Lifespan
 from skerry.http.middleware import Covered, Covering, Edge
@@ -254,9 +255,11 @@ class Application:
         watch: Watch | None = None,
         *,
         readers: Iterable[str] = (),
+        hosts: Hosts | None = None,
     ) -> None:
         """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type,
-        `watch` puts a gate before views whose services may stop, `readers` are origins whose pages may read."""
+        `watch` puts a gate before views whose services may stop, `readers` are origins whose pages may read,
+        `hosts` the names that are served (None: every name)."""
         self._tokens = tokens if tokens else None
         cors = reading(self._cors, readers)
         self._crossing = Crossing(cors) if cors else None
@@ -267,7 +270,9 @@ class Application:
         for mount in self._mounts:
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
-        self.lane = Lane(table, self.failure, self._tokens, decides_misses=unseen, crossing=self._crossing)
+        self.lane = Lane(
+            table, self.failure, self._tokens, decides_misses=unseen, crossing=self._crossing, hosts=hosts
+        )
         stack: ASGIApp = Dispatch(table, self._tokens, self.failure, self._crossing)
         for covering in reversed(self._covering):
             stack = Covered(covering, covering.factory(stack, **covering.options), stack)

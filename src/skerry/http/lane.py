@@ -17,6 +17,7 @@ from skerry.http.auth import Tokens, authorize, refuse_foreign_page
 from skerry.http.caching import private
 from skerry.http.conditional import not_modified
 from skerry.http.cors import Crossing
+from skerry.http.hosts import Hosts
 from skerry.http.path import decode, decode_path
 from skerry.http.problems import Problem
 from skerry.http.reply import Response, response_of
@@ -33,7 +34,8 @@ class Lane:
     `direct` is the shortcut for `GET PREFIX/{parameter}`: with a plain last segment, what stands before it is looked
     up once, method included.
     `failure` turns an exception into an answer (and logs it). `decides_misses`: 404, 405 and OPTIONS are answered
-    here too, because no middleware wants to see them.
+    here too, because no middleware wants to see them. `hosts`: the names that are served; the protocol checks each head
+    that it parses, once for those that are repeated.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Lane:
         *,
         decides_misses: bool,
         crossing: Crossing | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self.table = table
         self.direct = {b"GET " + prefix: route for prefix, route in table.direct().items()}
         self.decides_misses = decides_misses
         self._failure = failure
         self._tokens = tokens
+        self.hosts = hosts
         self._crossing = crossing
         self._writers = crossing.cors.writers if crossing is not None else ()
 

@@ -8,7 +8,6 @@ with one line that names the setting and where it came from.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
 import tomllib
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.errors import SettingsError
+from skerry.http.hosts import ENTRY, is_loopback
 
 PREFIX = "SKERRY_"
 COMMANDS = "commands"
@@ -74,6 +74,10 @@ class Settings:
     origins: str = _option(
         "",
         "further origins whose pages may listen to events and read, by commas: http(s)://HOST[:PORT], :PORT, *",
+    )
+    hosts: str = _option(
+        "",
+        "names that are served, by commas: NAME[:PORT], .DOMAIN, *; default: on loopback those without a dot",
     )
     live_url: str = _option(
         "", "where pages find the stream of events: wss://HOST[:PORT], or :PORT on this host"
@@ -161,6 +165,9 @@ class Settings:
         rate(self.intensity, "intensity")
         address(self.bind, "bind")
         address(self.gateway_bind, "gateway_bind")
+        for host in listed(self.hosts):
+            if not ENTRY.fullmatch(host):
+                raise SettingsError("hosts", f"{host!r} is none of NAME[:PORT], .DOMAIN, *")
         for origin in listed(self.origins):
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError("origins", f"{origin!r} is none of http(s)://HOST[:PORT], :PORT, *")
@@ -212,14 +219,6 @@ def address(text: str, setting: str = "bind") -> tuple[str, int]:
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise SettingsError(setting, f"{text!r} is not HOST:PORT (ports 0 to 65535)")
     return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from skerry.errors import Disconnected, SettingsError, SkerryError
+from skerry.http.hosts import is_loopback
 from skerry.journal.journal import JournalAdmin
 from skerry.kernel.declaration import Declaration
-from skerry.kernel.settings import Settings, address, is_loopback
+from skerry.kernel.settings import Settings, address
 from skerry.loop.models import available, default
 from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit, is_declared
 from skerry.roles.parts import Plan, sqlite_path

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from skerry.http.application import Application, ApplicationSettings
 from skerry.http.auth import Tokens
+from skerry.http.hosts import hosts_of
 from skerry.http.hub import Hub
 from skerry.http.login import install as install_login
 from skerry.journal.projector import Phase
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import Surroundings, declare_routes
-from skerry.kernel.settings import listed
+from skerry.kernel.settings import address, listed
 from skerry.kernel.writes import HttpReads
 from skerry.loop.descriptors import MAX_AT_ONCE, most_descriptors
 from skerry.loop.handover import HandoverReceiver
@@ -51,6 +52,8 @@ class ServerRole:
 
     name = "server"
     group = "server"
+    listens = "bind"
+    """The setting that says where."""
 
     def __init__(
         self,
@@ -102,7 +105,11 @@ class ServerRole:
         if tokens:
             install_login(kernel.application, tokens)
         kernel.application.compile(
-            kernel.services.resolve, tokens, kernel.visibility.gate, readers=listed(kernel.settings.origins)
+            kernel.services.resolve,
+            tokens,
+            kernel.visibility.gate,
+            readers=listed(kernel.settings.origins),
+            hosts=hosts_of(listed(kernel.settings.hosts), address(getattr(kernel.settings, self.listens))[0]),
         )
         self.hub.start()
         self.http = self._server()
@@ -183,6 +190,7 @@ class GatewayRole(ServerRole):
 
     name = "gateway"
     group = "gateway"
+    listens = "gateway_bind"
 
     def _application(self) -> Application:
         declared = self.kernel.declaration.http

@@ -179,6 +179,8 @@ class Intake:
         self.keep = CLOSE if not keep else KEEP if version == "1.1" else KEEP_OLD
         self.version = version
         self._headers = Headers(fields)
+        if self._connection.lane.hosts is not None:
+            self._connection.lane.hosts.check(self._headers)
         self.request = request = Request(method, target, self._headers, b"", self._connection)
         self.phase = BODY
         self.since = 0.0
