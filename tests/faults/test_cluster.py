@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +20,18 @@ from skerry.testing.services import require
 from skerry.testing.transports import envelope, numbers, started, take, until
 
 pytestmark = pytest.mark.timeout(600)
+TAKEOVER_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
     """Three brokers that this file may kill; each test finds all of them running."""
     require("rabbitmq")
-    made = PrivateCluster(tmp_path_factory.mktemp("rabbitmq-cluster"))
+    made = PrivateCluster(
+        tmp_path_factory.mktemp("rabbitmq-cluster"),
+        config="net_ticktime = 5\n",
+        erlang="-kernel net_setuptime 1",
+    )
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(made.start())
@@ -126,3 +133,38 @@ async def test_brokers_are_restarted_in_turn(
                     await world.more(50)
         await world.verdict()
         assert [told for told in world.trouble if told.startswith("503")] == [], world.report("refused")
+
+
+async def _takes_over(cluster: PrivateCluster, settings: RabbitSettings) -> None:
+    silent, *others = cluster.brokers
+    hosts = ",".join(f"127.0.0.1:{broker.port}" for broker in others)
+    elsewhere = replace(settings, url=f"amqp://guest:guest@{hosts}/", resend_seconds=60.0)
+    first = RabbitTransport(replace(settings, url=silent.url))
+    second, sender = RabbitTransport(elsewhere), RabbitTransport(elsewhere)
+    async with started(first, second, sender):
+        working, waiting = await first.commands(0), await second.commands(0)
+        await sender.send([envelope(0)], 0)
+        assert numbers(await take(working, 1)) == [0]
+        silent.pause()
+        began = time.monotonic()
+        try:
+            sending = asyncio.ensure_future(sender.send([envelope(1)], 0))
+            async with asyncio.timeout(120):
+                while numbers(await waiting.receive(1)) != [1]:
+                    pass  # the first one again, when its acknowledgement was still on its way
+            took = time.monotonic() - began
+            await sending
+        finally:
+            await silent.kill()  # one that comes back has lost sight of the others
+        print(f"taken over after {took:.1f} s")
+        assert took < TAKEOVER_SECONDS
+
+
+if SOAK:  # a clock on the wall, on a machine that has nothing else to do
+
+    async def test_a_silent_broker_keeps_no_partition(
+        cluster: PrivateCluster, settings: RabbitSettings
+    ) -> None:
+        """The broker that leads the queue and has its active consumer hangs (SIGSTOP): with `net_ticktime = 5` and
+        `net_setuptime` 1 another consumer has the next command within 10 s."""
+        await _takes_over(cluster, settings)

@@ -78,11 +78,17 @@ def _die_with_parent() -> None:
 
 
 class PrivateBroker:
-    """One RabbitMQ server of our own under `directory`. `config`: further lines of rabbitmq.conf. `cookie` and
-    `epmd_port`: of the cluster that it belongs to, which has an epmd for all."""
+    """One RabbitMQ server of our own under `directory`. `config`: further lines of rabbitmq.conf. `erlang`: further
+    arguments of its Erlang. `cookie` and `epmd_port`: of the cluster that it belongs to, which has an epmd for all."""
 
     def __init__(
-        self, directory: Path, config: str = "", *, cookie: str = "", epmd_port: int | None = None
+        self,
+        directory: Path,
+        config: str = "",
+        *,
+        erlang: str = "",
+        cookie: str = "",
+        epmd_port: int | None = None,
     ) -> None:
         self.directory = directory
         self.port, self._dist_port, own_epmd = free_ports(3)
@@ -90,7 +96,7 @@ class PrivateBroker:
         self._cookie = cookie or secrets.token_hex(16)
         self._epmd_port = epmd_port or own_epmd
         self._has_epmd = epmd_port is None
-        self.config = config
+        self.config, self._erlang = config, erlang
         self._server: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
 
@@ -216,7 +222,8 @@ class PrivateBroker:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(here / "generated"),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +A 4 -kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +A 4 -kernel inet_dist_use_interface {127,0,0,1} "
+            + self._erlang,
             "RABBITMQ_CTL_ERL_ARGS": "+S 1:1",
             "RUNNING_UNDER_SYSTEMD": "1",  # the script becomes the server, so that signals reach it
             "ERL_CRASH_DUMP_BYTES": "0",
@@ -259,19 +266,21 @@ class PrivateBroker:
 
 
 class PrivateCluster:
-    """Several RabbitMQ servers of our own that are one cluster. `config`: further lines for each of them.
+    """Several RabbitMQ servers of our own that are one cluster. `config`, `erlang`: as of PrivateBroker, for each.
 
     async with PrivateCluster(tmp_path) as cluster:
         ... cluster.url ...                     # a list of all
         await cluster.brokers[0].kill()
     """
 
-    def __init__(self, directory: Path, size: int = 3, config: str = "") -> None:
+    def __init__(self, directory: Path, size: int = 3, config: str = "", erlang: str = "") -> None:
         [self._epmd_port] = free_ports(1)
         self._epmd: subprocess.Popen[bytes] | None = None
         cookie = secrets.token_hex(16)
         self.brokers = [
-            PrivateBroker(directory / f"broker-{number}", cookie=cookie, epmd_port=self._epmd_port)
+            PrivateBroker(
+                directory / f"broker-{number}", erlang=erlang, cookie=cookie, epmd_port=self._epmd_port
+            )
             for number in range(size)
         ]
         nodes = "".join(

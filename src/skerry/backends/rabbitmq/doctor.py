@@ -115,8 +115,9 @@ async def _look_at_cluster(settings: RabbitSettings) -> list[Finding]:
     findings.append(
         Finding(
             "ok",
-            f"a list of {len(settings.hosts)} brokers; AMQP does not tell their net_ticktime, which has to be 8 for a "
-            "take-over within 10 s: rabbitmqctl eval 'net_kernel:get_net_ticktime().' (the default is 60)",
+            f"a list of {len(settings.hosts)} brokers; AMQP does not tell if others take over within 10 s: "
+            "rabbitmqctl eval '{net_kernel:get_net_ticktime(), application:get_env(kernel, net_setuptime)}.' has to be "
+            "{5,{ok,1}} on each (docs/rabbitmq.md; the default is 60 and 7)",
         )
     )
     return findings
