@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,27 @@ def test_what_a_killed_runner_left_is_cleared_away() -> None:
     assert not gone.exists()
     assert starting.exists()
     assert ask(starting) is None
+
+
+async def test_a_socket_that_was_cleared_away_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when its whole place is gone, as `/run/user/UID` is after a logout: then elsewhere, where it is found."""
+    monkeypatch.delenv("SKERRY_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "session"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("skerry.process.control.LOOK_SECONDS", 0.01)
+    (tmp_path / "session").mkdir()
+    status = RunnerStatus("a:app", "a", "http://x", os.getpid(), 1.0, 1 << 20, [])
+    control = Control(lambda: status)
+    await control.start()
+    first = runner_directory(os.getpid())
+    for gone in (first, tmp_path / "session"):
+        shutil.rmtree(gone)
+        async with asyncio.timeout(60):
+            while status not in await asyncio.to_thread(lambda: list(running())):  # noqa: ASYNC110 - a timer's work
+                await asyncio.sleep(0.01)
+    assert not first.exists()
+    assert runner_directory(os.getpid()).is_relative_to(tmp_path)
+    await control.stop()
+    assert status not in await asyncio.to_thread(lambda: list(running()))

@@ -248,6 +248,13 @@ class Application:
 
     # Composing
 
+    def check(self, resolve: Resolve = no_services) -> None:
+        """Compose every view and keep none; middleware and pages of its own are not made. Raises DeclarationError."""
+        plain, table = self.copy(), RouteTable()
+        plain._covering = []  # what they cover is a question of the lane only
+        for declared in plain._declared:
+            table.add(plain._compose(declared, resolve, None))
+
     def compile(
         self,
         resolve: Resolve = no_services,

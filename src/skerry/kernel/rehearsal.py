@@ -30,4 +30,4 @@ def rehearse(kernel: Kernel, *, decides: bool) -> None:
         for listener in listeners:
             bind(listener, promise, EVENT_ARGUMENTS(kind))
     QueryBus(declared.handlers.queries).compile(promise)
-    declared.http.copy().compile(promise)
+    declared.http.check(promise)

@@ -38,6 +38,8 @@ class Spec:
     hang_seconds: float = 0.0
 
 
+LAST_WORDS_CHARACTERS = 2000
+"""How much is kept of a line for the story of a child's end."""
 LONGEST_PAUSE = 1.0
 """Seconds for which a child's output may be left in its pipe."""
 
@@ -300,7 +302,7 @@ class Child(asyncio.Protocol):
             self._tell_line(record, is_record=True)
 
     def _tell_line(self, text: str, *, is_record: bool) -> None:
-        self.last_words.append(text)
+        self.last_words.append(text[:LAST_WORDS_CHARACTERS])
         self.said += 1
         self._on_line(self, text, is_record)
 
