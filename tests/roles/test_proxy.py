@@ -145,7 +145,7 @@ async def test_what_is_silent_is_cut() -> None:
     """A server that answers no check any more keeps nobody: connections there end, and come to another one. A server
     that says it is not well, or takes no new connections, keeps what it has."""
     one, two = await Server("one").start(), await Server("two").start()
-    async with forwarding(one, two, check_timeout_seconds=0.05) as (proxy, port):
+    async with forwarding(one, two, check_timeout_seconds=0.5) as (proxy, port):
         answers = [await ask(port) for _ in range(2)]
         names = {name[:3]: (reader, writer) for name, reader, writer in answers}
         (deaf, _), (well, told) = names[b"one"], names[b"two"]
