@@ -26,6 +26,8 @@ PURE = [
     "emitter/stream.py",
     "messages/message.py", "messages/envelope.py", "messages/serializer.py", "loop/interests.py", "loop/timers.py",
     "loop/registrations.py",
+    "exchange.py", "server/http1.py", "server/parser.py", "server/framing.py", "server/inflow.py", "server/ws13.py",
+    "server/handshake.py", "server/frames.py", "server/actions.py", "server/strict.py", "server/deadlines.py",
     "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
     "journal/journal.py", "journal/table.py", "journal/projection.py", "journal/hints.py", "journal/memory.py",
     "supervision/policy.py", "supervision/failure.py", "supervision/rules.py",

@@ -106,6 +106,27 @@ def status(notes: list[Any], log: list[Any]) -> Any:
     return notes[0][1].split(b" ")[1] if notes[0] != "ended" else None
 
 
+def answers(begin: dict[str, Any], body: bytes = b"hello") -> Make:
+    def make(log: Log) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", **begin})
+                await send({"type": "http.response.body", "body": body})
+
+        return app
+
+    return make
+
+
+async def one(client: Talk) -> None:
+    await client.ask(b"GET /")
+    await client.afterwards()
+
+
+def status_and_fate(notes: list[Any], log: list[Any]) -> Any:
+    return notes[0][1], notes[-1]
+
+
 DIFFERENCES = [
     Difference(
         "an answer without a length to HTTP/1.0",
@@ -122,6 +143,29 @@ DIFFERENCES = [
         "it is a problem like every other, with the request's id, and the connection is as good as before",
         http, raises, client_saw,
         [500, b"text/plain; charset=utf-8", "closed"], [500, b"application/problem+json", "kept"],
+    ),
+    Difference(
+        "a length beside an answer that has no body",
+        "it is the length of what a GET would have got (RFC 9110 section 8.6); the connection is as good as before",
+        answers({"status": 304, "headers": [(b"content-length", b"5")]}, b""), one, status_and_fate,
+        (304, "closed"), (304, "kept"),
+    ),
+    Difference(
+        "a body for an answer that has none",
+        "it is left out, and the connection is as good as before",
+        answers({"status": 204, "headers": []}), one, status_and_fate, (204, "closed"), (204, "kept"),
+    ),
+    Difference(
+        "a length beside chunks",
+        "a message has one of the two (RFC 9112 section 6.1)",
+        answers({"status": 200, "headers": [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]}), one,
+        lambda notes, log: b"content-length" in dict(notes[0][2]), True, False,
+    ),
+    Difference(
+        "a field that would break the message",
+        "the answer has not begun: it is a 500, not a broken connection",
+        answers({"status": 200, "headers": [(b"x-name", b"a\r\nb: c")]}), one,
+        lambda notes, log: notes[0][1] if notes[0][0] == "head" else notes[0][0], "broken off", 500,
     ),
     Difference(
         "trailers",

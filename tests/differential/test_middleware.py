@@ -61,7 +61,7 @@ def views(log: Log) -> Application:
                 log.add("stream ended")
 
         async def work() -> None:
-            log.add("background")
+            log.items.insert(0, "background")  # work behind an answer is in no order with the next request
 
         return StreamingResponse(parts(), background=BackgroundTask(work))
 

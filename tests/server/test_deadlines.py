@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from skerry.http.problems import Problem
-from skerry.server.deadlines import End, overdue, stalled
-from skerry.server.intake import BODY, HEAD, IDLE, LINGERING
+from skerry.server.deadlines import BODY, HEAD, IDLE, LINGERING, End, overdue, stalled, unreachable
 from skerry.server.settings import ServerSettings
 
 SETTINGS = ServerSettings(
@@ -28,8 +27,8 @@ def verdict(
     answering: bool = False,
 ) -> Any:
     """What becomes of a client: a status, an end, or None."""
-    intake: Any = SimpleNamespace(phase=phase, size=size, requests=requests)
-    found = overdue(intake, SETTINGS, elapsed, draining=draining, answering=answering)
+    progress: Any = SimpleNamespace(phase=phase, size=size, requests=requests)
+    found = overdue(progress, SETTINGS, elapsed, draining=draining, answering=answering)
     return found.status if isinstance(found, Problem) else found
 
 
@@ -70,3 +69,10 @@ def test_a_client_that_takes_nothing_of_its_answer() -> None:
     assert stalled(SETTINGS, 30, draining=False)
     assert not stalled(SETTINGS, 0.9, draining=True)
     assert stalled(SETTINGS, 1, draining=True)
+
+
+def test_a_client_that_says_no_more_gets_its_answer_for_a_while() -> None:
+    """Half a minute, or as long as a server that ends has patience."""
+    assert not unreachable(SETTINGS, 29.9, draining=False)
+    assert unreachable(SETTINGS, 30, draining=False)
+    assert unreachable(SETTINGS, 1, draining=True)

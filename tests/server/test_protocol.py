@@ -68,7 +68,7 @@ async def test_the_same_head_again_is_read_without_the_parser(start: Start) -> N
             reader, writer = await running.connect()
             continue
         (connection,) = running.server.state.connections
-        assert connection.intake.memory is not None
+        assert connection.http.memory is not None
     writer.write(b"GET /values/mykey HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nHost: y\r\n\r\n")
     assert (await read_answer(reader))[0] == 400
     writer.close()
@@ -358,7 +358,7 @@ async def test_pipelined_large_values_do_not_pile_up(start: Start) -> None:
     (connection,) = running.server.state.connections
     assert 1 <= calls < 100, "answers pile up in the server's memory"  # the kernel's buffers take 4 to 40
     assert connection.transport.get_write_buffer_size() < 3 * len(value)
-    assert len(connection.order.turns) * len(request) <= 65_536 + len(request)
+    assert len(connection.http.turns) * len(request) <= 65_536 + len(request)
     writer.transport.resume_reading()
     for _ in range(100):
         assert len((await read_answer(reader))[2]) == len(value)

@@ -94,7 +94,7 @@ ANSWERS = [
     ("HTTP/1.0 with two hosts", f"GET / HTTP/1.0\r\n{HOST}{HOST}\r\n", 400, 400),
     ("TLS on a plain port", "\x16\x03\x01\x02\x00", 400, 400),
     ("upgrade with a body",
-     f"POST / HTTP/1.1\r\n{HOST}Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 400, 400),
+     f"POST / HTTP/1.1\r\n{HOST}Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 200, 200),
     ("upgrade to something else", f"GET / HTTP/1.1\r\n{HOST}Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", 200, 200),
 ]  # fmt: skip
 

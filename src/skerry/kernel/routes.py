@@ -16,6 +16,7 @@ from skerry.errors import DeclarationError
 from skerry.http.events import Events
 from skerry.http.health import exposition, install_metrics
 from skerry.http.hub import Hub
+from skerry.http.limits import HubSettings
 from skerry.http.reply import Response
 from skerry.http.snapshots import Snapshot
 from skerry.kernel.checks import reading_checks
@@ -78,7 +79,8 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
         """What became of a command."""
         return await view(id)
 
-    hub = Hub(announcer=TransportAnnouncer(kernel.transport), name=kernel.name)
+    limits = HubSettings(max_listeners=kernel.settings.max_listeners)
+    hub = Hub(limits, announcer=TransportAnnouncer(kernel.transport), name=kernel.name)
     measure_hub(kernel.registry, hub)
     reading_checks(kernel, around.reasons).install(http)
     _declare_metrics(kernel, around)

@@ -83,6 +83,15 @@ class Settings:
         "", "where pages find the stream of events: wss://HOST[:PORT], or :PORT on this host"
     )
     max_connections: int = _option(10_000, "connections of one server", least=1, most=1_000_000)
+    max_pending: int = _option(
+        2_000,
+        "requests of one server, off the lane, whose answer has not begun; further ones get 503",
+        least=1,
+        most=1_000_000,
+    )
+    max_listeners: int = _option(
+        20_000, "listeners to the stream of events in one server", least=1, most=1_000_000
+    )
     max_header: int = _option(32 * 1024, "bytes of a request's head", least=1024, most=1 << 20)
     request_timeout: float = _option(10.0, "seconds to send a request's head", least=0.1, most=600.0)
     keep_alive: float = _option(75.0, "seconds an idle connection is kept", least=1.0, most=3600.0)

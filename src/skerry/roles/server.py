@@ -79,6 +79,7 @@ class ServerRole:
         settings = self.kernel.settings
         limits = ServerSettings(
             max_connections=min(settings.max_connections, max(8, most_descriptors() - OWN_DESCRIPTORS)),
+            max_pending=settings.max_pending,
             max_head_bytes=settings.max_header,
             head_seconds=settings.request_timeout,
             keep_alive_seconds=settings.keep_alive,

@@ -1,70 +1,26 @@
-"""The ASGI half of a connection: scope, flow control, uvicorn's request-response cycle, and when one runs.
+"""Answers of an ASGI application: the scope, `receive` and `send` over an exchange (ASGI HTTP 2.4).
 
-The cycle (framing of the answer, `receive`, `send`) is uvicorn's. Ours is what feeds it: a flow that reads on only
-while nothing waits in the pipeline, HTTP/1.0 without chunks, and the access log.
+Not here: how an answer is framed and when it is a request's turn (the exchange), nor what a websocket is told
+(`conversation`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
+from skerry.exchange import ClientDisconnected, Exchange
 from skerry.http.headers import Headers
-from skerry.http.problems import Problem
 from skerry.http.request import Peer, Request
 from skerry.http.routes import Found, Missing, Mount
 from skerry.server.access import access, log_access
-from skerry.server.state import State
-from skerry.server.turns import Turn
-
-if TYPE_CHECKING:
-    from skerry.server.protocol import Connection
-    from skerry.server.reading import Reading
 
 logger = logging.getLogger("skerry.server")
-
-HIGH_WATER = 65_536
-ASGI = {"version": "3.0", "spec_version": "2.3"}
-
-
-class Flow:
-    """Back-pressure in both directions, in the shape that uvicorn's cycle expects."""
-
-    __slots__ = ("_reading", "_writable", "write_paused")
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self._writable: asyncio.Event | None = None
-        self.write_paused = False
-
-    def pause_reading(self) -> None:
-        self._reading.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._reading.resume_reading()
-
-    def pause_writing(self) -> None:
-        self.write_paused = True
-
-    def resume_writing(self) -> None:
-        self.write_paused = False
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
-
-    async def drain(self) -> None:
-        """Return when the transport takes more."""
-        if self.write_paused:
-            if self._writable is None:
-                self._writable = asyncio.Event()
-            await self._writable.wait()
+ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
 class Known:
@@ -82,7 +38,7 @@ class Known:
 def scope_of(
     request: Request, version: str, found: Found | Mount | Missing, state: dict[str, Any], kind: str = "http"
 ) -> dict[str, Any]:
-    """The ASGI scope of a request (ASGI HTTP 2.3)."""
+    """The ASGI scope of a request (ASGI HTTP 2.4)."""
     raw_path, _, query = request.target.partition(b"?")
     path = raw_path.decode("ascii")
     if "%" in path:
@@ -106,142 +62,158 @@ def scope_of(
     }
 
 
-class Exit:
-    """The transport as a cycle has it: it writes, and how the connection ends is left to the connection. uvicorn's
-    cycle would close at once, and a client that still sends its body would meet a reset instead of its answer."""
+class Ledger(Protocol):
+    """Who keeps count of the applications that run."""
 
-    __slots__ = ("_connection", "is_closing", "write")
+    def run(self, task: asyncio.Task[None]) -> None:
+        """It runs, and its answer has not begun."""
+        ...
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.is_closing, self.write = connection.transport.is_closing, connection.transport.write
+    def stream(self, task: asyncio.Task[None]) -> None:
+        """The body of its answer has begun and goes on: long-lived from now on."""
+        ...
 
-    def close(self) -> None:
-        """Nothing is answered after this."""
-        self._connection.order.turns.clear()
-        self._connection.close()
-
-
-def cycle_of(
-    scope: dict[str, Any],
-    transport: Exit,
-    flow: Flow,
-    default_headers: list[tuple[bytes, bytes]],
-    on_response: Callable[[], None],
-    *,
-    expects: bool,
-    keep_alive: bool,
-    logged: bool,
-) -> RequestResponseCycle:
-    """uvicorn's cycle for this request."""
-    old = scope["http_version"] == "1.0"
-    kind = NotedCycle if old or (logged and access.isEnabledFor(logging.INFO)) else PlainCycle
-    return kind(
-        scope=scope,  # type: ignore[arg-type]
-        transport=transport,  # type: ignore[arg-type]  # what a cycle uses of one
-        flow=flow,  # type: ignore[arg-type]  # same shape, other reading rules
-        logger=logger,
-        access_logger=access,
-        access_log=False,
-        default_headers=default_headers,
-        message_event=asyncio.Event(),
-        expect_100_continue=expects,
-        keep_alive=keep_alive and not old,
-        on_response=on_response,
-    )
+    def abandon(self, task: asyncio.Task[None]) -> None:
+        """Its client has gone."""
+        ...
 
 
-class PlainCycle(RequestResponseCycle):
-    """uvicorn's, as it is."""
+class AsgiAnswer:
+    """One request answered by an ASGI application, in a task of its own. An `Answerer`."""
 
+    __slots__ = ("_application", "_exchange", "_ledger", "_read", "_scope", "_status", "_task", "_waiter")
 
-class NotedCycle(RequestResponseCycle):
-    """A cycle that writes the access log, and that ends a body of unknown length by closing for HTTP/1.0."""
+    def __init__(
+        self, exchange: Exchange, scope: dict[str, Any], application: Any, ledger: Ledger, *, logged: bool
+    ) -> None:
+        self._exchange, self._scope, self._application, self._ledger = exchange, scope, application, ledger
+        self._read = False  # the whole body, by the application
+        self._status = 0
+        self._waiter: asyncio.Future[None] | None = None
+        logs = logged and access.isEnabledFor(logging.INFO)
+        run = self._run_and_log if logs else self._run
+        self._task = asyncio.get_running_loop().create_task(run())
+        ledger.run(self._task)
 
-    _until_close = False
-    _status = 0
-    _began = 0.0
+    # The connection's side
 
-    async def run_asgi(self, app: Any) -> None:
-        self._began = time.monotonic()
+    def readable(self) -> None:
+        self._wake()
+
+    def writable(self) -> None:
+        self._wake()
+
+    def gone(self) -> None:
+        self._ledger.abandon(self._task)
+        self._wake()
+
+    def stream(self) -> None:
+        """The answer is one that goes on."""
+        self._ledger.stream(self._task)
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        """Return when the connection has told something. `receive` and `send` may wait at the same time."""
+        if self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiter)
+
+    # The application's side
+
+    async def receive(self) -> dict[str, Any]:
+        """The next part of the body; then, as soon as the client has gone or the answer is complete, that."""
+        exchange = self._exchange
+        while not self._read and not exchange.finished and not exchange.broken:
+            data = exchange.take()
+            complete = exchange.complete
+            if data or complete:
+                self._read = complete
+                return {"type": "http.request", "body": data, "more_body": not complete}
+            await self._change()
+        while not (exchange.gone or exchange.finished or exchange.broken):
+            await self._change()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """A part of the answer. Raises OSError (ClientDisconnected) when nothing reaches the client any more."""
+        exchange = self._exchange
+        while not exchange.room and not exchange.gone and not exchange.finished:
+            await self._change()
+        kind = message["type"]
         try:
-            await super().run_asgi(app)
-        finally:
-            if access.isEnabledFor(logging.INFO):
-                log_access(self.scope, self._status, time.monotonic() - self._began)
+            if not exchange.started:
+                if kind != "http.response.start":
+                    raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
+                exchange.start(message["status"], message.get("headers", ()))
+                self._status = message["status"]
+            elif exchange.finished:
+                raise RuntimeError(
+                    f"Unexpected ASGI message '{kind}' sent, after response already completed."
+                )
+            elif kind != "http.response.body":
+                raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
+            elif message.get("more_body", False):
+                exchange.write(message.get("body", b""))
+            else:
+                exchange.finish(message.get("body", b""))
+                self._wake()
+        except ClientDisconnected:
+            # Who goes on all the same takes a turn of the loop for it.
+            await asyncio.sleep(0)
+            raise
 
-    async def send(self, message: Any) -> None:
-        if not self.response_started:
-            self._status = message.get("status", 0)
-            if self.scope["http_version"] == "1.0":
-                names = {bytes(name).lower() for name, _ in message.get("headers", ())}
-                if b"content-length" not in names:
-                    self._until_close = True
-                    self.chunked_encoding = False
-                    self.expected_content_length = sys.maxsize
-        elif self._until_close and not message.get("more_body", False):
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-
-class AsgiSide:
-    """The requests of one connection that go through the application, one at a time."""
-
-    __slots__ = ("_connection", "_exit", "_state")
-
-    def __init__(self, connection: Connection, state: State) -> None:
-        self._connection, self._state = connection, state
-        self._exit: Exit | None = None  # made with the first request: before it there may be no transport
-
-    def begin(
-        self, request: Request, found: Found | Mount | Missing, *, expects: bool
-    ) -> RequestResponseCycle:
-        """Start a request, or let it wait for its turn; its body follows into the cycle. Raises Problem 503 when too
-        many are under way."""
-        connection, state = self._connection, self._state
-        if len(state.tasks) >= state.settings.max_pending:
-            raise Problem(503, "too many requests are under way", headers={"Retry-After": "1"})
-        keep = connection.intake.keep
-        if self._exit is None:
-            self._exit = Exit(connection)
-        cycle = cycle_of(
-            scope_of(request, connection.intake.version, found, state.app_state),
-            self._exit,
-            connection.flow,
-            state.default_headers,
-            self._completed,
-            expects=expects,
-            keep_alive=bool(keep),
-            logged=state.log_asgi,
-        )
-        if connection.order.free and not connection.flow.write_paused:
-            self.start(cycle)
+    async def _run(self) -> None:
+        exchange = self._exchange
+        try:
+            result = await self._application(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            exchange.abort()
+            raise
+        except Exception as error:
+            if exchange.gone:
+                logger.debug("%s, after the client had gone: %r", self._scope["path"], error)
+                exchange.abort()
+            else:
+                logger.error("Exception in ASGI application\n", exc_info=error)
+                self._fail()
         else:
-            connection.order.turns.append(Turn(request, found, keep, cycle=cycle))
-        return cycle
+            if exchange.finished:
+                return
+            if exchange.gone:
+                exchange.abort()
+            elif result is not None:
+                logger.error("ASGI callable should return None, but returned '%s'.", result)
+                exchange.abort()
+            elif exchange.started:
+                logger.error("ASGI callable returned without completing response.")
+                exchange.abort()
+            else:
+                logger.error("ASGI callable returned without starting response.")
+                self._fail()
 
-    def start(self, cycle: RequestResponseCycle) -> None:
-        """Run the application for a request whose turn it is."""
-        self._connection.order.run(cycle)
-        state = self._state
-        task = state.loop.create_task(cycle.run_asgi(state.application.asgi))  # type: ignore[arg-type]  # typed by Starlette
-        state.tasks.add(task)
-        task.add_done_callback(state.tasks.discard)
+    def _fail(self) -> None:
+        """Answer 500 where no answer has begun, else break it off."""
+        exchange = self._exchange
+        try:
+            if exchange.started:
+                exchange.abort()
+                return
+            fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21")]
+            exchange.start(500, [*fields, (b"connection", b"close")])
+            exchange.finish(b"Internal Server Error")
+            self._status = 500
+        except ClientDisconnected:
+            pass  # nobody to be told
 
-    def _completed(self) -> None:
-        """The answer of the cycle that ran is complete."""
-        connection, order = self._connection, self._connection.order
-        cycle, order.running = order.running, None
-        self._state.total_requests += 1
-        if connection.transport.is_closing():
-            return
-        if connection.intake.cycle is cycle:
-            connection.close()  # answered before the body was read: its rest is not worth reading
-            return
-        order.advance()
-
-
-def disconnect(cycle: RequestResponseCycle) -> None:
-    """Tell the application that its client is gone."""
-    cycle.disconnected = True
-    cycle.message_event.set()
+    async def _run_and_log(self) -> None:
+        began = time.monotonic()
+        try:
+            await self._run()
+        finally:
+            log_access(self._scope, self._status, time.monotonic() - began)

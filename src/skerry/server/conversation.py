@@ -1,6 +1,7 @@
-"""The ASGI side of one websocket: messages in, messages out, as in uvicorn's contract (spec version 2.4).
+"""The ASGI side of one websocket: messages in, messages out (ASGI WebSocket 2.4, with denial responses).
 
-Frames, closing and the transport are the connection's (`websocket`); a conversation ends when a hub takes it over.
+Frames, closing and the transport are the connection's (`websocket`, `ws13`), of which a `Line` is seen here; a
+conversation ends when a hub takes the connection over.
 """
 
 from __future__ import annotations
@@ -9,33 +10,73 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from uvicorn.protocols.utils import ClientDisconnected
-from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 
-if TYPE_CHECKING:
-    from skerry.server.websocket import WebSocketConnection
+from skerry.exchange import ClientDisconnected
 
 logger = logging.getLogger("skerry.server")
 ABNORMAL = 1006
 
 
+class Line(Protocol):
+    """The connection, as a conversation has it. `room`: the transport takes more; `gone`: the connection is lost;
+    `left`: the client has sent its close frame; `closing`: nothing but the end is sent any more; `failing`: the client
+    broke the protocol and is told so when the view has taken what came before; `taken`: a hub has the connection."""
+
+    @property
+    def room(self) -> bool: ...
+    @property
+    def gone(self) -> bool: ...
+    @property
+    def left(self) -> bool: ...
+    @property
+    def closing(self) -> bool: ...
+    @property
+    def failing(self) -> bool: ...
+    @property
+    def taken(self) -> bool: ...
+
+    def accept(self, response: Response) -> None:
+        """Complete the handshake."""
+        ...
+
+    def deny(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
+        """Answer the handshake with something else than a websocket."""
+        ...
+
+    def say(self, data: str | bytes) -> None:
+        """Send a message."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, and wait for the client's, but not for long."""
+        ...
+
+    def finish(self, code: int, reason: str, status: int) -> None:
+        """End whatever is still open: with a close frame, or before the handshake's answer with a status."""
+        ...
+
+    def fail(self) -> None:
+        """Tell a client that broke the protocol."""
+        ...
+
+    def read_on(self) -> None:
+        """The view has taken what it had."""
+        ...
+
+
 class Conversation:
     """What a view and its client say to each other. `response` is sent when the view accepts."""
 
-    __slots__ = (
-        "_connection", "_denial", "_inbox", "_is_text", "_parts", "_response", "_scope", "_waiter", "_writable",
-    )  # fmt: skip
+    __slots__ = ("_connection", "_denial", "_inbox", "_response", "_scope", "_waiter", "_writable")
 
-    def __init__(self, connection: WebSocketConnection, scope: dict[str, Any], response: Response) -> None:
+    def __init__(self, connection: Line, scope: dict[str, Any], response: Response) -> None:
         self._connection, self._scope = connection, scope
         self._response: Response | None = response
         self._denial: tuple[int, list[tuple[str, str]], list[bytes]] | None = None
         self._inbox: deque[dict[str, Any]] = deque(({"type": "websocket.connect"},))
-        self._is_text = True  # the message whose frames come
-        self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -44,21 +85,9 @@ class Conversation:
         """Whether the view has not taken everything yet, or is about to answer what it took."""
         return bool(self._inbox) or (self._waiter is not None and self._waiter.done())
 
-    def frame(self, frame: Frame) -> bool:
-        """A data frame: part of a message, or all of it. Whether a message is complete now; the view has it then."""
-        if frame.opcode is not Opcode.CONT:
-            self._is_text, self._parts = frame.opcode is Opcode.TEXT, []
-        if not frame.fin:
-            if frame.data:
-                self._parts.append(bytes(frame.data))
-            return False
-        data = b"".join((*self._parts, frame.data))
-        self._parts = []
-        if self._is_text:
-            self.put({"type": "websocket.receive", "text": data.decode("utf-8")})
-        else:
-            self.put({"type": "websocket.receive", "bytes": data})
-        return True
+    def message(self, data: str | bytes) -> None:
+        """A message of the client."""
+        self.put({"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data})
 
     def put(self, message: dict[str, Any]) -> None:
         """A message for the view."""
@@ -76,11 +105,11 @@ class Conversation:
             self._writable.set_result(None)
             self._writable = None
 
-    async def run(self) -> None:
+    async def run(self, application: Any) -> None:
         """Call the application; whatever it leaves open is closed."""
         connection = self._connection
         try:
-            await connection.application(self._scope, self.receive, self.send)
+            await application(self._scope, self.receive, self.send)
         except ClientDisconnected:
             pass
         except Exception:
@@ -111,12 +140,12 @@ class Conversation:
 
     async def send(self, message: Mapping[str, Any]) -> None:
         connection = self._connection
-        while connection.paused and not connection.gone:
+        while not connection.room and not connection.gone:
             if self._writable is None:
                 self._writable = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._writable)
         if connection.gone:
-            raise ClientDisconnected
+            raise ClientDisconnected("the client is gone")
         kind = message["type"]
         if self._denial is not None:
             self._continue_denial(message, self._denial)
@@ -124,14 +153,11 @@ class Conversation:
             self._answer(message, self._response)
         elif kind == "websocket.send":
             if connection.left:
-                raise ClientDisconnected
+                raise ClientDisconnected("the client has closed")
             if connection.closing:
                 raise RuntimeError("websocket.send after websocket.close")
             data, text = message.get("bytes"), message.get("text")
-            if data is not None:
-                connection.send_binary(bytes(data))
-            else:
-                connection.send_text((text or "").encode("utf-8"))
+            connection.say(bytes(data) if data is not None else text or "")
         elif kind == "websocket.close":
             if not connection.closing:
                 code, reason = message.get("code", 1000), message.get("reason") or ""
@@ -143,6 +169,8 @@ class Conversation:
 
     def _answer(self, message: Mapping[str, Any], response: Response) -> None:
         """The first message of the application: accept, close, or another response."""
+        if self._connection.closing:
+            raise ClientDisconnected("the handshake was answered already: this server is ending")
         match message["type"]:
             case "websocket.accept":
                 for name, value in _fields(message):

@@ -6,10 +6,27 @@ Every connection is looked at about once a second, so no request pays for a time
 from __future__ import annotations
 
 from enum import Enum
+from typing import Protocol
 
 from skerry.http.problems import Problem
-from skerry.server.intake import BODY, HEAD, LINGERING, Intake
 from skerry.server.settings import ServerSettings
+
+IDLE, HEAD, BODY, LINGERING = range(4)
+"""Where a connection stands in what its client says: between requests, in a head, in a body, after our last answer
+while the client still sends."""
+
+
+class Progress(Protocol):
+    """How far a client has come. `size`: bytes of the present body; `requests`: how many were complete."""
+
+    @property
+    def phase(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def requests(self) -> int: ...
 
 
 class End(Enum):
@@ -20,7 +37,7 @@ class End(Enum):
 
 
 def overdue(
-    intake: Intake, settings: ServerSettings, elapsed: float, *, draining: bool, answering: bool
+    progress: Progress, settings: ServerSettings, elapsed: float, *, draining: bool, answering: bool
 ) -> Problem | End | None:
     """What becomes of a client that has been in the present phase of a request for `elapsed` seconds: the answer it
     gets before the connection ends, how it ends without one, or None while there is time.
@@ -28,26 +45,32 @@ def overdue(
     `answering`: an answer runs or waits, so the client owes nothing but the rest of a body.
     """
     impatient = draining and elapsed >= settings.patience_seconds
-    if intake.phase == LINGERING:
+    phase = progress.phase
+    if phase == LINGERING:
         return End.CUT if impatient or (not draining and elapsed >= settings.linger_seconds) else None
-    if intake.phase == BODY:
+    if phase == BODY:
         if impatient:
             return _ending()
-        limit = settings.body_seconds + intake.size / settings.body_bytes_per_second
+        limit = settings.body_seconds + progress.size / settings.body_bytes_per_second
         return Problem(408, "the body took too long") if elapsed >= limit else None
     if answering:
         return None
-    if intake.phase == HEAD:
+    if phase == HEAD:
         if impatient:
             return _ending()
         return Problem(408, "the head took too long") if elapsed >= settings.head_seconds else None
-    limit = settings.keep_alive_seconds if intake.requests else settings.head_seconds
+    limit = settings.keep_alive_seconds if progress.requests else settings.head_seconds
     return End.CLOSE if elapsed >= limit else None
 
 
 def stalled(settings: ServerSettings, elapsed: float, *, draining: bool) -> bool:
     """Whether a client that took nothing of its answer for `elapsed` seconds is given up."""
     return elapsed >= (settings.patience_seconds if draining else settings.stall_seconds)
+
+
+def unreachable(settings: ServerSettings, elapsed: float, *, draining: bool) -> bool:
+    """Whether a client that has said for `elapsed` seconds that it says no more gets no answer any more."""
+    return elapsed >= (settings.patience_seconds if draining else settings.gone_seconds)
 
 
 def _ending() -> Problem:

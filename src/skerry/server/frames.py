@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 
 from websockets.extensions.base import ServerExtensionFactory
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, Protocol
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
@@ -72,6 +72,10 @@ class Frames(ServerProtocol):
         self._message: codecs.IncrementalDecoder | None = None  # of a fragmented text
         self._early: codecs.IncrementalDecoder | None = None  # of the frame that is not complete yet
         self._checked = 0
+
+    def parse(self) -> Generator[None]:
+        """Frames only: the head was read by the HTTP parser, and `accept` answers it."""
+        return Protocol.parse(self)
 
     def receive_data(self, data: bytes | bytearray) -> None:
         super().receive_data(data)

@@ -1,4 +1,4 @@
-"""The handshake of a websocket: what the application is told of it, and how it is turned down. Pure."""
+"""The handshake of a websocket (RFC 6455 section 4.2): checked and answered from the head that was parsed. Pure."""
 
 from __future__ import annotations
 
@@ -9,28 +9,43 @@ from typing import Any
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
+from websockets.http11 import Request as Handshake
+from websockets.http11 import Response
 
-from skerry.http.request import Peer
-from skerry.server.turns import Upgrade
+from skerry.http.problems import MEDIA_TYPE, Problem
+from skerry.http.request import Request
+from skerry.server.frames import Frames
 
 VERSION = "13"  # RFC 6455 section 4.4
+Fields = Sequence[tuple[str, str]]
 
 
-def speaks_our_version(request: Request) -> bool:
-    return request.headers.get_all("Sec-WebSocket-Version") == [VERSION]
+def shake(core: Frames, request: Request) -> tuple[Response, bool]:
+    """The answer to a handshake, and whether it is a 101, to be sent when the application accepts."""
+    if request.headers.get_all("sec-websocket-version") != [VERSION]:
+        return denial(426, [("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket")], b""), False
+    fields = Headers(
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    )
+    response = core.accept(Handshake(request.target.decode("ascii"), fields))
+    if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+        return response, True
+    field = getattr(core.handshake_exc, "name", "")
+    problem = Problem(response.status_code, f"the handshake is not valid: {field}".rstrip(": ")).response()
+    return denial(problem.status, [("Content-Type", MEDIA_TYPE)], problem.body), False
 
 
-def scope_of(upgrade: Upgrade, request: Request, peer: Peer, state: dict[str, Any]) -> dict[str, Any]:
+def scope_of(request: Request, version: str, state: dict[str, Any]) -> dict[str, Any]:
     """The ASGI scope of a websocket (ASGI WebSocket 2.4), without its extensions."""
-    raw_path, _, query = upgrade.request.target.partition(b"?")
+    raw_path, _, query = request.target.partition(b"?")
+    peer = request.peer
     subprotocols: list[str] = []
-    for line in request.headers.get_all("Sec-WebSocket-Protocol"):
+    for line in request.headers.get_all("sec-websocket-protocol"):
         subprotocols += [token.strip() for token in line.split(",")]
     return {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": upgrade.version,
+        "http_version": version,
         "scheme": "wss" if peer.scheme == "https" else "ws",
         "server": peer.server,
         "client": peer.client,
@@ -38,13 +53,13 @@ def scope_of(upgrade: Upgrade, request: Request, peer: Peer, state: dict[str, An
         "path": unquote(raw_path.decode("ascii")),
         "raw_path": raw_path,
         "query_string": query,
-        "headers": list(upgrade.request.headers.raw),
+        "headers": list(request.headers.raw),
         "subprotocols": subprotocols,
         "state": state.copy(),
     }
 
 
-def denial(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> Response:
+def denial(status: int, headers: Fields, body: bytes) -> Response:
     """A complete answer that is no websocket, after which the connection closes."""
     fields = Headers(headers)
     fields.setdefault("Date", formatdate(usegmt=True))

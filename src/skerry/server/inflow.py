@@ -1,81 +1,62 @@
-"""How much of a websocket is parsed at a time: in slices, with a share of each turn of the loop.
+"""What has come in on a connection and is not parsed yet: in slices, with a share of each turn of the loop. Pure.
 
-A frame may be six bytes long, and a transport brings megabytes in one turn: a client of many small frames would hold
-everybody else up for seconds. Beyond its share it is not read until the others had their turn; nor is a client whose
-view has enough of its messages.
+A transport brings megabytes in one turn, and a request or a frame may be a few bytes long: a client that sends many of
+them would hold everybody else up for seconds. Beyond its share (`TURN_SECONDS`) a connection rests until the next turn
+of the loop. Whether anything may be parsed at all is decided by whoever parses (`http1`, `ws13`).
 """
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from skerry.server.reading import TURN_SECONDS
-
-if TYPE_CHECKING:
-    from skerry.server.websocket import WebSocketConnection
-
-SLICE = 2_048  # some hundreds of the smallest frames
+TURN_SECONDS = 0.005
+"""What one connection may take of a turn of the loop; then it is the others' turn."""
 
 
 class Inflow:
-    """What comes in on one websocket. `held`: the view has enough for now."""
+    """`stash`: what is not parsed yet; `spent`: seconds of this turn of the loop; `rests`: the share of it is used up;
+    `now`: the clock."""
 
-    __slots__ = ("_connection", "_due", "_paused", "_stash", "held")
+    __slots__ = ("_size", "now", "rests", "spent", "stash")
 
-    def __init__(self, connection: WebSocketConnection) -> None:
-        self._connection = connection
-        self._stash = b""  # came, and is not parsed yet
-        self._due = False  # it goes on in the next turn of the loop
-        self._paused = False  # the transport reads nothing
-        self.held = False
+    def __init__(self, slice_bytes: int, clock: Callable[[], float]) -> None:
+        self._size, self.now = slice_bytes, clock
+        self.stash = b""
+        self.spent = 0.0
+        self.rests = False
 
-    def take(self, data: bytes) -> None:
-        """What the transport has read."""
-        if len(data) > SLICE or self._stash:
-            self._stash += data
-            if not self._due and not self.held:
-                self._go_on()
-        else:
-            self._connection.parse(data)
-            self._settle()
+    def put(self, data: bytes) -> bytes:
+        """New input: what of it may be parsed now, perhaps nothing. A new turn of the loop has begun."""
+        self.spent = 0.0
+        if self.stash or self.rests or len(data) > self._size:
+            self.stash = self.stash + data if self.stash else data
+            return b""
+        return data
 
-    def hold(self) -> None:
-        """Parse nothing beyond the present slice, read nothing."""
-        self.held = True
+    def keep(self, data: bytes) -> None:
+        """It may not be parsed yet after all."""
+        self.stash = data + self.stash
 
-    def release(self) -> None:
-        """Go on."""
-        self.held = False
-        self._settle()
+    def next(self) -> bytes:
+        """The next slice; nothing while the connection rests."""
+        if self.rests:
+            return b""
+        part, self.stash = self.stash[: self._size], self.stash[self._size :]
+        return part
 
-    def drop(self) -> None:
-        """The connection is gone."""
-        self._stash = b""
+    def rest(self) -> bytes:
+        """Everything, for another reader."""
+        data, self.stash = self.stash, b""
+        return data
 
-    def _go_on(self) -> None:
-        self._due = False
-        data, at, began = self._stash, 0, monotonic()
-        transport = self._connection.transport
-        while at < len(data) and not self.held and not transport.is_closing():
-            self._connection.parse(data[at : at + SLICE])
-            at += SLICE
-            if monotonic() - began > TURN_SECONDS:
-                break
-        self._stash = b"" if transport.is_closing() else data[at:]
-        self._settle()
+    def spend(self, seconds: float) -> bool:
+        """Account for work. Whether the connection has to rest from here on: then `rested` is due in the next turn."""
+        self.spent += seconds
+        if self.spent > TURN_SECONDS and not self.rests:
+            self.rests = True
+            return True
+        return False
 
-    def _settle(self) -> None:
-        """Read, or do not, as things stand now."""
-        connection = self._connection
-        if connection.gone:
-            return
-        if self._stash and not self.held and not self._due:
-            self._due = True
-            connection.loop.call_soon(self._go_on)
-        pause = self.held or bool(self._stash)
-        if pause and not self._paused:
-            connection.transport.pause_reading()
-        elif self._paused and not pause:
-            connection.transport.resume_reading()
-        self._paused = pause
+    def rested(self) -> None:
+        """The others had their turn."""
+        self.rests, self.spent = False, 0.0

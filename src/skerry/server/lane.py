@@ -1,91 +1,66 @@
-"""The lane's half of a connection: routes that are answered where their bytes arrive, and what is written for them.
+"""Answers of the lane: routes that are answered where their bytes arrive, misses, and what was refused.
 
-What is answered is decided in `http.lane`; when it is a request's turn, by the connection.
+What is answered is decided in `http.lane`, when it is a request's turn in `http1`. Here the view is called, and its
+answer is counted and put into bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from skerry.http.lane import Answer, Lane
+from skerry.http.lane import Answer
 from skerry.http.reply import Response
-from skerry.http.request import Request
-from skerry.http.routes import Found, Missing, Mount, Route
+from skerry.http.routes import Found, Missing, Route
 from skerry.server.access import log_access
 from skerry.server.asgi import scope_of
+from skerry.server.framing import CLOSE
+from skerry.server.http1 import Early, Turn
 from skerry.server.state import State
-from skerry.server.turns import CLOSE, Turn
-
-if TYPE_CHECKING:
-    from skerry.server.protocol import Connection
 
 
-class LaneSide:
-    """Answers of one connection that come from memory, or from a future that a view gave."""
+def answer(turn: Turn, state: State) -> tuple[Answer, float]:
+    """The answer to a request of the lane, perhaps a future, and how long the view took."""
+    request, found, lane = turn.request, turn.found, state.lane
+    error = turn.error
+    if error is not None:
+        state.refused += 1
+        turn.found = Missing()
+        return (error.response if isinstance(error, Early) else lane.refuse(error, request)), 0.0
+    if not isinstance(found, Found):
+        assert isinstance(found, Missing)
+        return lane.missing(found, request), 0.0
+    route = found.route
+    began = monotonic()
+    result = lane.answer(route, request, found.raw)
+    took = monotonic() - began
+    if took > state.settings.slow_view_seconds:
+        state.note_slow(route, took)
+    return result, took
 
-    __slots__ = ("_connection", "_lane", "_state")
 
-    def __init__(self, connection: Connection, lane: Lane, state: State) -> None:
-        self._connection, self._lane, self._state = connection, lane, state
+def settled(turn: Turn, future: asyncio.Future[Any], state: State) -> Response:
+    """The answer of a future that a view gave and that is done."""
+    return state.lane.settle(_route(turn), turn.request, future)
 
-    def answers(self, found: Found | Mount | Missing) -> bool:
-        """Whether this is answered here: by a route of the lane, or as a miss that no middleware wants to see."""
-        if isinstance(found, Found):
-            return found.route.lane
-        return isinstance(found, Missing) and self._lane.decides_misses
 
-    def start(self, turn: Turn) -> None:
-        """Answer a request whose turn it is."""
-        found, request = turn.found, turn.request
-        if turn.response is not None:
-            self.write(None, request, turn.response, turn.keep)
-        elif isinstance(found, Found):
-            route = found.route
-            began = monotonic()
-            answer = self._lane.answer(route, request, found.raw)
-            took = monotonic() - began
-            self._connection.reading.spend(took)
-            if took > self._state.settings.slow_view_seconds:
-                self._state.note_slow(route, took)
-            self.reply(route, request, answer, turn.keep)
-        elif isinstance(found, Missing):
-            self.write(None, request, self._lane.missing(found, request), turn.keep)
+def rendered(turn: Turn, response: Response, state: State) -> bytes:
+    """Count an answer and put it into bytes."""
+    found, request = turn.found, turn.request
+    counts = found.route.counts if isinstance(found, Found) else state.counts
+    status = response.status
+    try:
+        counts[status] += 1
+    except KeyError:
+        counts[status] = 1
+    if turn.keep and state.draining:
+        turn.keep = CLOSE
+    if state.log_lane:
+        log_access(scope_of(request, turn.version, Missing(), {}), status, 0.0)
+    return response.render(state.common[turn.keep], with_body=request.method != "HEAD")
 
-    def reply(self, route: Route, request: Request, answer: Answer, keep: int) -> None:
-        """Write what a view gave, or wait for it; then the next turn may come."""
-        if isinstance(answer, asyncio.Future) and not answer.done():
-            self._connection.order.run(answer)
-            answer.add_done_callback(partial(self._settled, route, request, keep))
-        elif isinstance(answer, asyncio.Future):
-            self.write(route, request, self._lane.settle(route, request, answer), keep)
-        else:
-            self.write(route, request, answer, keep)
 
-    def _settled(self, route: Route, request: Request, keep: int, future: asyncio.Future[Any]) -> None:
-        response = self._lane.settle(route, request, future)
-        order = self._connection.order
-        if order.running is not future:
-            return  # the client is gone
-        order.running = None
-        self.write(route, request, response, keep)
-        order.advance()
-
-    def write(self, route: Route | None, request: Request, response: Response, keep: int) -> None:
-        """Count and write an answer; `route` None for what belongs to no route. Closes unless `keep`."""
-        connection, state, status = self._connection, self._state, response.status
-        counts = state.counts if route is None else route.counts
-        try:
-            counts[status] += 1
-        except KeyError:
-            counts[status] = 1
-        if keep and state.draining:
-            keep = CLOSE
-            connection.closing = True
-        connection.transport.write(response.render(state.common[keep], with_body=request.method != "HEAD"))
-        if not keep:
-            connection.close()
-        if state.log_lane:
-            log_access(scope_of(request, connection.intake.version, Missing(), {}), status, 0.0)
+def _route(turn: Turn) -> Route:
+    assert isinstance(turn.found, Found)
+    return turn.found.route

@@ -1,9 +1,9 @@
-"""A connection: bytes become requests, which are answered in order, by the lane at once or by the ASGI side.
+"""A connection: executes on a transport what the state machine (`http1`) decides, and lets requests be answered.
 
 A header block that the parser has accepted on this connection is remembered: a GET that repeats it, byte for byte, is
-read without the parser, and answered inside `data_received` with one write. Everything else is parsed (`intake`) and
-becomes a turn; turns are answered only while the transport takes more, and while any waits, nothing is read
-(`reading`). Decisions about content are in `http`, about the form of a head in `strict`, about time in `deadlines`.
+read without the machine, and answered inside `data_received` with one write. Everything else is the machine's, which
+says whose turn it is. Decisions about content are in `http`; who answers is the lane, an ASGI application through an
+`Answer`, or after an upgrade a websocket protocol.
 """
 
 from __future__ import annotations
@@ -11,41 +11,43 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
+from functools import partial
 from time import monotonic
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-
-from skerry.http.lane import Lane
-from skerry.http.problems import Problem
+from skerry.http.headers import Headers
+from skerry.http.lane import Answer as LaneAnswer
 from skerry.http.reply import Response
 from skerry.http.request import Ends, Request
-from skerry.server.asgi import AsgiSide, Flow
-from skerry.server.deadlines import End, overdue, stalled
-from skerry.server.intake import BODY, IDLE, LINGERING, Intake
-from skerry.server.lane import LaneSide
-from skerry.server.order import Order
-from skerry.server.reading import Reading
+from skerry.http.routes import Found
+from skerry.server import lane
+from skerry.server.actions import Send, Signal
+from skerry.server.answer import Answer
+from skerry.server.asgi import AsgiAnswer, scope_of
+from skerry.server.deadlines import stalled
+from skerry.server.framing import CLOSE
+from skerry.server.http1 import Action, Http1, Turn
+from skerry.server.peer import ends_of, has_left, is_tls
 from skerry.server.settings import ServerSettings
 from skerry.server.state import ENDING, State
-from skerry.server.turns import KEEP
 
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 # Leaves a plain segment as it is and changes any other: escapes, queries and the like take the longer way.
 PLAIN = bytes(byte if byte in UNRESERVED else byte ^ 0xFF for byte in range(256))
 TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)  # what a request target may hold
 DOTS = (b".", b"..")
+NONE = Headers()
+_READING = (Signal.PAUSE, Signal.RESUME, Signal.LINGER, Signal.CLOSE)
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection. Made by `HttpServer`; `state` is what all connections of a server share.
-
-    `closing`: no further request is taken. What it is being told is `intake`'s, what it answers when is `order`'s.
-    """
+    """One client's connection. Made by `HttpServer`; `state` is what all connections of a server share, `http` says
+    where this one stands. What answers the present turn: an `Answer`, the future of a lane view, or nothing."""
 
     __slots__ = (
-        "_direct", "_longest", "_peer", "_slow", "_stalled", "_tail", "asgi_side",
-        "closing", "flow", "intake", "lane", "lane_side", "order", "reading", "settings", "state", "transport",
+        "_answering", "_block", "_direct", "_headers", "_lane", "_longest", "_memory", "_peer", "_slow", "_stalled",
+        "_work", "http", "settings", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -53,18 +55,16 @@ class Connection(asyncio.Protocol):
     def __init__(self, state: State) -> None:
         self.state = state
         self.settings: ServerSettings = state.settings
-        self.lane: Lane = state.application.lane
-        self._direct = self.lane.direct
+        self._lane = state.lane
+        self._direct = state.lane.direct
         self._slow = self.settings.slow_view_seconds
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
-        self._tail: bytes | None = None  # the intake's memory while it may be used
-        self.intake = Intake(self)
-        self.reading = Reading(self)
-        self.flow = Flow(self.reading)
-        self.order = Order(self)
-        self.lane_side = LaneSide(self, self.lane, state)
-        self.asgi_side = AsgiSide(self, state)
-        self.closing = False
+        self._memory: bytes | None = None  # the header block that may be repeated now
+        self._block: bytes | None = None  # the last one, and what it says
+        self._headers = NONE
+        self.http = Http1(self.settings, state, self, monotonic)
+        self._answering: Answer | asyncio.Future[Any] | None = None
+        self._work: list[Action] | None = None  # what is being executed
         self._peer: Ends | None = None
         self._stalled: tuple[float, int] | None = None
 
@@ -76,50 +76,54 @@ class Connection(asyncio.Protocol):
         state = self.state
         if state.full:
             state.refused += 1
-            self.closing = True
+            self.http.lost()
             self.transport.write(state.busy)
             self.transport.close()
             return
-        state.connections.add(self)  # type: ignore[arg-type]  # uvicorn's set holds ours
+        state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
-        self.closing = True
-        self._tail = None
-        self.reading.stash = b""
-        self.order.abandon()
-        self.flow.resume_writing()
-        self.intake.close()
+        self._memory = None
+        answering, self._answering = self._answering, None
+        self.http.lost()
+        # A future that runs stays what it is: a durable write without a receiver.
+        if isinstance(answering, Answer):
+            answering.close()
         self.state.note_closed()
 
     def data_received(self, data: bytes) -> None:
-        tail = self._tail
-        if tail is None or not data.endswith(tail) or len(data) > self._longest:
-            self._feed(data)
+        memory = self._memory
+        if memory is None or not data.endswith(memory) or len(data) > self._longest:
+            self._memory = None
+            self._execute(self.http.receive(data))
             return
         # The header block is the one that was parsed before, byte for byte: what is left is `GET target`.
-        line = data[: -len(tail)]
+        line = data[: -len(memory)]
         opening, _, last = line.rpartition(b"/")
         route = self._direct.get(opening)
         if route is None or not last or last.translate(PLAIN) != last or last in DOTS:
             self._repeat(line, data)
             return
-        intake = self.intake
-        intake.since = 0.0
-        request = Request("GET", line[4:], intake.memory_headers, b"", self)
+        http = self.http
+        http.since = 0.0
+        request = Request("GET", line[4:], self._headers, b"", self)
         began = monotonic()
         try:
             answer = route.call(request, last.decode("ascii"))
             if answer.__class__ is not Response or request.headers.conditional:
-                answer = self.lane.complete(route, request, answer)
+                answer = self._lane.complete(route, request, answer)
         except Exception as error:
-            answer = self.lane.refuse(error, request)
+            answer = self._lane.refuse(error, request)
         took = monotonic() - began
         state = self.state
         if took > self._slow:
             state.note_slow(route, took)
         if answer.__class__ is not Response or state.log_lane:
-            self.lane_side.reply(route, request, answer, KEEP)
+            self._memory = None
+            turn = http.begin(request)
+            turn.found = Found(route)
+            self._execute(self._reply(turn, answer, took))
             return
         counts, status = route.counts, answer.status
         try:
@@ -130,147 +134,241 @@ class Connection(asyncio.Protocol):
 
     def _repeat(self, line: bytes, data: bytes) -> None:
         """A header block as before, but another route or no plain path: only the parser is spared."""
+        self._memory = None
         target = line[4:] if line.startswith(b"GET /") else b""
-        if target and not target.translate(None, TARGET):
-            self.reading.refresh()
-            self.intake.again(target)
-        else:
-            self._feed(data)
-
-    def _feed(self, data: bytes) -> None:
-        """The long way: through the parser."""
-        self._tail = None
-        if not self.closing:
-            self.reading.take(data)
-            self._arm()
-
-    def _arm(self) -> None:
-        """The shortcut is open while the connection is between requests with nothing waiting."""
-        if (
-            self.intake.phase == IDLE
-            and self.order.free
-            and not self.reading.stash
-            and not self.closing
-            and not self.flow.write_paused
-            and not self.state.draining
-        ):
-            self._tail = self.intake.memory
+        plain = target and not target.translate(None, TARGET)
+        self._execute(self.http.again(target) if plain else self.http.receive(data))
 
     def eof_received(self) -> bool:
-        """The client has said all it had to say; while an answer is due it still listens."""
-        order, running = self.order, self.order.running
-        started = isinstance(running, RequestResponseCycle) and running.response_started
-        self._tail = None
-        self.reading.eof = True
-        if (order.busy and not started) or order.turns or self.reading.stash:
-            return self.transport.can_write_eof()
-        return False
+        """The client says no more; what is due is still sent, except over TLS, which has no half-closed state."""
+        self._memory = None
+        self._execute(self.http.receive_eof())
+        return self.transport.can_write_eof() and not self.transport.is_closing()
 
     def pause_writing(self) -> None:
-        self.flow.pause_writing()
-        self._tail = None
+        self._memory = None
         self._stalled = (monotonic(), self.transport.get_write_buffer_size())
+        self.http.room(False)
 
     def resume_writing(self) -> None:
         self._stalled = None
-        self.flow.resume_writing()
-        self.order.advance()
+        actions = self.http.room(True)
+        if isinstance(self._answering, Answer) and self._answering.answerer is not None:
+            self._answering.answerer.writable()
+        self._execute(actions)
 
-    def read_on(self) -> None:
-        """What was waited for is answered: read, unless too much is there already."""
-        if not self.reading.full:
-            self.reading.resume_reading()
-            self._arm()
+    # What the machine decides
 
-    def no_shortcut(self) -> None:
-        """Not before everything under way is answered."""
-        self._tail = None
+    def _execute(self, actions: Sequence[Action]) -> None:
+        """Do it in order. What comes of it in the meantime is done behind it, by the same call."""
+        if self._work is not None:
+            self._work.extend(actions)
+            return
+        http = self.http
+        actions = actions or http.settle()
+        try:
+            while actions:
+                work = self._work = actions if actions.__class__ is list else list(actions)
+                for action in work:
+                    kind = action.__class__
+                    if kind is Turn:
+                        more = self._start(action)  # type: ignore[arg-type]  # it is one
+                        if more:
+                            work.extend(more)
+                    elif kind is Send:
+                        self.transport.write(action.data)  # type: ignore[union-attr]  # it is one
+                    else:
+                        self._obey(action)
+                actions = http.settle()
+        finally:
+            self._work = None
+        memory = http.memory
+        if memory is not None and memory is not self._block:
+            self._block, self._headers = memory, http.memory_headers
+        self._memory = memory
 
-    def close(self) -> None:
-        """Close after the last answer. A client that is still sending gets it before it meets a closed door."""
-        self.closing = True
-        self._tail = None
-        if self.intake.phase == IDLE or not self.transport.can_write_eof():
-            self.transport.close()
-        elif self.intake.phase != LINGERING:
-            self.intake.phase = LINGERING
-            self.intake.since = 0.0
-            self.transport.write_eof()
-            self.reading.resume_transport()
+    def _obey(self, signal: Action) -> None:
+        transport, answering = self.transport, self._answering
+        answer = answering if isinstance(answering, Answer) else None
+        if transport.is_closing() and signal in _READING:
+            return
+        match signal:
+            case Signal.PAUSE:
+                transport.pause_reading()
+            case Signal.RESUME:
+                transport.resume_reading()
+            case Signal.REST:
+                self.state.loop.call_soon(self._rested)
+            case Signal.READABLE:
+                if answer is not None and answer.answerer is not None:
+                    answer.answerer.readable()
+            case Signal.GONE:
+                if answer is not None and answer.answerer is not None:
+                    answer.answerer.gone()
+            case Signal.DROP:
+                self._answering = None
+                if answer is not None:
+                    answer.close()
+            case Signal.LATE:
+                self.state.timed_out += 1
+            case Signal.LINGER:
+                if transport.can_write_eof():
+                    transport.write_eof()
+                else:
+                    transport.close()
+            case Signal.CLOSE:
+                transport.close()
+            case Signal.ABORT:
+                transport.abort()
+
+    def _rested(self) -> None:
+        self._execute(self.http.rested())
+
+    def _start(self, turn: Turn) -> Sequence[Action]:
+        """A request's turn has come. What comes of it at once."""
+        if self.transport.is_closing():
+            return ()
+        if turn.websocket:
+            self._hand_over(turn)
+        elif turn.streamed:
+            self._serve(turn)
+        else:
+            answer, took = lane.answer(turn, self.state)
+            if answer.__class__ is Response:
+                self.transport.write(lane.rendered(turn, answer, self.state))
+                return self.http.answered(took)
+            return self._reply(turn, answer, took)
+        return ()
+
+    def _reply(self, turn: Turn, answer: LaneAnswer, took: float) -> Sequence[Action]:
+        """Write what a view gave, or wait for it."""
+        if isinstance(answer, asyncio.Future):
+            if not answer.done():
+                self._answering = answer
+                answer.add_done_callback(partial(self._settled, turn))
+                return ()
+            answer = lane.settled(turn, answer, self.state)
+        self.transport.write(lane.rendered(turn, answer, self.state))
+        return self.http.answered(took)
+
+    def _settled(self, turn: Turn, future: asyncio.Future[Any]) -> None:
+        response = lane.settled(turn, future, self.state)
+        if self._answering is not future:
+            return  # the client is lost
+        self._answering = None
+        self.transport.write(lane.rendered(turn, response, self.state))
+        self._execute(self.http.answered())
+
+    def _serve(self, turn: Turn) -> None:
+        """Hand a request to the application; it answers through an exchange."""
+        state = self.state
+        self._answering = answer = Answer(self, turn, state.date)
+        scope = scope_of(turn.request, turn.version, turn.found, state.app_state)
+        application = AsgiAnswer(
+            answer, scope, state.application.asgi, state.applications, logged=state.log_asgi
+        )
+        answer.answerer, answer.on_stream = application, application.stream
+        if self.http.gone:
+            application.gone()
+
+    def _hand_over(self, turn: Turn) -> None:
+        """Give the connection to a websocket protocol."""
+        transport, state = self.transport, self.state
+        state.connections.discard(self)
+        if self.http.paused:
+            transport.resume_reading()
+        self.http.lost()
+        protocol = state.websocket(turn, state)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if turn.leftover:
+            protocol.data_received(turn.leftover)
+
+    # What an answer has of its connection
+
+    @property
+    def gone(self) -> bool:
+        return self.http.gone
+
+    @property
+    def room(self) -> bool:
+        return self.http.writable
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def take(self, turn: Turn) -> bytes:
+        data, actions = self.http.take(turn)
+        self._execute(actions)
+        return data
+
+    def answered(self) -> None:
+        self._answering = None
+        self._execute(self.http.answered())
+
+    def abort(self) -> None:
+        """What was written is still sent, where somebody may read it; then the connection ends."""
+        current = self.http.current
+        if self.http.gone or current is None:
+            self.transport.abort()
+        else:
+            current.keep = CLOSE
+            self.answered()
+
+    def end(self) -> None:
+        """An answerer failed after its answer: take no further requests."""
+        self._memory = None
+        self._execute(self.http.shutdown())
 
     # The server's side
 
     def sweep(self, now: float) -> None:
         """End what takes too long. The server calls it about once a second for every connection."""
-        intake, settings, draining = self.intake, self.settings, self.state.draining
         if self._stalled is not None:
             since, size = self._stalled
             left = self.transport.get_write_buffer_size()
             if left < size:
                 self._stalled = (now, left)
-            elif stalled(settings, now - since, draining=draining):
+            elif stalled(self.settings, now - since, draining=self.state.draining):
                 self.transport.abort()
-            return
-        if not intake.since or (intake.phase == BODY and self.reading.paused):
-            intake.since = now  # it began after the last sweep, or we are slow, not the client
-            return
-        waited = now - intake.since
-        match overdue(intake, settings, waited, draining=draining, answering=not self.order.free):
-            case Problem() as problem:
-                self.state.timed_out += 1
-                if intake.cycle is not None:
-                    self.transport.abort()
-                else:
-                    self.order.refuse(problem)
-            case End.CUT:
-                self.transport.abort()
-            case End.CLOSE:
-                self.closing = True
-                self.transport.close()
+                return
+        if self.http.waits_unread and has_left(self.transport):
+            self._execute(self.http.left())
+        self._execute(self.http.tick(now))
 
     def shutdown(self) -> None:
         """Finish what is under way, then close; close at once when nothing is."""
-        self._tail = None
-        running = self.order.running
-        if self.order.free and self.intake.phase == IDLE:
-            self.closing = True
-            self.transport.close()
-        elif isinstance(running, RequestResponseCycle):
-            running.keep_alive = False
+        self._memory = None
+        self._execute(self.http.shutdown())
 
     def give_up(self) -> None:
         """The time is over: close at once. A request whose answer has not begun is told so."""
-        running, transport = self.order.running, self.transport
-        begun = isinstance(running, RequestResponseCycle) and running.response_started
-        if running is None or begun or self._stalled is not None or transport.is_closing():
+        current, transport = self.http.current, self.transport
+        if current is None or current.started or self._stalled is not None or transport.is_closing():
             transport.abort()
             return
-        self.order.abandon()
-        self.closing = True
+        answering, self._answering = self._answering, None
+        self.http.lost()
+        if isinstance(answering, Answer):
+            answering.close()
         transport.write(ENDING)
         transport.close()
 
     @property
     def idle(self) -> bool:
         """Between two requests, with nothing read of the next one."""
-        return (
-            self.intake.phase == IDLE
-            and self.order.free
-            and not self.reading.stash
-            and not self.closing
-            and not self.reading.paused
-        )
+        return self.http.idle
 
     def release(self) -> socket.socket | None:
         """Let go of an idle connection without closing it: the socket, for another process to serve. None while a
         request is under way or half read, and for TLS, whose keys are here."""
         transport = self.transport
-        if not self.idle or transport.get_write_buffer_size() or is_ssl(transport):
+        if not self.idle or transport.get_write_buffer_size() or is_tls(transport):
             return None
         # What arrives from here on stays in the kernel, for whoever reads next.
         transport.pause_reading()
-        self.closing = True
-        self._tail = None
+        self._memory = None
+        self.http.lost()
         taken = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         transport.abort()  # closes this copy only
         return taken
@@ -280,9 +378,7 @@ class Connection(asyncio.Protocol):
     @property
     def peer(self) -> Ends:
         if self._peer is None:
-            transport = self.transport
-            scheme = "https" if is_ssl(transport) else "http"
-            self._peer = Ends(get_remote_addr(transport), get_local_addr(transport), scheme)
+            self._peer = ends_of(self.transport)
         return self._peer
 
     @property

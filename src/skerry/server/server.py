@@ -17,7 +17,7 @@ from skerry.errors import LifecycleError
 from skerry.http.application import Application
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
-from skerry.server.state import State, WebSocketFactory
+from skerry.server.state import Served, State, WebSocketFactory
 from skerry.server.websocket import WebSockets
 from skerry.telemetry import Metric, Sample
 
@@ -51,7 +51,7 @@ class HttpServer:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._attaching: set[asyncio.Task[None]] = set()
-        self._arriving: set[object] = set()
+        self._arriving: set[Served] = set()
         self._state: State | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -129,7 +129,7 @@ class HttpServer:
             return
         connection = self.connection()
         if kept:
-            connection.intake.requests = 1
+            connection.http.requests = 1
         self._arriving.add(connection)
         task = asyncio.get_running_loop().create_task(self._attach(sock, connection), name="attach")
         self._attaching.add(task)
@@ -200,10 +200,9 @@ class HttpServer:
 
     async def _last_requests(self, state: State, seconds: float) -> None:
         """Close what is not idle as it ends, and give idle connections a while to say something more."""
-        everybody: list[object] = list(state.connections)
-        for each in everybody:
-            if not (isinstance(each, Connection) and each.idle):
-                each.shutdown()  # type: ignore[attr-defined]  # a websocket's protocol has it too
+        for each in list(state.connections):
+            if not each.idle:
+                each.shutdown()
         try:
             async with asyncio.timeout(seconds):
                 while state.connections:
@@ -218,8 +217,7 @@ class HttpServer:
         if self._attaching:
             await asyncio.wait(self._attaching, timeout=1.0)
         released: list[socket.socket] = []
-        everybody: list[object] = list(self.state.connections)
-        for each in everybody:
+        for each in list(self.state.connections):
             taken = each.release() if isinstance(each, Connection) else None
             if taken is not None:
                 released.append(taken)
@@ -241,12 +239,8 @@ class HttpServer:
         self.emitter.emit("stopped")
 
     async def _cut(self, state: State) -> None:
-        everybody: list[object] = list(state.connections)
-        for connection in everybody:
-            if isinstance(connection, Connection):
-                connection.give_up()
-            elif (transport := getattr(connection, "transport", None)) is not None:
-                transport.abort()
+        for connection in list(state.connections):
+            connection.give_up()
         tasks = [*state.tasks, *self._attaching]
         for task in tasks:
             task.cancel()
@@ -280,10 +274,8 @@ class HttpServer:
         state.tick()
         now = time.monotonic()
         for connection in list(state.connections):
-            if isinstance(connection, Connection):
-                connection.sweep(now)
-            elif state.draining:
-                connection.shutdown()
+            connection.sweep(now)
+        state.applications.sweep(now)
         self._note_closed()
         shortest = min(
             settings.head_seconds,
@@ -297,13 +289,22 @@ class HttpServer:
     def collect(self) -> Iterator[Metric]:
         """This server's numbers, as plain values."""
         state = self.state
+        running = state.applications
+        for name, text, number in (
+            ("skerry_http_connections", "Open connections, websockets included.", len(state.connections)),
+            ("skerry_http_websockets", "Open connections that are websockets.", state.websockets),
+            ("skerry_http_streams", "ASGI answers whose body goes on.", len(running.streams)),
+            ("skerry_http_pending", "ASGI requests whose answer has not begun.", len(running.pending)),
+            ("skerry_http_abandoned", "ASGI applications that run on for nobody.", len(running.abandoned)),
+        ):  # fmt: skip
+            yield Metric(name, "gauge", text, (Sample(name, (), float(number)),))
+        name, limits = "skerry_http_limit", self.settings
         yield Metric(
-            "skerry_http_connections", "gauge", "Open connections.",
-            (Sample("skerry_http_connections", (), float(len(state.connections))),),
-        )  # fmt: skip
-        yield Metric(
-            "skerry_http_pending", "gauge", "ASGI requests under way.",
-            (Sample("skerry_http_pending", (), float(len(state.tasks))),),
+            name, "gauge", "What these numbers may be at most.",
+            tuple(Sample(name, (("of", of),), float(limit)) for of, limit in (
+                ("connections", limits.max_connections), ("pending", limits.max_pending),
+                ("abandoned", limits.max_abandoned),
+            )),
         )  # fmt: skip
         name = "skerry_http_answers_total"
         yield Metric(name, "counter", "Answers by route and status.", tuple(self._answers(name)))
@@ -311,6 +312,11 @@ class HttpServer:
             ("skerry_http_refused_total", "Connections and requests refused before a view.", state.refused),
             ("skerry_http_timed_out_total", "Requests that took too long to arrive.", state.timed_out),
             ("skerry_http_slow_views_total", "Lane views that held the loop too long.", state.slow),
+            (
+                "skerry_http_cancelled_total",
+                "ASGI applications cancelled after their client had gone.",
+                running.cancelled,
+            ),
         ):
             yield Metric(name, "counter", text, (Sample(name, (), float(value)),))
 

@@ -16,7 +16,10 @@ AccessLog = Literal["off", "asgi", "all"]
 class ServerSettings:
     """Limits of one server process. Bytes and seconds; every one must be positive.
 
-    `max_pending`: ASGI requests under way at once, further ones get 503. `head_seconds`: from the first byte of a
+    `max_pending`: ASGI requests whose answer has not begun, further ones get 503; an open websocket and an answer whose
+    body goes on count as connections. `max_abandoned`: applications that run on after their client has gone; beyond,
+    the oldest is cancelled. `gone_seconds`: how long a client that says no more may still be answered, and how long a
+    stream for nobody goes on. `head_seconds`: from the first byte of a
     request to the end of its head, and for the first byte of a new connection. `body_seconds` is the grace of a body,
     after which it must have arrived at `body_bytes_per_second` on average. `stall_seconds`: how long a client may take
     none of its answer. `patience_seconds`: while the server drains, how long a client may let it wait for the rest of
@@ -25,6 +28,7 @@ class ServerSettings:
 
     max_connections: int = 20_000
     max_pending: int = 2_000
+    max_abandoned: int = 2_000
     max_target_bytes: int = 8_192
     max_head_bytes: int = 32_768
     max_fields: int = 100
@@ -33,6 +37,7 @@ class ServerSettings:
     body_bytes_per_second: float = 1_024.0
     keep_alive_seconds: float = 65.0
     stall_seconds: float = 30.0
+    gone_seconds: float = 30.0
     linger_seconds: float = 2.0
     drain_seconds: float = 10.0
     patience_seconds: float = 1.0

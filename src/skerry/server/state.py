@@ -1,4 +1,4 @@
-"""What all connections of one server share: limits, the ready Date line, counters, the way to websockets."""
+"""What all connections of one server share: limits, the ready Date line, who answers what, and the count of it all."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import logging
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Any
-
-from uvicorn.server import ServerState
+from typing import Any, Protocol
 
 from skerry.http.application import Application
-from skerry.http.routes import Route
+from skerry.http.problems import Problem
+from skerry.http.routes import WEBSOCKET, Found, Missing, Mount, Route
+from skerry.server.http1 import Early, Turn
 from skerry.server.settings import ServerSettings
-from skerry.server.turns import Upgrade
 
 logger = logging.getLogger("skerry.server")
 
-WebSocketFactory = Callable[[Upgrade, "State"], asyncio.Protocol]
 SlowView = Callable[[str, float], None]
 
 BUSY = (
@@ -40,8 +38,97 @@ ENDING = (
 """What a request is told whose answer has not begun when the time to drain is over."""
 
 
-class State(ServerState):
-    """Shared by the connections of a server. An extension of uvicorn's, so that its protocols work on it."""
+class Served(Protocol):
+    """A connection as its server has it, HTTP or websocket."""
+
+    transport: asyncio.Transport
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests, with nothing read of the next one."""
+        ...
+
+    def sweep(self, now: float) -> None:
+        """End what takes too long; called about once a second."""
+        ...
+
+    def shutdown(self) -> None:
+        """Finish what is under way, then close."""
+        ...
+
+    def give_up(self) -> None:
+        """The time for that is over: close at once."""
+        ...
+
+
+WebSocketFactory = Callable[[Turn, "State"], asyncio.Protocol]
+
+
+class Applications:
+    """The tasks of ASGI applications that run, each in one of three: `pending` (its answer has not begun: these are
+    limited), `streams` (the body of its answer goes on: it counts as a connection), `abandoned` (its client has gone).
+    An accepted websocket is in none of them.
+
+    Nobody waits for an abandoned one. It may finish its work; a stream is cancelled after `gone_seconds`, as it would
+    wait for something to send, and beyond the limit the oldest is.
+    """
+
+    def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._clock = settings, clock
+        self.pending: set[asyncio.Task[None]] = set()
+        self.streams: set[asyncio.Task[None]] = set()
+        self.abandoned: dict[asyncio.Task[None], float] = {}  # until when; in the order of their loss
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.cancelled = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.pending) >= self._settings.max_pending
+
+    def run(self, task: asyncio.Task[None]) -> None:
+        self.tasks.add(task)
+        self.pending.add(task)
+        task.add_done_callback(self._ended)
+
+    def stream(self, task: asyncio.Task[None]) -> None:
+        if task in self.pending:
+            self.pending.discard(task)
+            self.streams.add(task)
+
+    def settle(self, task: asyncio.Task[None]) -> None:
+        """A websocket was accepted: it counts as a connection from now on."""
+        self.pending.discard(task)
+
+    def abandon(self, task: asyncio.Task[None]) -> None:
+        if task in self.abandoned or task not in self.tasks:
+            return
+        streams = task in self.streams
+        self.pending.discard(task)
+        self.streams.discard(task)
+        ends = self._clock() + self._settings.gone_seconds if streams else float("inf")
+        self.abandoned[task] = ends
+        if len(self.abandoned) > self._settings.max_abandoned:
+            self._cancel(next(iter(self.abandoned)))
+
+    def sweep(self, now: float) -> None:
+        """About once a second: end the streams that went on for nobody."""
+        for task in [task for task, ends in self.abandoned.items() if now >= ends]:
+            self._cancel(task)
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        self.abandoned.pop(task)
+        self.cancelled += 1
+        task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self.pending.discard(task)
+        self.streams.discard(task)
+        self.abandoned.pop(task, None)
+
+
+class State:
+    """Shared by the connections of a server; the `Reception` of each."""
 
     busy = BUSY
 
@@ -54,10 +141,13 @@ class State(ServerState):
         on_slow: SlowView | None = None,
         on_closed: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__()
         self.application, self.settings = application, settings
+        self.lane = application.lane
         self.loop = asyncio.get_running_loop()
         self.websocket = websocket
+        self.connections: set[Served] = set()
+        self.websockets = 0  # of the connections
+        self.applications = Applications(settings)
         self.app_state: dict[str, Any] = {}
         self.max_body_bytes = application.settings.max_body_bytes
         self.draining = False
@@ -69,6 +159,8 @@ class State(ServerState):
         self.log_asgi = settings.access_log != "off"
         self.common: tuple[bytes, bytes, bytes] = (b"", b"", b"")
         self.common_keep = b""
+        self.date = b""
+        self._find = application.lane.table.find
         self._on_slow, self._on_closed = on_slow, on_closed
         self.tick()
 
@@ -76,13 +168,40 @@ class State(ServerState):
     def full(self) -> bool:
         return len(self.connections) >= self.settings.max_connections or self.draining
 
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Everything that an application does here."""
+        return self.applications.tasks
+
+    def admit(self, turn: Turn) -> int | None:
+        """See `http1.Reception`. The lane collects a body before its view is called; the ASGI side streams it."""
+        request, lane = turn.request, self.lane
+        if lane.hosts is not None:
+            lane.hosts.check(request.headers)
+        found = turn.found = self._find(WEBSOCKET if turn.websocket else request.method, request.raw_path)
+        if turn.websocket:
+            return 0
+        if isinstance(found, Found):
+            on_lane, limit = found.route.lane, found.route.max_body_bytes
+        else:
+            on_lane, limit = isinstance(found, Missing) and lane.decides_misses, self.max_body_bytes
+        if not on_lane:
+            if self.applications.full:
+                raise Problem(503, "too many requests are under way", headers={"Retry-After": "1"})
+            return None
+        if turn.expects and not isinstance(found, Mount):
+            refusal = lane.refusal(found, request)
+            if refusal is not None:
+                raise Early(refusal)
+        return limit
+
     def tick(self) -> None:
         """Set the Date (RFC 9110 section 6.6.1); called every second."""
         date = formatdate(time.time(), usegmt=True).encode("ascii")
         line = b"Date: " + date + b"\r\n"
         self.common = (line + b"Connection: close\r\n", line, line + b"Connection: keep-alive\r\n")
         self.common_keep = line
-        self.default_headers = [(b"date", date)]
+        self.date = b"date: " + date + b"\r\n"
 
     def note_slow(self, route: Route, seconds: float) -> None:
         """A lane view held the loop."""

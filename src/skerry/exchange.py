@@ -1,0 +1,130 @@
+"""Who answers a request, and what it has of the connection: the head, the body, room to write, and word of the end.
+
+A contract between whoever reads requests (`server`) and whoever answers them (its ASGI side, a WSGI host). Not for
+views, which see `http.request.Request`; and without I/O: the server waits, the answerer decides.
+
+An `Exchange` is one request and the way its answer takes. An `Answerer` is told in the server's loop what has changed,
+and asks the exchange for the rest; from another thread everything here goes through `loop.call_soon_threadsafe`.
+
+    body     `readable()` is told -> `take()`: what has come. Nothing more is read while 64 KiB wait to be taken, and a
+             client that waits for `100 Continue` gets it with the first `take`.
+    answer   `start`, any number of `write`, `finish`. While `room` is false, write nothing: `writable()` follows.
+    the end  `gone()` is told once, when the client says no more or is lost; it waits for nothing but, perhaps, the
+             rest of its answer. The way out stays open until `closed`.
+
+After a client has gone there is no waiting for room: a `write` that finds none closes the exchange. From then on
+`start`, `write` and `finish` raise ClientDisconnected. Answers are framed by the server (RFC 9112 section 6): who
+answers gives fields and bytes. Sending a file will be one more method beside `write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+class ClientDisconnected(ConnectionError):
+    """Nothing reaches the client any more; an OSError, as ASGI has it since its version 2.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request's head. `target`: path and query as sent; `version` "1.1" or "1.0"; `fields` with names in lower case,
+    in the order of arrival; the two ends of the connection as (host, port), None when unknown (a unix socket)."""
+
+    method: str
+    target: bytes
+    version: str
+    fields: Fields
+    scheme: str = "http"
+    client: tuple[str, int] | None = None
+    server: tuple[str, int | None] | None = None
+
+
+class Answerer(Protocol):
+    """Who answers one request. Each is called in the loop, perhaps from within a call of the exchange: it notes and
+    wakes, does not call the exchange itself, and never raises. None is called after the answer is finished."""
+
+    def readable(self) -> None:
+        """More of the body has come, or it is complete."""
+        ...
+
+    def writable(self) -> None:
+        """There is room again."""
+        ...
+
+    def gone(self) -> None:
+        """The client says no more, or is lost (then `closed` is true as well). Told once for each of the two."""
+        ...
+
+
+class Exchange(Protocol):
+    """One request and the way its answer takes."""
+
+    @property
+    def head(self) -> Head: ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has come and was taken."""
+        ...
+
+    @property
+    def broken(self) -> bool:
+        """Whether the body will never be complete."""
+        ...
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client says no more."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        ...
+
+    @property
+    def room(self) -> bool:
+        """Whether less is unsent than the server's limit."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is complete."""
+        ...
+
+    def take(self) -> bytes:
+        """What has come of the body since the last time, perhaps nothing; the client is read on."""
+        ...
+
+    def start(self, status: int, fields: Fields) -> None:
+        """Begin the answer. Raises RuntimeError for a field that would break the message and when it has begun
+        already, ClientDisconnected."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """A part of the answer's body. Raises RuntimeError before `start`, after `finish` and beyond the declared
+        length, ClientDisconnected when nothing reaches the client any more."""
+        ...
+
+    def finish(self, data: bytes = b"") -> None:
+        """The last part. Raises as `write`, and RuntimeError when less came than was declared."""
+        ...
+
+    def abort(self) -> None:
+        """Give the answer up: a client that has seen a part of it sees the connection break, one that has seen all
+        of it gets no further answer on it. May be called again."""
+        ...
+
+
+Respond = Callable[[Exchange], Answerer]
+"""Takes on a request whose turn it is; called in the loop, does not wait."""

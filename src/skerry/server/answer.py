@@ -1,0 +1,147 @@
+"""An answer under way: what its answerer has of the connection (`skerry.exchange.Exchange`), over a turn of `http1`.
+
+Framing is `framing`'s, the order of answers `http1`'s. Here is what an answer may still do when its client has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from skerry.exchange import Answerer, ClientDisconnected, Fields, Head
+from skerry.server.framing import CLOSE, Framing
+from skerry.server.http1 import Turn
+
+
+class Way(Protocol):
+    """The connection, as an answer has it."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client says no more."""
+        ...
+
+    @property
+    def room(self) -> bool:
+        """Whether the transport takes more."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def take(self, turn: Turn) -> bytes:
+        """What has come of its body; reads on."""
+        ...
+
+    def answered(self) -> None:
+        """The answer of the present turn is complete."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        ...
+
+    def end(self) -> None:
+        """Close it when it has nothing more to do."""
+        ...
+
+
+class Answer:
+    """One answer; see `skerry.exchange`. `on_stream` is called with the first part of a body that is not the last:
+    from then on the connection is a long-lived one."""
+
+    __slots__ = ("_date", "_framing", "_way", "answerer", "closed", "on_stream", "turn")
+
+    def __init__(self, way: Way, turn: Turn, date: bytes) -> None:
+        self._way, self.turn, self._date = way, turn, date
+        self._framing = Framing(turn.request.method, turn.version, turn.keep)
+        self.closed = False
+        self.answerer: Answerer | None = None
+        self.on_stream: Callable[[], None] | None = None
+
+    @property
+    def head(self) -> Head:
+        request = self.turn.request
+        peer = request.peer
+        ends = (peer.scheme, peer.client, peer.server)
+        return Head(request.method, request.target, self.turn.version, request.headers.raw, *ends)
+
+    @property
+    def complete(self) -> bool:
+        return self.turn.complete and not self.turn.parts
+
+    @property
+    def broken(self) -> bool:
+        return self.turn.broken or (self.closed and not self.turn.complete)
+
+    @property
+    def gone(self) -> bool:
+        return self.closed or self._way.gone
+
+    @property
+    def room(self) -> bool:
+        return self._way.room
+
+    @property
+    def started(self) -> bool:
+        return self._framing.started
+
+    @property
+    def finished(self) -> bool:
+        return self._framing.finished
+
+    def take(self) -> bytes:
+        if self.finished or self.closed:
+            return b""
+        return self._way.take(self.turn)
+
+    def start(self, status: int, fields: Fields) -> None:
+        self._check()
+        framing, turn = self._framing, self.turn
+        framing.keep = turn.keep if framing.keep else CLOSE  # the server may be ending by now
+        data = framing.head(status, fields, self._date)
+        turn.started = True
+        if not framing.keep:
+            turn.keep = CLOSE
+        self._way.write(data)
+
+    def write(self, data: bytes) -> None:
+        self._check()
+        framed = self._framing.part(data)
+        if data and self.on_stream is not None:
+            self.on_stream()
+            self.on_stream = None
+        if framed:
+            self._way.write(framed)
+
+    def finish(self, data: bytes = b"") -> None:
+        self._check()
+        data = self._framing.part(data, last=True)
+        if data:
+            self._way.write(data)
+        if not self.finished:
+            raise RuntimeError("Response content shorter than Content-Length")
+        self._way.answered()
+
+    def abort(self) -> None:
+        if self.finished:
+            self._way.end()
+        elif not self.closed:
+            self.closed = True
+            self._way.abort()
+
+    def close(self) -> None:
+        """Nothing more is sent; the answerer is told. The connection calls this."""
+        if not self.closed and not self.finished:
+            self.closed = True
+            if self.answerer is not None:
+                self.answerer.gone()
+
+    def _check(self) -> None:
+        """Raises ClientDisconnected when nothing can be sent: at once when the connection is lost, and when a client
+        that has gone takes no more than is unsent already."""
+        if self.finished:
+            return  # the framing says what is wrong
+        if not self.closed and self._way.gone and not self._way.room:
+            self.abort()
+        if self.closed:
+            raise ClientDisconnected("the client is gone")

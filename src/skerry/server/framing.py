@@ -1,0 +1,91 @@
+"""How an answer is put on the wire (RFC 9112 sections 6 and 7): its head, its parts, its end. Pure.
+
+What belongs into an answer is decided by whoever answers; here is only what the message needs to be one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from skerry.exchange import Fields
+from skerry.http.reply import BODILESS, STATUS_LINES
+
+_NOT_IN_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
+_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+CLOSE, KEEP, KEEP_OLD = range(3)
+"""What happens to the connection after an answer: closed, kept (HTTP/1.1), kept because HTTP/1.0 asked for it."""
+
+
+class Framing:
+    """One answer. `keep` may become CLOSE while it begins; `started`, `finished` say where it stands."""
+
+    __slots__ = ("_bodiless", "_chunked", "_left", "_version", "finished", "keep", "started")
+
+    def __init__(self, method: str, version: str, keep: int) -> None:
+        self._bodiless = method == "HEAD"
+        self._version = version
+        self._chunked = False
+        self._left: int | None = None  # bytes that the declared length still asks for
+        self.keep = keep
+        self.started = self.finished = False
+
+    def head(self, status: int, fields: Fields, common: bytes) -> bytes:
+        """The head; `common` are ready lines. Raises RuntimeError for a field that would break the message."""
+        if self.started:
+            raise RuntimeError("the answer has begun already")
+        parts = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, common]
+        length: int | None = None
+        place = 0  # of its line
+        chunked = closes = False
+        for name, value in fields:
+            if not name or _NOT_IN_NAME.search(name):
+                raise RuntimeError("Invalid HTTP header name.")
+            if _NOT_IN_VALUE.search(value):
+                raise RuntimeError("Invalid HTTP header value.")
+            name = name.lower()
+            if name == b"content-length":
+                if length is not None:
+                    continue
+                length, place = int(value), len(parts)
+            elif name == b"transfer-encoding" and value.lower() == b"chunked":
+                chunked = self._version == "1.1"
+                continue  # the coding of this hop is ours
+            elif name == b"connection":
+                closes = closes or b"close" in [token.strip() for token in value.lower().split(b",")]
+            parts += (name, b": ", value, b"\r\n")
+        self.started = True
+        if status in BODILESS or status < 200:
+            self._bodiless, chunked = True, False
+        elif length is None and not self._bodiless and self._version == "1.1":
+            chunked = True
+        if chunked:
+            if length is not None:
+                del parts[place : place + 4]  # a message has one of the two (RFC 9112 section 6.1)
+            parts.append(b"transfer-encoding: chunked\r\n")
+        self._chunked = chunked and not self._bodiless
+        self._left = None if chunked or self._bodiless else length
+        if closes or self._version == "1.0":
+            self.keep = CLOSE
+        if not self.keep and not closes:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def part(self, data: bytes, *, last: bool = False) -> bytes:
+        """A part of the body, framed; nothing for an answer that has none. Raises RuntimeError when more comes than
+        the head has declared; after the last part, less has come when the answer is not `finished`."""
+        if not self.started or self.finished:
+            raise RuntimeError("the answer is complete" if self.finished else "the answer has not begun")
+        if self._bodiless:
+            data = b""
+        elif self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            if last:
+                data += b"0\r\n\r\n"
+        elif self._left is not None:
+            if len(data) > self._left:
+                raise RuntimeError("Response content longer than Content-Length")
+            self._left -= len(data)
+            last = last and not self._left
+        self.finished = last
+        return data
