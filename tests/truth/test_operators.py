@@ -209,3 +209,25 @@ async def test_a_renamed_table_is_told_and_taken_over(kept: Pair, tmp_path: Path
         assert json.loads((await client.ask("GET", "/prices")).body) == {"tea": 150}
         assert (await client.ask("PUT", "/prices/jam", b"90", Prefer="wait=30")).status == 200
     assert (await shop.skerry("infra", "check", "shop:app")).code == 0
+
+
+async def test_a_journal_of_another_application_is_refused(kept: Pair, tmp_path: Path) -> None:
+    """Told explicitly to use its namespace, another application does not start over events that it does not know, and
+    makes nothing in it; one that was renamed adopts it."""
+    shop = Shop(tmp_path, kept)
+    shop.code("int")
+    async with shop.running() as client:
+        assert (await client.ask("PUT", "/prices/tea", b"150", Prefer="wait=30")).status == 200
+    code = (tmp_path / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(code.replace('App("shop")', 'App("store")'))
+    refused = await shop.skerry("run", "shop:app", "--bind", "127.0.0.1:0")
+    assert refused.code == 2, refused
+    assert "it belongs to the application 'shop', and this one is 'store'" in refused.error
+    assert "skerry infra adopt" in refused.error
+    check = await shop.skerry("infra", "check", "shop:app")
+    assert (check.code, "belongs to the application 'shop'" in check.error) == (1, True), check
+    adopted = await shop.skerry("infra", "adopt", "shop:app", "--yes")
+    assert (adopted.code, "belongs to store now" in adopted.out) == (0, True), adopted
+    async with shop.running() as client:
+        assert json.loads((await client.ask("GET", "/prices")).body) == {"tea": 150}
+    assert (await shop.skerry("infra", "check", "shop:app")).code == 0

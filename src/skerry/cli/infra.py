@@ -37,6 +37,16 @@ def create(target: str | None, **given: Any) -> None:
 
 
 @infra.command()
+@click.argument("target")
+@click.confirmation_option(prompt="The journal is this application's from now on. Go on?")
+@with_settings(*_SETTINGS)
+def adopt(target: str, **given: Any) -> None:
+    """Take a journal over, after the application was renamed. Exit code 1 while it is at work, or away."""
+    for what in _done(work.adopt(_belongings(target, given))) or ["nothing was to be done"]:
+        click.echo(what)
+
+
+@infra.command()
 @click.argument("target", required=False)
 @with_settings(*_SETTINGS)
 def check(target: str | None, **given: Any) -> None:

@@ -386,6 +386,14 @@ class JournalWriter(JournalAdmin, Protocol):
         """Create what is missing for these tables and the journal itself; migrate forward, under a lock."""
         ...
 
+    async def application(self) -> str:
+        """The name of the application whose journal this is; "" when that is not recorded, or nothing is here yet."""
+        ...
+
+    async def adopt(self, application: str) -> None:
+        """Record whose journal this is; it has to be prepared."""
+        ...
+
     async def rename_table(self, old: str, new: str) -> bool:
         """Let the prepared table `new` have the rows of `old`, which is then gone; False (and nothing is changed) when
         there is no table `old`, or `new` has rows already. While no batch is open."""

@@ -36,6 +36,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_deciding, measure_reactor
 from skerry.position import Position
 from skerry.roles.housekeeping import Housekeeping
+from skerry.roles.parts import prepare
 from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
 from skerry.supervision.supervisor import Supervisor
 
@@ -85,7 +86,7 @@ class ConsumerRole:
 
     async def start(self) -> None:
         """Prepare the journal's tables, then begin to take commands."""
-        await self.writer.prepare(self.kernel.tables)
+        await prepare(self.writer, self.kernel.declaration)
         await self._rename_tables()
         await migrate(self.writer, self.kernel.declaration.migrations)
         self._decider = self.kernel.decider()

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from skerry.errors import JournalError, SettingsError
-from skerry.journal.journal import JournalAdmin
+from skerry.journal.journal import JournalWriter
 from skerry.journal.migration import Migrates, Migrations, migrate
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit
-from skerry.roles.parts import Plan, sqlite_path
+from skerry.roles.parts import Plan, prepare, sqlite_path
 
 if TYPE_CHECKING:
     from skerry.backends.rabbitmq.settings import RabbitSettings
 
 
-class Kept(Migrates, JournalAdmin, Protocol):
+class Kept(Migrates, JournalWriter, Protocol):
     """A journal as an operator keeps house in it."""
 
     async def prepare(self, tables: Sequence[str]) -> None: ...
@@ -69,13 +69,28 @@ async def create(own: Belongings) -> list[str]:
         return made  # also while a process owns it
     async with _journal(own) as journal:
         made += await journal.missing(own.plan.tables, own.steps)
-        await journal.prepare(own.plan.tables)
+        if own.declaration is None:
+            await journal.prepare(own.plan.tables)
+        else:
+            await prepare(journal, own.declaration)
         await migrate(journal, own.migrations)
     if own.plan.transport == "amqp":
         with _installed():
             from skerry.backends.rabbitmq.operations import create
         made += await create(_rabbit(own))
     return made
+
+
+async def adopt(own: Belongings) -> list[str]:
+    """Make this the application's journal, whoever's it was; in words. Raises JournalError while a process owns it."""
+    assert own.declaration is not None
+    async with _journal(own) as journal:
+        before = await journal.application()
+        if before == own.declaration.name:
+            return []
+        await journal.prepare(own.plan.tables)
+        await journal.adopt(own.declaration.name)
+    return [f"the journal of {before or 'nobody'} belongs to {own.declaration.name} now"]
 
 
 async def check(own: Belongings) -> list[str]:
@@ -162,10 +177,13 @@ async def _unfit_in_file(own: Belongings) -> list[str]:
         return await _unfit(own, journal)
 
 
-async def _unfit(own: Belongings, journal: JournalAdmin) -> list[str]:
+async def _unfit(own: Belongings, journal: Kept) -> list[str]:
     """What this application cannot read of what is stored, and stored tables that it does not declare."""
     if own.declaration is None:
         return []
+    owner = await journal.application()
+    if owner not in ("", own.declaration.name):
+        return [f"the journal belongs to the application {owner!r}, not to {own.declaration.name!r}"]
     found = await audit(journal, own.declaration, rows=SOME_ROWS, events=SOME_EVENTS)
     return [*found.problems(), *found.strange_tables()]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from skerry.bus.transport import Transport
 from skerry.errors import SettingsError
 from skerry.journal.journal import JournalReader, JournalWriter
-from skerry.journal.migration import Migrations, rehearse
+from skerry.journal.migration import rehearse
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 
@@ -121,7 +121,7 @@ async def open_parts(
     somebody else was asked to make room. Raises Disconnected, SettingsError."""
     namespace = settings.namespace or declaration.namespace
     async with AsyncExitStack() as stack:
-        opening = _Opening(stack, plan, settings, namespace, name, declaration.migrations, made)
+        opening = _Opening(stack, plan, settings, namespace, name, declaration, made)
         match plan.journal, plan.transport:
             case "memory", _:
                 parts = await _one_process(opening, _memory())
@@ -136,6 +136,21 @@ async def open_parts(
         yield parts
 
 
+async def prepare(journal: JournalWriter, declaration: Declaration) -> None:
+    """Make what this application needs in its journal. Raises SettingsError when it is another application's, before
+    anything is made in it."""
+    owner = await journal.application()
+    if owner not in ("", declaration.name):
+        raise SettingsError(
+            "journal",
+            f"it belongs to the application {owner!r}, and this one is {declaration.name!r}: set another namespace, "
+            "or, if the application was renamed, run skerry infra adopt TARGET once",
+        )
+    await journal.prepare(list(declaration.tables))
+    if not owner:
+        await journal.adopt(declaration.name)
+
+
 @dataclass(frozen=True, slots=True)
 class _Opening:
     """What is to be opened, how, and where it is closed."""
@@ -145,7 +160,7 @@ class _Opening:
     settings: Settings
     namespace: str
     name: str
-    migrations: Migrations | None
+    declaration: Declaration
     made: Made
 
 
@@ -186,14 +201,14 @@ async def _local_owner(opening: _Opening, on_standby: Standby | None) -> Parts:
     journal = _sqlite(opening)
     parts = Parts(owner, journal, journal)
     opening.made(parts)
-    await rehearse(journal, opening.plan.tables, opening.migrations)
+    await rehearse(journal, opening.plan.tables, opening.declaration.migrations)
     await owner.acquire()
     stack = opening.stack
     stack.callback(owner.release)
     await stack.enter_async_context(journal)
     owner.serve(journal)
     stack.push_async_callback(owner.stop)
-    await journal.prepare(opening.plan.tables)
+    await prepare(journal, opening.declaration)
     await owner.start()
     return parts
 
@@ -233,7 +248,7 @@ async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
     opening.made(parts)
     await opening.stack.enter_async_context(journal)
     if decides:
-        await journal.prepare(plan.tables)
+        await prepare(journal, opening.declaration)
     await transport.start(required=wait)
     opening.stack.push_async_callback(transport.stop)
     return parts

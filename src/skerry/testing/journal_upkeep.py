@@ -416,3 +416,12 @@ class UpkeepSuite:
         assert not await journal.rename_table(THINGS, OTHERS)
         assert list(await all_rows(journal)) == ["b"]
         assert await journal.verify() == []
+
+    async def test_whose_journal_it_is(self, journal: JournalWriter) -> None:
+        """Nobody's until somebody says so."""
+        assert await journal.application() == ""
+        await journal.adopt("shop")
+        await journal.prepare([THINGS])
+        assert await journal.application() == "shop"
+        await journal.adopt("store")
+        assert await journal.application() == "store"

@@ -77,6 +77,7 @@ class MemoryJournal:
         self._epochs = [Epoch(1, new_epoch_name(), 0, 0, at=self._clock.now())]
         self._floor, self._trimmed_id = 0, ""
         self._records: list[Record] = []
+        self._application = ""
         self._amendments: dict[int, Amendment] = {}
         self._tables: dict[str, dict[str, StoredRow]] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -163,6 +164,12 @@ class MemoryJournal:
     async def prepare(self, tables: Sequence[str]) -> None:
         for name in tables:
             self._tables.setdefault(name, {})
+
+    async def application(self) -> str:
+        return self._application
+
+    async def adopt(self, application: str) -> None:
+        self._application = application
 
     async def rename_table(self, old: str, new: str) -> bool:
         if old not in self._tables or self._table(new):

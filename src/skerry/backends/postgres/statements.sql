@@ -14,6 +14,12 @@ select value from {ns}__meta where name = 'version'
 -- name: set_version
 insert into {ns}__meta values ('version', $version::text) on conflict (name) do update set value = excluded.value
 
+-- name: belongs_to
+select value from {ns}__meta where name = 'belongs to'
+
+-- name: adopt
+insert into {ns}__meta values ('belongs to', $name::text) on conflict (name) do update set value = excluded.value
+
 -- name: own_version
 select value from {ns}__meta where name = 'application'
 

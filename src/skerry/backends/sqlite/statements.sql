@@ -11,6 +11,12 @@ create table if not exists {ns}__meta (name text primary key, value text not nul
 -- name: set_version
 insert into {ns}__meta values ('version', ?1) on conflict (name) do update set value = excluded.value
 
+-- name: belongs_to
+select value from {ns}__meta where name = 'belongs to'
+
+-- name: adopt
+insert into {ns}__meta values ('belongs to', ?1) on conflict (name) do update set value = excluded.value
+
 -- name: own_version
 select value from {ns}__meta where name = 'application'
 
