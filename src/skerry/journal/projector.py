@@ -373,6 +373,9 @@ class Projector:
         asked = dict(memory.outdated)
         refill = await gather(self._reader, _named(memory.projections, asked), page)
         at = refill.position
+        if at.epoch != self._epoch:
+            self._poll.repair()  # first it is found out whether memory is part of that history
+            return
         while self._offset < at.offset:
             self._take(await self._more(self._offset))
         since: list[Record] = []
@@ -381,7 +384,7 @@ class Projector:
             since += await self._more(upto)
             upto = since[-1].offset
         if at.epoch != self._epoch:
-            return  # all of it is loaded anew
+            return  # tried again, when it was not loaded anew anyway
         # A further correction meanwhile: once more for what that is about.
         still = {name: offset for name, offset in asked.items() if memory.outdated.get(name) == offset}
         ready = _named(memory.projections, still)
