@@ -461,7 +461,7 @@ def test_an_epoch_that_another_server_met_first_is_asked_about() -> None:
         await asyncio.sleep(3)
         await w.journal.new_epoch("promoted", 2)
         hint = await w.write("c", 3, hint=False)
-        waiting = asyncio.ensure_future(projector.wait(hint.position, soon()))
+        waiting = asyncio.ensure_future(projector.wait(hint.position, soon(60)))
         await asyncio.sleep(2)
         assert not waiting.done()
         Counting.away = False
