@@ -33,7 +33,8 @@ async def test_a_hung_balancer_is_replaced_whatever_others_may_take(tmp_path: Pa
         assert standing.connections == 1
         await world.all_ready()
         [after] = world.processes("balancer")
-        assert (after.pid == balancer.pid, after.restarts) == (False, 1)
+        assert after.pid != balancer.pid
+        assert after.restarts >= 1
         assert [p.restarts for p in world.processes() if p.role != "balancer"] == [0, 0]
         standing.close()
         waiting.close()
