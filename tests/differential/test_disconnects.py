@@ -34,10 +34,10 @@ def waits_for_the_end(log: Log) -> Any:
     return app
 
 
-@pytest.mark.parametrize(("request_bytes", "how"), [(GET, "reset"), (POST, "reset"), (POST, "leave")])
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("request_bytes", [GET, POST], ids=["whole", "within the body"])
 async def test_before_the_answer(request_bytes: bytes, how: str) -> None:
-    """A client that leaves before the answer is told at once. (A FIN behind a whole request is not yet: it comes with
-    the connection core, and is a case of this and the next test then.)"""
+    """A client that leaves before the answer is told at once, whether its request was complete or not."""
 
     async def talk(client: Talk) -> None:
         await client.say(request_bytes)
@@ -48,7 +48,7 @@ async def test_before_the_answer(request_bytes: bytes, how: str) -> None:
     await agree(waits_for_the_end, talk)
 
 
-@pytest.mark.parametrize("how", ["reset"])
+@pytest.mark.parametrize("how", ENDS)
 async def test_starlette_is_disconnected(how: str) -> None:
     """`request.is_disconnected()` becomes true."""
 
