@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from starlette.types import ASGIApp
 
@@ -19,6 +19,7 @@ from skerry.bus.handlers import Handler, Loads, message_of
 from skerry.bus.pipeline import Middleware
 from skerry.errors import DeclarationError
 from skerry.http.application import Application, ApplicationSettings
+from skerry.injection import Scoped
 from skerry.journal.migration import migrations_in
 from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor
@@ -190,8 +191,16 @@ class App:
         self.declaration.reactors.append(reactor)
         return reactor
 
-    def service(self, kind: type | None = None) -> Callable[[F], F]:
-        """Declare a factory whose result is injected by its type (the return annotation unless `kind` is given)."""
+    def service(
+        self, kind: type | None = None, *, scope: Literal["process", "call"] = "process"
+    ) -> Callable[[F], F]:
+        """Declare a factory whose result is injected by its type (the return annotation unless `kind` is given; of a
+        generator function what it yields).
+
+        `process`: made once, before the first request. `call`: made for each call of a view, handler, listener or
+        reactor that asks for it, from services and, in a view, from the request; a factory that yields it cleans up
+        after the call.
+        """
         if kind is not None and not isinstance(kind, type):
             raise DeclarationError("write @app.service(), with parentheses")
         token = object()
@@ -203,14 +212,12 @@ class App:
 
         def declare(function: F) -> F:
             self.declaration.unfinished.pop(token, None)
-            made = kind or (
-                function if isinstance(function, type) else get_type_hints(function).get("return")
-            )
+            made = kind or (function if isinstance(function, type) else _made_by(function))
             if not isinstance(made, type):
                 raise DeclarationError(
                     f"{function.__qualname__}: annotate what it returns, or name it: @app.service(Kind)"
                 )
-            self.declaration.services[made] = function
+            self.declaration.services[made] = Scoped(function) if scope == "call" else function
             return function
 
         return declare
@@ -256,6 +263,14 @@ class App:
         if self.declaration.live is not None:
             raise DeclarationError("app.live was called twice")
         self.declaration.live = Live(path, snapshot)
+
+
+def _made_by(factory: Callable[..., Any]) -> Any:
+    """What a factory returns or, a generator function, yields, by its annotation."""
+    made = get_type_hints(factory).get("return")
+    if inspect.isgeneratorfunction(factory) or inspect.isasyncgenfunction(factory):
+        return next(iter(get_args(made)), None)
+    return made
 
 
 def _class(given: object, kind: type, name: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.bus.bus import CommandBus, CommandBusSettings, CommandIds, QueryBus, command_id_for, partition_of
-from skerry.bus.handlers import Handler, Handlers, bind, message_of
+from skerry.bus.handlers import Handler, Handlers, bind, command_arguments, message_of
 from skerry.bus.outcomes import Level, Outcomes
 from skerry.bus.pipeline import within
 from skerry.errors import (
@@ -222,10 +222,10 @@ def test_what_cannot_work_is_found_at_start() -> None:
     def resolve(kind: type) -> Any:
         raise LookupError(kind)
 
-    with pytest.raises(DeclarationError, match="nothing of type Level"):
-        bind(Handler(Do, needy), resolve, {Do: 0, Unit: 1})
-    with pytest.raises(DeclarationError, match="cannot be injected"):
-        bind(Handler(Do, spread), resolve, {Do: 0, Unit: 1})
+    with pytest.raises(DeclarationError, match="nothing fills parameter missing: there is no service Level"):
+        bind(Handler(Do, needy), resolve, command_arguments(Do))
+    with pytest.raises(DeclarationError, match=r"\*rest cannot be filled"):
+        bind(Handler(Do, spread), resolve, command_arguments(Do))
     with pytest.raises(DeclarationError, match="no parameter annotated"):
         message_of(nothing, Command)
 

@@ -167,7 +167,7 @@ def test_what_cannot_be_bound_is_found_at_start() -> None:
     def body(a: Item) -> None: ...
 
     cases: list[tuple[Callable[..., Any], tuple[str, ...], set[str], str]] = [
-        (unknown, (), {"GET"}, "no service Exception"), (bare, (), {"GET"}, "no annotation"),
+        (unknown, (), {"GET"}, "no service Exception"), (bare, (), {"GET"}, "needs a type"),
         (star, (), {"GET"}, r"\*x"), (lost, ("key",), {"GET"}, "no such parameter"),
         (two, (), {"POST"}, "two parameters"), (body, (), {"GET"}, "has none"),
     ]  # fmt: skip

@@ -219,7 +219,10 @@ async def test_queries_are_bound_at_start(machine: Machine) -> None:
     def needs(query: HowMany, nothing: Path) -> int:
         return 0
 
-    with pytest.raises(DeclarationError, match="nothing of type Path"):
+    with pytest.raises(
+        DeclarationError,
+        match="nothing fills parameter nothing: there is no service Path, and it is not the HowMany",
+    ):
         await machine.process(broken, "two", start=False)
 
 

@@ -183,7 +183,7 @@ def test_a_promise_makes_nothing(services: Services) -> None:
         return Store()
 
     services.add_factory(Mailer, Mailer)
-    with pytest.raises(LookupError, match="Store"):
+    with pytest.raises(DeclarationError, match="nothing fills parameter store: there is no service Store"):
         services.promise(Mailer)
     services.add_factory(Store, store)
     services.promise(Mailer)

@@ -228,7 +228,10 @@ SLIPS = [
     ),
     (service_that_raises_with_a_default, "failed to make it: OSError: no route to host"),
     (service_that_raises_for_a_handler, "failed to make it: LookupError: nothing"),
-    (service_that_needs_what_is_missing, "mailer: no service Foreign for its parameter foreign"),
+    (
+        service_that_needs_what_is_missing,
+        "mailer: nothing fills parameter foreign: there is no service Foreign",
+    ),
     (body_as_dict, "For the JSON body write body: Annotated[dict[str, int], Body]"),
     (
         body_of_a_foreign_class,
@@ -236,7 +239,7 @@ SLIPS = [
     ),
     (forgotten_return, "the view returns nothing: write return writes.send(...)"),
     (snapshot_with_an_unknown_parameter, "parameter n needs a type to be injected by"),
-    (snapshot_of_a_missing_service, "no service Mailer for parameter m"),
+    (snapshot_of_a_missing_service, "nothing fills parameter m: there is no service Mailer"),
     (projection_without_clear, "Half needs a method: def clear(self)"),
     (projection_without_load, "Half needs a method: def load(self, table"),
     (projection_with_a_short_method, "Half.did must take (self, event, record)"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from skerry.bus.handlers import QUERY_ARGUMENTS, Handler, Resolve, bind
+from skerry.bus.handlers import Handler, bind, query_arguments
 from skerry.bus.outcomes import Level, Outcomes, Receipt
 from skerry.bus.pipeline import within
 from skerry.bus.transport import Transport
@@ -32,6 +32,7 @@ from skerry.errors import (
     Overloaded,
     SkerryError,
 )
+from skerry.injection import Resolve
 from skerry.messages.envelope import NO_HEADERS, Envelope
 from skerry.messages.message import Command, Query
 from skerry.messages.typed import Typed, foreign_types, typed
@@ -239,22 +240,17 @@ class QueryBus:
         """Bind every handler to its services. `guard` may wrap what depends on some of them. Raises
         DeclarationError for what nothing fills."""
         for kind, handler in self._declared.items():
-            services: list[object] = []
-
-            def noted(wanted: type, services: list[object] = services) -> object:
-                services.append(found := resolve(wanted))
-                return found
-
-            function = bind(handler, noted, QUERY_ARGUMENTS(kind))
+            plan = bind(handler, resolve, query_arguments(kind))
+            function = guard(plan.compile(), plan.services)
             self._handlers[kind] = _Asked(
-                guard(function, services), handler, _proof_of(kind), _answer_classes(kind)
+                function, handler, plan.is_async, _proof_of(kind), _answer_classes(kind)
             )
 
     def ask(self, query: Query[R]) -> R:
         """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one,
         InvalidMessage for a query that does not fit its own declaration."""
         asked = self._find(query)
-        if asked.handler.is_async:
+        if asked.is_async:
             raise DeclarationError(f"{asked.handler.name} is asynchronous: await queries.ask_async(...)")
         return asked.answered(asked.function(asked.checked(query)))  # type: ignore[no-any-return]
 
@@ -262,7 +258,7 @@ class QueryBus:
         """The answer of any handler, within its time-out (DeadlineExceeded)."""
         asked = self._find(query)
         handler = asked.handler
-        if not handler.is_async:
+        if not asked.is_async:
             return asked.answered(asked.function(asked.checked(query)))  # type: ignore[no-any-return]
         work: Coroutine[Any, Any, Any] = asked.function(asked.checked(query))
         return asked.answered(await within(work, handler.timeout_seconds, handler.name))  # type: ignore[no-any-return]
@@ -280,6 +276,7 @@ class _Asked:
 
     function: Callable[..., Any]
     handler: Handler[Any]
+    is_async: bool
     proof: Typed[Any] | None
     answers: tuple[type, ...]
 

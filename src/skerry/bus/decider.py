@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.bus.handlers import COMMAND_ARGUMENTS, Handler, Resolve, bind
+from skerry.bus.handlers import Handler, bind, command_arguments
 from skerry.bus.pipeline import Decide, Middleware, compose, within
 from skerry.errors import (
     InvalidMessage,
@@ -26,6 +26,7 @@ from skerry.errors import (
     Rejected,
     Unavailable,
 )
+from skerry.injection import Resolve
 from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status
 from skerry.journal.unit import Overlay, Unit
 from skerry.messages.envelope import PLACE, TRACE, WHO, Envelope, encode_body
@@ -61,10 +62,11 @@ class Decider:
         self._compiled: dict[type[Command], _Compiled] = {}
         self._known: set[type[Event]] = set()
         for kind, handler in handlers.items():
-            terminal = bind(handler, resolve, COMMAND_ARGUMENTS(kind))
-            decide = compose(middlewares, kind, terminal, handler.is_async)
+            plan = bind(handler, resolve, command_arguments(kind))
+            terminal = plan.compile()
+            decide = compose(middlewares, kind, terminal, plan.is_async)
             result: Typed[Any] = Typed(f"the result of {handler.name}", handler.result)
-            is_async = handler.is_async or decide is not terminal
+            is_async = plan.is_async or decide is not terminal
             self._compiled[kind] = _Compiled(decide, handler, is_async, result)
 
     def decode(self, envelope: Envelope) -> MessageError | None:

@@ -8,19 +8,18 @@ before the first request.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Any, Generic, Never, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Never, NoReturn, TypeVar, get_args, get_type_hints
 
 from skerry.errors import DeclarationError
+from skerry.injection import EMPTY, Parameter, Plan, Resolve, named
 from skerry.journal.journal import Record
 from skerry.journal.table import AnyTable
 from skerry.journal.unit import Unit
 from skerry.messages.message import Command, Event, Message, Query
 
 M = TypeVar("M", bound=Message)
-Resolve = Callable[[type], Any]
 Loads = Callable[[Any], Iterable[tuple[AnyTable, Any]]]
 
 
@@ -78,71 +77,24 @@ def message_of(function: Callable[..., Any], kind: type[M]) -> type[M]:
     raise DeclarationError(f"{function.__qualname__} has no parameter annotated with a {kind.__name__}")
 
 
-def bind(handler: Handler[Any], resolve: Resolve, given: dict[type, int]) -> Callable[..., Any]:
-    """One callable that takes the `given` values by position and fills in the services.
+def bind(handler: Handler[Any], resolve: Resolve, given: Mapping[type, str]) -> Plan:
+    """How a handler is called: `given` maps the types of the call's own values to their names as arguments, in order;
+    the message's class is the first. Raises DeclarationError for a parameter that nothing fills."""
+    names = list(given.values())
+    first = next(iter(inspect.signature(handler.function).parameters), None)
 
-    `given` maps a type to its place among the arguments of the result; the message's own class is one of them.
-    Raises DeclarationError for a parameter that nothing fills.
-    """
-    function = handler.function
-    hints = _hints(function)
-    positions: list[int] = []
-    services: dict[str, Any] = {}
-    ordered = True
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise DeclarationError(f"{handler.name}: *{name} cannot be injected")
-        hint = hints.get(name)
-        kinds = tuple(k for k in (get_args(hint) or (hint,)) if isinstance(k, type))
-        place = next((p for t, p in given.items() if issubclass(t, kinds)), None)
-        if hint is None and not positions:
-            place = 0  # an unannotated first parameter is the message
-        if place is not None and hint is not object:
-            if services:
-                ordered = False
-            positions.append(place)
-            continue
-        optional = parameter.default is not parameter.empty
-        hint = without_none(hint)
-        if not isinstance(hint, type):
-            if optional:
-                continue
-            raise DeclarationError(
-                f"{handler.name}: parameter {name} needs a type to be injected by, not {hint!r}"
-            )
-        try:
-            services[name] = resolve(hint)
-        except LookupError as error:
-            if optional:
-                continue
-            raise DeclarationError(
-                f"{handler.name}: nothing of type {hint.__name__} for parameter {name}"
-            ) from error
-    if not ordered:
-        raise DeclarationError(f"{handler.name}: put the message (and the Unit) before the services")
-    return _compose(function, positions, services)
+    def source(parameter: Parameter) -> str | None:
+        if parameter.annotation is EMPTY:
+            return names[0] if parameter.name == first else None
+        kinds = tuple(
+            kind for kind in (get_args(parameter.plain) or (parameter.plain,)) if isinstance(kind, type)
+        )
+        if object in kinds:
+            return None
+        return next((name for kind, name in given.items() if issubclass(kind, kinds)), None)
 
-
-def without_none(hint: Any) -> Any:
-    """`Mailer` of `Mailer | None`: what is looked for."""
-    if get_origin(hint) in (Union, UnionType):
-        options = [each for each in get_args(hint) if each is not NoneType]
-        return options[0] if len(options) == 1 else hint
-    return hint
-
-
-def _compose(
-    function: Callable[..., Any], positions: list[int], services: dict[str, Any]
-) -> Callable[..., Any]:
-    if positions == [0, 1] and not services:
-        return function
-    if positions == [0] and not services:
-        return lambda first, *_: function(first)
-    if positions == [0, 1]:
-        return lambda first, second, *_: function(first, second, **services)
-    if positions == [0]:
-        return lambda first, *_: function(first, **services)
-    return lambda *values: function(*(values[p] for p in positions), **services)
+    what = " or ".join(named(kind) for kind in given)
+    return Plan(handler.function, handler.name, names, (source,), resolve, otherwise=f"the {what}")
 
 
 def _hints(function: Callable[..., Any], *, include_extras: bool = False) -> dict[str, Any]:
@@ -180,6 +132,16 @@ def _once(found: dict[Any, Handler[Any]], handler: Handler[Any], what: str) -> N
         )
 
 
-COMMAND_ARGUMENTS: Callable[[type], dict[type, int]] = lambda message: {message: 0, Unit: 1}  # noqa: E731
-EVENT_ARGUMENTS: Callable[[type], dict[type, int]] = lambda message: {message: 0, Record: 1}  # noqa: E731
-QUERY_ARGUMENTS: Callable[[type], dict[type, int]] = lambda message: {message: 0}  # noqa: E731
+def command_arguments(message: type) -> dict[type, str]:
+    """The values of a decision, by their types."""
+    return {message: "command", Unit: "unit"}
+
+
+def event_arguments(message: type) -> dict[type, str]:
+    """The values of a listener's or reactor's call."""
+    return {message: "event", Record: "record"}
+
+
+def query_arguments(message: type) -> dict[type, str]:
+    """The value of a question."""
+    return {message: "query"}

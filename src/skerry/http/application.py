@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from skerry.errors import DeclarationError
 from skerry.http import openapi
 from skerry.http.auth import SAFE_METHODS, Right, Tokens
-from skerry.http.binding import Resolve, Watch, bind, no_services
+from skerry.http.binding import Watch, bind, no_services
 from skerry.http.cors import Cors, Crossing, reading
 from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
@@ -35,6 +35,7 @@ from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Route, RouteTable
+from skerry.injection import Resolve
 
 logger = logging.getLogger("skerry.http")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -290,7 +291,7 @@ class Application:
         template = PathTemplate(declared.path)
         where = f"{'/'.join(sorted(declared.methods))} {declared.path} ({declared.name})"
         binding = bind(declared.view, where, template.names, declared.methods, resolve, watch, declared.stale)
-        lane = not inspect.iscoroutinefunction(declared.view)
+        lane = not binding.is_async
         if lane and binding.needs_connection:
             raise DeclarationError(
                 f"{where}: Starlette's request exists on the ASGI side only; use an async def"

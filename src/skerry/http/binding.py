@@ -12,7 +12,7 @@ import inspect
 import logging
 import textwrap
 import typing
-from collections.abc import Awaitable, Callable, Sequence, Sized
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -27,12 +27,15 @@ from skerry.errors import DeclarationError
 from skerry.http.auth import Identity
 from skerry.http.problems import Problem
 from skerry.http.request import Request
+from skerry.injection import EMPTY, Parameter, Plan, Read, Resolve, named, parameters_of, plain_of
 
 logger = logging.getLogger("skerry.http")
-Resolve = Callable[[type], object]
 Kind = Literal["path", "query", "body", "bytes", "request", "identity", "connection", "service"]
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 ANSWERED_METHODS = BODY_METHODS | {"GET", "HEAD"}
+
+
+_KINDS: Mapping[type, Kind] = {Request: "request", Identity: "identity"}
 
 
 class Gate(Protocol):
@@ -60,26 +63,27 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One parameter of a view: where its value comes from, its type, and its default (`inspect.Parameter.empty`)."""
+    """One parameter of a view: where its value comes from, its type, and its default (EMPTY without one)."""
 
     name: str
     kind: Kind
     type: Any
-    default: Any = inspect.Parameter.empty
-    keyword_only: bool = False
+    default: Any = EMPTY
 
     @property
     def required(self) -> bool:
-        return self.default is inspect.Parameter.empty
+        return self.default is EMPTY
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A view with its arguments. `call(request, *path_parameters)` calls the view; `result` is its return type."""
+    """A view with its arguments. `call(request, *path_parameters)` calls the view; `result` is its return type.
+    `is_async`: the call returns an awaitable, as the view does or one of its services wants it."""
 
     call: Callable[..., Any]
     arguments: tuple[Argument, ...]
     result: Any
+    is_async: bool = False
 
     @property
     def needs_connection(self) -> bool:
@@ -102,35 +106,54 @@ def bind(
     stale: bool = False,
 ) -> Binding:
     """Compose a view. Raises DeclarationError, which names `where` and the parameter, for what cannot be bound."""
-    arguments, result = arguments_of(view, where, path_names, methods)
-    sources: dict[str, Any] = {"view": view}
-    services: list[object] = []
+    parameters, result = parameters_of(view, where)
+    arguments = _classified(parameters, where, path_names, methods)
+    slots = {name: f"p{number}" for number, name in enumerate(path_names)}
+    by_name = {each.name: _source(each, slots) for each in arguments if each.kind != "service"}
 
-    def noted(kind: type) -> object:
-        services.append(found := resolve(kind))
-        return found
+    def source(parameter: Parameter) -> str | Read | None:
+        if parameter.where == where:
+            return by_name.get(parameter.name)
+        # A parameter of a service that is made for the call: it may be made of the request.
+        kind = _KINDS.get(parameter.plain) if isinstance(parameter.plain, type) else None
+        if parameter.name in slots:
+            kind = "path"
+        return None if kind is None else _source(Argument(parameter.name, kind, parameter.annotation), slots)
 
-    passed: list[str] = []
-    for number, argument in enumerate(arguments):
-        expression = _expression(argument, number, path_names, sources, where, noted)
-        passed.append(f"{argument.name}={expression}" if argument.keyword_only else expression)
-        must_return = getattr(sources.get(f"a{number}"), "must_return", ())
-        if argument.kind == "service" and must_return and _drops(view, argument.name, must_return):
-            write = f"{argument.name}.{must_return[0]}(...)"
+    plan = Plan(
+        view,
+        where,
+        ("request", *slots.values()),
+        (source,),
+        resolve,
+        otherwise=_hint_of(arguments),
+    )
+    _check_writes(view, where, plan)
+    call, values = "{call}", dict[str, Any]()
+    if any(getattr(service, "must_return", ()) for service in plan.services):
+        values["kept"] = (_kept_async if plan.is_async else _kept)(where)
+        call = "kept({call}, request)"
+    gate = None if watch is None else watch(plan.services, stale)
+    if gate is None:
+        return Binding(plan.compile(f"return {call}", **values), arguments, result, plan.is_async)
+    values |= {"closed": gate.closed, "enter": gate.enter, "leave": gate.leave}
+    values["plain"] = plan.compile(f"return {call}", **values)
+    # An `async def` view is looked at when it is done too, unless it is a websocket's, whose end answers nobody.
+    if plan.is_async and methods & ANSWERED_METHODS:
+        call = f"leave({call})"
+    body = f"if closed: return enter(plain, {{arguments}})\nreturn {call}"
+    return Binding(plan.compile(body, **values), arguments, result, plan.is_async)
+
+
+def _check_writes(view: Callable[..., Any], where: str, plan: Plan) -> None:
+    """Refuse a view that sends a write and returns nothing anywhere."""
+    for name, service in plan.given.items():
+        must_return = getattr(service, "must_return", ())
+        if must_return and _drops(view, name, must_return):
+            write = f"{name}.{must_return[0]}(...)"
             raise DeclarationError(
                 f"{where}: its answer is that of {write}, and the view returns nothing: write return {write}"
             )
-    parameters = "".join(f", p{number}" for number in range(len(path_names)))
-    called = f"view({', '.join(passed)})"
-    if any(getattr(service, "must_return", ()) for service in services):
-        sources["kept"] = (_kept_async if inspect.iscoroutinefunction(view) else _kept)(where)
-        called = f"kept({called}, request)"
-    # The same way as dataclasses makes __init__: names are ours, values come in by `sources`.
-    exec(f"def call(request{parameters}): return {called}", sources)
-    gate = None if watch is None else watch(services, stale)
-    if gate is not None:
-        _put_behind(gate, sources, parameters, called, methods)
-    return Binding(sources["call"], arguments, result)
 
 
 def _kept(where: str) -> Callable[[Any, Request], Any]:
@@ -179,68 +202,36 @@ def _drops(view: Callable[..., Any], name: str, methods: Sequence[str]) -> bool:
     )
 
 
-def _put_behind(
-    gate: Gate, sources: dict[str, Any], parameters: str, called: str, methods: frozenset[str]
-) -> None:
-    """Replace `call` by one that looks at the gate first; an `async def` view is looked at when it is done too,
-    unless it is a websocket's, whose end answers nobody."""
-    sources |= {"closed": gate.closed, "enter": gate.enter, "leave": gate.leave, "plain": sources["call"]}
-    if inspect.iscoroutinefunction(sources["view"]) and methods & ANSWERED_METHODS:
-        called = f"leave({called})"
-    exec(
-        f"def call(request{parameters}):\n"
-        f"    if closed: return enter(plain, request{parameters})\n"
-        f"    return {called}",
-        sources,
-    )
-
-
-def arguments_of(
-    view: Callable[..., Any], where: str, path_names: tuple[str, ...], methods: frozenset[str]
-) -> tuple[tuple[Argument, ...], Any]:
-    """The classified parameters of a view and its return type."""
-    try:
-        signature = inspect.signature(view)
-        annotated: Any = view if inspect.isroutine(view) else type(view).__call__
-        hints = typing.get_type_hints(annotated, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise DeclarationError(f"{where}: its annotations cannot be resolved: {error}") from error
-    arguments = []
-    for parameter in signature.parameters.values():
-        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            raise DeclarationError(f"{where}: *{parameter.name} cannot be bound; name each parameter")
-        annotation = hints.get(parameter.name, inspect.Parameter.empty)
-        kind = _classify(parameter.name, annotation, where, path_names, methods)
-        arguments.append(
-            Argument(
-                parameter.name,
-                kind,
-                str if annotation is inspect.Parameter.empty else annotation,
-                parameter.default,
-                parameter.kind is inspect.Parameter.KEYWORD_ONLY,
-            )
+def _classified(
+    parameters: tuple[Parameter, ...], where: str, path_names: tuple[str, ...], methods: frozenset[str]
+) -> tuple[Argument, ...]:
+    """Where the value of each parameter comes from."""
+    arguments = tuple(
+        Argument(
+            parameter.name,
+            _classify(parameter, where, path_names, methods),
+            str if parameter.annotation is EMPTY else parameter.annotation,
+            parameter.default,
         )
+        for parameter in parameters
+    )
     names = {argument.name for argument in arguments}
     for name in path_names:
         if name not in names:
             raise DeclarationError(f"{where}: the path has {{{name}}}, the view has no such parameter")
     if sum(argument.kind == "body" for argument in arguments) > 1:
         raise DeclarationError(f"{where}: two parameters want the JSON body")
-    return tuple(arguments), hints.get("return", inspect.Parameter.empty)
+    return arguments
 
 
-def _classify(
-    name: str, annotation: Any, where: str, path_names: tuple[str, ...], methods: frozenset[str]
-) -> Kind:
+def _classify(parameter: Parameter, where: str, path_names: tuple[str, ...], methods: frozenset[str]) -> Kind:
+    name, annotation, plain = parameter.name, parameter.annotation, parameter.plain
     if name in path_names:
         return "path"
-    if annotation is inspect.Parameter.empty:
-        raise DeclarationError(f"{where}: parameter {name} has no annotation and is not in the path")
-    plain = _without_none(annotation)
-    if plain is Request:
-        return "request"
-    if plain is Identity:
-        return "identity"
+    if annotation is EMPTY:
+        return "service"
+    if isinstance(plain, type) and plain in _KINDS:
+        return _KINDS[plain]
     if inspect.isclass(plain) and issubclass(plain, HTTPConnection):
         return "connection"
     marked = typing.get_origin(annotation) is typing.Annotated and any(
@@ -286,13 +277,6 @@ def _listed(methods: frozenset[str]) -> str:
     return "/".join(sorted(methods))
 
 
-def _without_none(annotation: Any) -> Any:
-    if typing.get_origin(annotation) is typing.Annotated:
-        annotation = annotation.__origin__
-    options = [option for option in typing.get_args(annotation) if option is not type(None)]
-    return options[0] if len(options) == 1 and type(None) in typing.get_args(annotation) else annotation
-
-
 _SCALARS = (
     msgspec.inspect.StrType,
     msgspec.inspect.IntType,
@@ -333,58 +317,40 @@ def _is_list(info: msgspec.inspect.Type) -> bool:
     return isinstance(info, _LISTS) and _is_scalar(info.item_type)
 
 
-def _expression(
-    argument: Argument,
-    number: int,
-    path_names: tuple[str, ...],
-    sources: dict[str, Any],
-    where: str,
-    resolve: Resolve,
-) -> str:
-    """The source text of one argument's value; what it needs is put into `sources`."""
-    slot = f"a{number}"
+def _source(argument: Argument, slots: Mapping[str, str]) -> str | Read:
+    """What fills a parameter that is no service: an argument of the call, or what is read from the request."""
     match argument.kind:
         case "path":
-            given = f"p{path_names.index(argument.name)}"
+            slot = slots[argument.name]
             if argument.type is str:
-                return given
-            sources[slot] = _converter(argument.type, f"path parameter {argument.name}")
-            return f"{slot}({given})"
+                return slot
+            return Read(_converter(argument.type, f"path parameter {argument.name}"), slot)
         case "query":
-            sources[slot] = _query_reader(argument)
-            return f"{slot}(request)"
+            return Read(_query_reader(argument), "request")
         case "body":
-            sources[slot] = _body_reader(argument)
-            return f"{slot}(request)"
+            return Read(_body_reader(argument), "request")
         case "bytes":
             return "request.body"
-        case "request":
-            return "request"
         case "identity":
             return "request.identity"
         case "connection":
-            sources[slot] = _connection_reader(argument)
-            return f"{slot}(request)"
-        case "service":
-            try:
-                sources[slot] = resolve(_without_none(argument.type))
-            except LookupError as error:
-                if not argument.required:
-                    sources[slot] = argument.default
-                else:
-                    raise DeclarationError(f"{where}: {_nothing_fills(argument)}") from error
-            except DeclarationError as error:
-                raise DeclarationError(f"{where}: parameter {argument.name}: {error}") from error
-            return slot
+            return Read(_connection_reader(argument), "request")
+    return "request"
 
 
-def _nothing_fills(argument: Argument) -> str:
-    is_plain = inspect.isclass(argument.type) and typing.get_origin(argument.type) is None
-    kind = argument.type.__name__ if is_plain else repr(argument.type)
-    told = f"parameter {argument.name} is neither in the path nor a request value, and no service {kind} is known here"
-    if isinstance(msgspec.inspect.type_info(argument.type), msgspec.inspect.CustomType):
-        return told
-    return f"{told}. For the JSON body write {argument.name}: Annotated[{kind}, Body]"
+def _hint_of(arguments: tuple[Argument, ...]) -> Callable[[Parameter], str]:
+    """What a parameter could be besides a service, for the error of one that nothing fills."""
+
+    def hint(parameter: Parameter) -> str:
+        told = "it is neither in the path nor a request value"
+        if parameter.annotation is EMPTY or isinstance(
+            msgspec.inspect.type_info(parameter.plain), msgspec.inspect.CustomType
+        ):
+            return told
+        kind = named(parameter.plain) if typing.get_origin(parameter.plain) is None else repr(parameter.plain)
+        return f"{told}. For the JSON body write {parameter.name}: Annotated[{kind}, Body]"
+
+    return hint
 
 
 def _converter(kind: Any, what: str) -> Callable[[Any], Any]:
@@ -423,7 +389,7 @@ def _query_reader(argument: Argument) -> Callable[[Request], Any]:
 
 def _body_reader(argument: Argument) -> Callable[[Request], Any]:
     kind, default, required = argument.type, argument.default, argument.required
-    model = _without_none(kind)
+    model = plain_of(kind)[0]
 
     def decode(request: Request) -> Any:
         return request.json(kind)
@@ -470,7 +436,7 @@ def says_json(media_type: str | None) -> bool:
 
 def _connection_reader(argument: Argument) -> Callable[[Any], Any]:
     """Starlette's object for this request; the endpoint keeps it in the scope under `skerry.connection`."""
-    kind = _without_none(argument.type)
+    kind = plain_of(argument.type)[0]
     if not any(issubclass(known, kind) for known in (StarletteRequest, WebSocket)):
         raise DeclarationError(f"parameter {argument.name}: {kind.__name__} cannot be made from a scope")
 

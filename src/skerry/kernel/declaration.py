@@ -11,6 +11,7 @@ from skerry.bus.handlers import Handlers
 from skerry.bus.pipeline import Middleware
 from skerry.errors import DeclarationError
 from skerry.http.application import Application
+from skerry.injection import Scoped
 from skerry.journal.journal import Record
 from skerry.journal.migration import Migrations
 from skerry.journal.projection import Projection
@@ -42,7 +43,7 @@ class Declaration:
     tables: dict[str, AnyTable] = field(default_factory=dict)
     projections: list[type[Projection]] = field(default_factory=list)
     reactors: list[Reactor] = field(default_factory=list)
-    services: dict[type, Callable[..., Any]] = field(default_factory=dict)
+    services: dict[type, Callable[..., Any] | Scoped] = field(default_factory=dict)
     renderers: dict[type[Event], Render] = field(default_factory=dict)
     live: Live | None = None
     migrations: Migrations | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 from skerry.bus.bus import CommandBus, CommandBusSettings, EventBus, QueryBus
 from skerry.bus.decider import Decider
-from skerry.bus.handlers import EVENT_ARGUMENTS, Handler, bind
+from skerry.bus.handlers import Handler, bind, event_arguments
 from skerry.bus.outcomes import Outcomes
 from skerry.bus.transport import Announcement, Transport
 from skerry.clock import Clock, SystemClock
@@ -221,7 +221,12 @@ class Kernel:
             return
         for kind, handlers in declared.items():
             for handler in handlers:
-                listener = bind(handler, self.services.resolve, EVENT_ARGUMENTS(kind))
+                plan = bind(handler, self.services.resolve, event_arguments(kind))
+                if plan.is_async:
+                    raise DeclarationError(
+                        f"{handler.name}: a listener is a plain function of plain services"
+                    )
+                listener = plan.compile()
                 self._subscriptions.append(self.events.on(kind, self._counted(handler, listener)).cancel)
         names = {kind.message_name: kind for kind in declared}
 
@@ -321,7 +326,7 @@ class Kernel:
 
     def reaction(self, handler: Handler[Any]) -> Any:
         """A reactor's function with its services filled in."""
-        return bind(handler, self.services.resolve, EVENT_ARGUMENTS(handler.message))
+        return bind(handler, self.services.resolve, event_arguments(handler.message)).compile()
 
 
 def _listener_name(handler: Handler[Any]) -> str:

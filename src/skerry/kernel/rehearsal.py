@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from skerry.bus.bus import QueryBus
 from skerry.bus.decider import Decider
-from skerry.bus.handlers import EVENT_ARGUMENTS, Handler, bind
+from skerry.bus.handlers import Handler, bind, event_arguments
 from skerry.kernel.kernel import Kernel
 
 
@@ -25,9 +25,9 @@ def rehearse(kernel: Kernel, *, decides: bool) -> None:
     for reactor in declared.reactors:
         handler = Handler(reactor.events[0], reactor.react)
         resolve = kernel.services.resolve if decides else promise
-        bind(handler, resolve, EVENT_ARGUMENTS(handler.message))
+        bind(handler, resolve, event_arguments(handler.message))
     for kind, listeners in declared.handlers.events.items():
         for listener in listeners:
-            bind(listener, promise, EVENT_ARGUMENTS(kind))
+            bind(listener, promise, event_arguments(kind))
     QueryBus(declared.handlers.queries).compile(promise)
     declared.http.check(promise)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from skerry.bus.handlers import without_none
 from skerry.bus.transport import Announcement, Transport
-from skerry.errors import DeclarationError
 from skerry.http.events import Events
 from skerry.http.health import exposition, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
 from skerry.http.reply import Response
 from skerry.http.snapshots import Snapshot
+from skerry.injection import Plan, by_name, named
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.commands_view import CommandsView
 from skerry.kernel.kernel import Kernel
@@ -125,44 +123,16 @@ def _snapshot(kernel: Kernel, function: Any) -> Snapshot | None:
     """The application's snapshot function with its services filled in: prefix -> (position, payloads)."""
     if function is None:
         return None
-    takes_prefix = "prefix" in inspect.signature(function).parameters
-    services = _services_of(kernel, function)
-    function = kernel.visibility.guarded(function, services.values())
+    called = f"app.live(snapshot={named(function)})"
+    resolve = kernel.services.resolve
+    plan = Plan(function, called, ("prefix",), (by_name({"prefix"}),), resolve, otherwise="the prefix")
+    rows_of = kernel.visibility.guarded(plan.compile(), plan.services)
 
     def snapshot(prefix: str) -> tuple[Position, Iterable[bytes]]:
         position = kernel.projector.position
-        rows = function(prefix=prefix, **services) if takes_prefix else function(**services)
-        return position, _payloads(rows, kernel.projector.epoch_of)
+        return position, _payloads(rows_of(prefix), kernel.projector.epoch_of)
 
     return snapshot
-
-
-def _services_of(kernel: Kernel, function: Callable[..., Any]) -> dict[str, Any]:
-    """What a snapshot function takes besides the prefix, by name; a default stays where there is no such service.
-    Raises DeclarationError for a parameter that nothing fills."""
-    called = f"app.live(snapshot={getattr(function, '__qualname__', function)})"
-    try:
-        hints = get_type_hints(function)
-    except NameError as error:
-        raise DeclarationError(f"{called}: annotation {error.name} is not known at run time") from error
-    services: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name == "prefix":
-            continue
-        optional = parameter.default is not parameter.empty
-        wanted = without_none(hints.get(name))
-        if not isinstance(wanted, type):
-            if not optional:
-                raise DeclarationError(f"{called}: parameter {name} needs a type to be injected by")
-            continue
-        try:
-            services[name] = kernel.services.resolve(wanted)
-        except LookupError as error:
-            if not optional:
-                raise DeclarationError(
-                    f"{called}: no service {wanted.__name__} for parameter {name}"
-                ) from error
-    return services
 
 
 def _payloads(rows: Iterable[Mapping[str, Any]], epoch_of: Callable[[int], str]) -> Iterator[bytes]:

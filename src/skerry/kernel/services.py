@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from skerry.errors import DeclarationError
+from skerry.injection import Plan, Resolve, Scoped, named
 
 T = TypeVar("T")
 _PROMISED = object()
@@ -28,11 +29,19 @@ class Services:
         """Offer an object, under its own class unless `kind` is given."""
         self._made[kind or type(service)] = service
 
-    def add_factory(self, kind: type, factory: Callable[..., Any]) -> None:
-        """Offer what `factory` returns; its parameters are services in turn. Raises DeclarationError for an
-        asynchronous one: what is awaited belongs into a lifespan."""
-        if inspect.iscoroutinefunction(factory):
-            raise DeclarationError(f"{factory.__qualname__} is async: a service is made by a plain function")
+    def add_factory(self, kind: type, factory: Callable[..., Any] | Scoped) -> None:
+        """Offer what `factory` returns; its parameters are services in turn. Raises DeclarationError for one of the
+        process that is asynchronous or yields: what is awaited, or cleaned up, belongs to a call or to a lifespan."""
+        if isinstance(factory, Scoped):
+            self._made[kind] = factory
+            return
+        called = _called(factory)
+        if inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory):
+            raise DeclarationError(
+                f'{called} is async: a service of the process is made by a plain function, one of scope="call" by any'
+            )
+        if inspect.isgeneratorfunction(factory):
+            raise DeclarationError(f'{called} yields: that is for @app.service(scope="call")')
         self._factories[kind] = factory
 
     def resolve(self, kind: type[T]) -> T:
@@ -48,7 +57,8 @@ class Services:
         """Whether `resolve` would find something: like it, but nothing is made, and what is returned is of no use.
         Raises LookupError, DeclarationError."""
         self._can_make(kind, ())
-        return _PROMISED
+        made = self._made.get(kind)
+        return made if isinstance(made, Scoped) else _PROMISED
 
     def _can_make(self, kind: type, making: tuple[type, ...]) -> None:
         if kind in self._made:
@@ -58,8 +68,12 @@ class Services:
             return
         if kind in making:
             raise DeclarationError(_circle(*making, kind))
-        for wanted in _needs(self._factories[kind]).values():
+
+        def promised(wanted: type) -> object:
             self._can_make(wanted, (*making, kind))
+            return _PROMISED
+
+        _plan(self._factories[kind], promised)
 
     def _only_one(self, kind: type) -> type:
         """The one candidate whose class is below `kind`. Raises LookupError when there is none, or several."""
@@ -82,28 +96,29 @@ class Services:
         self._making.append(kind)
         try:
             factory = self._factories[kind]
-            needed = {name: self._need(factory, name, wanted) for name, wanted in _needs(factory).items()}
+            plan = _plan(factory, self.resolve)
             try:
-                made = factory(**needed)
-            except DeclarationError:
-                raise
+                made = plan.compile()()
             except Exception as error:
                 what = f"{_called(factory)} failed to make it: {type(error).__name__}: {error}"
                 raise DeclarationError(f"service {kind.__name__}: {what}") from error
         finally:
             self._making.pop()
         self._made[kind] = made
-        self._made_of.setdefault(id(made), []).extend(needed.values())
+        self._made_of.setdefault(id(made), []).extend(plan.services)
         return made
 
-    def _need(self, factory: Callable[..., Any], name: str, wanted: Any) -> Any:
-        try:
-            return self.resolve(wanted)
-        except LookupError as error:
-            called = getattr(wanted, "__name__", repr(wanted))
-            raise DeclarationError(
-                f"{_called(factory)}: no service {called} for its parameter {name}"
-            ) from error
+
+def _plan(factory: Callable[..., Any], resolve: Resolve) -> Plan:
+    """How a service of the process is made. Raises DeclarationError when it asks for one of a call."""
+
+    def lasting(kind: Any) -> Any:
+        service = resolve(kind)
+        if isinstance(service, Scoped):
+            raise DeclarationError(f"{named(kind)} is made for each call, and cannot be kept for the process")
+        return service
+
+    return Plan(factory, _called(factory), (), (), lasting)
 
 
 def _called(factory: Callable[..., Any]) -> str:
@@ -112,27 +127,6 @@ def _called(factory: Callable[..., Any]) -> str:
 
 def _circle(*kinds: type) -> str:
     return f"services need each other in a circle: {' -> '.join(kind.__name__ for kind in kinds)}"
-
-
-def _needs(factory: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters that have to be filled. Raises DeclarationError for one that does not say with what."""
-    called = _called(factory)
-    try:
-        hints = get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
-    except TypeError:
-        hints = {}  # a callable object, as a partial
-    except NameError as error:
-        raise DeclarationError(f"{called}: annotation {error.name} is not known at run time") from error
-    needed: dict[str, Any] = {}
-    for name, parameter in inspect.signature(factory).parameters.items():
-        if parameter.default is not parameter.empty:
-            continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if name not in hints:
-            raise DeclarationError(f"{called}: parameter {name} needs a type to be injected by")
-        needed[name] = hints[name]
-    return needed
 
 
 def _is_below(kind: type, other: Any) -> bool:
