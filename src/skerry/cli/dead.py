@@ -17,7 +17,8 @@ _SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "d
 
 @click.group()
 def dead() -> None:
-    """Commands that failed are set aside here, with their bytes, until somebody retries or drops them."""
+    """Commands that failed, and events that a reactor gave up, are set aside here, with their bytes, until somebody
+    retries or drops them."""
 
 
 @dead.command("list")
@@ -26,7 +27,8 @@ def dead() -> None:
 @click.option("--limit", default=100, show_default=True, help="how many at most")
 @with_settings(*_SETTINGS)
 def list_(target: str | None, named: str | None, limit: int, **given: Any) -> None:
-    """List dead letters, oldest first: id, time, command, key, reason."""
+    """List dead letters in the order in which they came, and commands that wait for a newer consumer: id, time, name,
+    key, reason."""
 
     async def listed(admin: Admin) -> None:
         letters = await admin.journal.letters(limit=limit)
@@ -68,11 +70,11 @@ def show(id: str, target: str | None, named: str | None, **given: Any) -> None:
 
 @dead.command()
 @click.argument("ids", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="all of them, oldest first")
+@click.option("--all", "everything", is_flag=True, help="all of them, in the order in which they came")
 @click.option("--target", help="MODULE:NAME of the application")
 @with_settings(*_SETTINGS)
 def retry(ids: tuple[str, ...], everything: bool, target: str | None, **given: Any) -> None:
-    """Send commands again, under their own ids. The application has to run."""
+    """Send commands again, under their own ids; an event is tried again by its reactor. The application has to run."""
 
     async def again(admin: Admin) -> None:
         for id in await _chosen(admin, ids, everything):
@@ -97,7 +99,7 @@ def retry(ids: tuple[str, ...], everything: bool, target: str | None, **given: A
 @click.option("--target", help="MODULE:NAME of the application")
 @with_settings(*_SETTINGS)
 def drop(ids: tuple[str, ...], everything: bool, target: str | None, **given: Any) -> None:
-    """Give commands up for good."""
+    """Give commands, or events of reactors, up for good."""
 
     async def away(admin: Admin) -> None:
         for id in await _chosen(admin, ids, everything):

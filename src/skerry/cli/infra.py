@@ -38,7 +38,9 @@ def create(target: str | None, **given: Any) -> None:
 
 @infra.command()
 @click.argument("target")
-@click.confirmation_option(prompt="The journal is this application's from now on. Go on?")
+@click.confirmation_option(
+    "-y", "--yes", prompt="The journal is this application's from now on. Go on?", help="do not ask"
+)
 @with_settings(*_SETTINGS)
 def adopt(target: str, **given: Any) -> None:
     """Take a journal over, after the application was renamed. Exit code 1 while it is at work, or away."""

@@ -114,7 +114,9 @@ def _told(epochs: Sequence[Epoch]) -> Iterator[str]:
 @click.argument("position")
 @click.option("--reason", required=True, help="why, for who reads the journal later")
 @click.option("--who", default=user, show_default="you", help="who does it")
-@click.confirmation_option(prompt="Nobody will apply that event any more. Go on?")
+@click.confirmation_option(
+    "-y", "--yes", prompt="Nobody will apply that event any more. Go on?", help="do not ask"
+)
 @with_settings(*_SETTINGS)
 def skip(target: str, position: str, reason: str, who: str, **given: Any) -> None:
     """Pass over the event at POSITION from now on. It stays stored; projections that stopped there come back by
@@ -192,7 +194,9 @@ def trim(target: str | None, before: int | None, keep: int | None, **given: Any)
     type=click.IntRange(min=0),
     help="positions up to this offset are still right: memory that is not ahead of it is kept (default: none is)",
 )
-@click.confirmation_option(prompt="Servers will load a snapshot. Begin a new epoch?")
+@click.confirmation_option(
+    "-y", "--yes", prompt="Servers will load a snapshot. Begin a new epoch?", help="do not ask"
+)
 @with_settings(*_SETTINGS)
 def epoch(target: str | None, common: int, **given: Any) -> None:
     """Begin a new epoch: once after the back-up of a file was restored, so that nobody trusts positions of the lost
@@ -230,7 +234,9 @@ def cursors(target: str, **given: Any) -> None:
 @journal.command()
 @click.argument("target")
 @click.argument("name")
-@click.confirmation_option(prompt="What it has not seen may be trimmed away. Go on?")
+@click.confirmation_option(
+    "-y", "--yes", prompt="What it has not seen may be trimmed away. Go on?", help="do not ask"
+)
 @with_settings(*_SETTINGS)
 def forget(target: str, name: str, **given: Any) -> None:
     """Forget how far a reactor, or a stored projection, has come, so that it holds the journal no longer. One that is

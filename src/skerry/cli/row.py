@@ -68,7 +68,7 @@ def show(target: str, table: str, key: str | None, **given: Any) -> None:
         for text, value in others[: max(0, MOST_SHOWN - len(found))]:
             click.echo(f"{text}  {value}")
         if wanted is None:
-            click.echo(f"{number} rows, {len(found)} of them do not fit {declared.name}'s type", err=True)
+            click.echo(f"rows: {number}; not fitting {declared.name}'s type: {len(found)}", err=True)
         raise SystemExit(1 if found else 0)
 
     administer(target, given, look)
@@ -94,7 +94,7 @@ def put(target: str, table: str, key: str, json: str, reason: str, who: str, **g
 @click.argument("key")
 @click.option("--reason", required=True, help="why, for who reads the journal later")
 @click.option("--who", default=user, show_default="you", help="who does it")
-@click.confirmation_option(prompt="The row is deleted. Go on?")
+@click.confirmation_option("-y", "--yes", prompt="The row is deleted. Go on?", help="do not ask")
 @with_settings(*_SETTINGS)
 def delete(target: str, table: str, key: str, reason: str, who: str, **given: Any) -> None:
     """Delete a row."""

@@ -24,16 +24,16 @@ def tars() -> None:
 
 @tars.command("generate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--out", required=True, type=_FOLDER, help="Folder for the modules; made when it is not there.")
+@click.option("--out", required=True, type=_FOLDER, help="folder for the modules; made when it is not there")
 @click.option(
-    "--include", multiple=True, type=_FOLDER, help="Folder to look for included files in; repeatable."
+    "--include", multiple=True, type=_FOLDER, help="folder to look for included files in; repeatable"
 )
 @click.option(
-    "--package", default="", help="Package of the folder, for imports; relative ones when not given."
+    "--package", default="", help="package of the folder, for imports; relative ones when not given"
 )
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the files.")
-@click.option("--strict", is_flag=True, help="Refuse what tars2cpp refuses, too.")
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 when a module would change.")
+@click.option("--encoding", default="utf-8", show_default=True, help="encoding of the files")
+@click.option("--strict", is_flag=True, help="refuse what tars2cpp refuses, too")
+@click.option("--check", is_flag=True, help="write nothing; exit with 1 when a module would change")
 def generate_command(
     files: tuple[Path, ...],
     out: Path,
