@@ -167,7 +167,7 @@ CONTRADICTIONS: dict[str, list[Callable[[App], object]]] = {
     ],
     "reactor r names no event": [lambda a: a.reactor("r")(_react)],
     "reactor s names no event": [lambda a: a.react(Reactor("s", lambda event, record: None, ()))],
-    "no parameter annotated with a Command": [lambda a: a.handles()(_no_message)],
+    "no parameter annotated with a Command": [lambda a: a.handles()(_no_message)],  # type: ignore[type-var]
     "annotate what it returns": [lambda a: a.service()(_service_of_nothing)],
 }
 

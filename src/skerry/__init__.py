@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skerry.bus.bus import EventBus as EventBus
     from skerry.bus.bus import QueryBus as QueryBus
     from skerry.bus.outcomes import Receipt as Receipt
+    from skerry.bus.pipeline import Proceed as Proceed
     from skerry.emitter import EventEmitter as EventEmitter
     from skerry.errors import PreconditionFailed as PreconditionFailed
     from skerry.errors import Rejected as Rejected
@@ -63,6 +64,7 @@ _HOME = {
     "Position": "skerry.position:Position",
     "PreconditionFailed": "skerry.errors:PreconditionFailed",
     "Problem": "skerry.http.problems:Problem",
+    "Proceed": "skerry.bus.pipeline:Proceed",
     "Projection": "skerry.journal.projection:Projection",
     "Query": "skerry.messages.message:Query",
     "QueryBus": "skerry.bus.bus:QueryBus",

@@ -9,20 +9,23 @@ async def put(command: PutValue, unit: Unit) -> None: ...
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, Unpack, cast, get_args, get_type_hints, overload
 
 from starlette.types import ASGIApp
 
-from skerry.bus.handlers import Handler, Loads, message_of
-from skerry.bus.pipeline import Middleware
+from skerry.bus.handlers import Answers, Decides, DecidesAny, Handler, Hears, Loads, message_of
+from skerry.bus.pipeline import DeclaredMiddleware, Middleware
 from skerry.errors import DeclarationError
 from skerry.http.application import Application, ApplicationSettings
+from skerry.http.auth import Right
+from skerry.http.cors import CorsOptions
+from skerry.http.routes import BY_METHOD, Rights, RouteOptions
 from skerry.injection import Scoped
 from skerry.journal.migration import migrations_in
 from skerry.journal.projection import Projection
-from skerry.journal.reactor import Reactor
+from skerry.journal.reactor import Reactor, ReactorOptions
 from skerry.journal.table import AnyTable
 from skerry.kernel.declaration import Declaration, Live
 from skerry.messages.message import Command, Event, Query
@@ -30,6 +33,11 @@ from skerry.messages.message import Command, Event, Query
 F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=type[Projection])
 View = TypeVar("View", bound=Callable[..., Any])
+C = TypeVar("C", bound=Command)
+Q = TypeVar("Q", bound=Query[Any])
+E1 = TypeVar("E1", bound=Event)
+E2 = TypeVar("E2", bound=Event)
+E3 = TypeVar("E3", bound=Event)
 
 
 class App:
@@ -52,6 +60,28 @@ class App:
 
     # --- commands, queries, events
 
+    @overload
+    def handles(
+        self,
+        command: type[C],
+        *,
+        loads: AnyTable | Callable[[C], Iterable[tuple[AnyTable, Any]]] | None = None,
+        sql: bool = False,
+        hold: bool = False,
+        timeout_seconds: float = 5.0,
+    ) -> Decides[C]: ...
+
+    @overload
+    def handles(
+        self,
+        command: None = None,
+        *,
+        loads: AnyTable | Loads | None = None,
+        sql: bool = False,
+        hold: bool = False,
+        timeout_seconds: float = 5.0,
+    ) -> DecidesAny: ...
+
     def handles(
         self,
         command: type[Command] | None = None,
@@ -60,7 +90,7 @@ class App:
         sql: bool = False,
         hold: bool = False,
         timeout_seconds: float = 5.0,
-    ) -> Callable[[F], F]:
+    ) -> Decides[Any] | DecidesAny:
         """Declare the one handler that decides a command: `(command, unit, services...)`, `def` or `async def`.
 
         `loads`: the table whose row of the command's own key is read for the whole batch beforehand, or a function
@@ -71,41 +101,42 @@ class App:
 
         _class(command, Command, "handles")
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[..., Any]) -> None:
             kind = command or message_of(function, Command)
             self.declaration.messages.add(kind)
             if loads is not None and not callable(loads):
                 self.declaration.use_table(loads)
             self.declaration.handlers.add_command(Handler(kind, function, loads, sql, hold, timeout_seconds))
-            return function
 
-        return declare
+        return Decides(declare) if command else DecidesAny(declare)
 
-    def answers(
-        self, query: type[Query[Any]] | None = None, *, timeout_seconds: float = 5.0
-    ) -> Callable[[F], F]:
+    @overload
+    def answers(self, query: type[Q], *, timeout_seconds: float = 5.0) -> Answers[Q]: ...
+
+    @overload
+    def answers(self, query: None = None, *, timeout_seconds: float = 5.0) -> Callable[[F], F]: ...
+
+    def answers(self, query: type[Query[Any]] | None = None, *, timeout_seconds: float = 5.0) -> Any:
         """Declare the one handler that answers a query: `(query, services...)`. A plain `def` may be asked from a
         lane view."""
         _class(query, Query, "answers")
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[..., Any]) -> None:
             kind: type[Query[Any]] = query or message_of(function, Query)
             self.declaration.handlers.add_query(Handler(kind, function, timeout_seconds=timeout_seconds))
-            return function
 
-        return declare
+        return Answers(declare)
 
-    def on(self, event: type[Event]) -> Callable[[F], F]:
+    def on(self, event: type[E1]) -> Hears[E1]:
         """Declare a listener `(event, record?, services...)`: called in every server process when its memory has
         applied the event. For work within the process; what must happen once outside is a reactor's."""
         _class(event, Event, "on")
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[..., Any]) -> None:
             self.emits(event)
             self.declaration.handlers.add_listener(Handler(event, function))
-            return function
 
-        return declare
+        return Hears(declare)
 
     def emits(self, *events: type[Event]) -> None:
         """Make events known that no projection, listener or reactor names."""
@@ -124,7 +155,7 @@ class App:
             raise DeclarationError("app.migrations was called twice")
         self.declaration.migrations = migrations_in(Path(directory))
 
-    def middleware(self, middleware: Middleware) -> Middleware:
+    def middleware(self, middleware: Middleware) -> DeclaredMiddleware:
         """Wrap the decision of commands: `async def m(command, unit, proceed)`, where `await proceed(command, unit)`
         goes on and gives the result. The first declared is outermost. Middleware of requests is
         `app.http.middleware`."""
@@ -135,19 +166,18 @@ class App:
                 f"middleware {getattr(middleware, '__name__', middleware)!r} must be an async def"
             )
         self.declaration.middlewares.append(middleware)
-        return middleware
+        return cast(DeclaredMiddleware, middleware)
 
-    def renders(self, event: type[Event]) -> Callable[[F], F]:
+    def renders(self, event: type[E1]) -> Hears[E1]:
         """Declare how an event looks to live listeners: `(event, record) -> dict`. By default its fields."""
         _class(event, Event, "renders")
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[..., Any]) -> None:
             self.emits(event)
             if self.declaration.renderers.setdefault(event, function) is not function:
                 raise DeclarationError(f"two functions render {event.__name__}")
-            return function
 
-        return declare
+        return Hears(declare)
 
     # --- memory and the world outside
 
@@ -167,17 +197,38 @@ class App:
         self.declaration.projections.append(projection)
         return projection
 
-    def reactor(self, name: str, *events: type[Event], **options: Any) -> Callable[[F], F]:
+    @overload
+    def reactor(self, name: str, event: type[E1], /, **options: Unpack[ReactorOptions]) -> Hears[E1]: ...
+
+    @overload
+    def reactor(
+        self, name: str, event: type[E1], second: type[E2], /, **options: Unpack[ReactorOptions]
+    ) -> Hears[E1 | E2]: ...
+
+    @overload
+    def reactor(
+        self,
+        name: str,
+        event: type[E1],
+        second: type[E2],
+        third: type[E3],
+        /,
+        **options: Unpack[ReactorOptions],
+    ) -> Hears[E1 | E2 | E3]: ...
+
+    @overload
+    def reactor(self, name: str, *events: type[Event], **options: Unpack[ReactorOptions]) -> Hears[Any]: ...
+
+    def reactor(self, name: str, *events: type[Event], **options: Unpack[ReactorOptions]) -> Hears[Any]:
         """Declare a reactor: `(event, record?, services...)`, run by one consumer at a time, at least once per
         event, with retries. Options are the fields of `Reactor`."""
         if not isinstance(name, str):
             raise DeclarationError("write @app.reactor(NAME, Event): a reactor is known by its name")
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[..., Any]) -> None:
             self.react(Reactor(name, function, events, **options))
-            return function
 
-        return declare
+        return Hears(declare)
 
     def react(self, reactor: Reactor) -> Reactor:
         """Declare a reactor that was made elsewhere."""
@@ -224,40 +275,46 @@ class App:
 
     # --- HTTP: all of it is `app.http`; these are the everyday names
 
-    def route(self, path: str, methods: Iterable[str], **options: Any) -> Callable[[View], View]:
+    def route(
+        self, path: str, methods: Iterable[str], **options: Unpack[RouteOptions]
+    ) -> Callable[[View], View]:
         """Declare a view. A plain `def` that only reads memory is answered on the lane, an `async def` by ASGI."""
         return self.http.route(path, methods, **options)
 
-    def get(self, path: str, **options: Any) -> Callable[[View], View]:
+    def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.http.get(path, **options)
 
-    def post(self, path: str, **options: Any) -> Callable[[View], View]:
+    def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.http.post(path, **options)
 
-    def put(self, path: str, **options: Any) -> Callable[[View], View]:
+    def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.http.put(path, **options)
 
-    def patch(self, path: str, **options: Any) -> Callable[[View], View]:
+    def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.http.patch(path, **options)
 
-    def delete(self, path: str, **options: Any) -> Callable[[View], View]:
+    def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.http.delete(path, **options)
 
-    def websocket(self, path: str, **options: Any) -> Callable[[View], View]:
-        return self.http.websocket(path, **options)
+    def websocket(
+        self, path: str, *, name: str | None = None, rights: Right | None = "read"
+    ) -> Callable[[View], View]:
+        return self.http.websocket(path, name=name, rights=rights)
 
-    def mount(self, path: str, app: ASGIApp, **options: Any) -> None:
+    def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:
         """Serve any ASGI application under a path; its lifespan runs with ours."""
-        self.http.mount(path, app, **options)
+        self.http.mount(path, app, name=name, rights=rights)
 
-    def static(self, path: str, directory: str | Path, **options: Any) -> None:
-        self.http.static(path, directory, **options)
+    def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
+        self.http.static(path, directory, name=name)
 
-    def cors(self, *origins: str, **options: Any) -> None:
+    def cors(self, *origins: str, **options: Unpack[CorsOptions]) -> None:
         """Let pages of these origins read and write: `Application.cors`."""
         self.http.cors(*origins, **options)
 
-    def live(self, path: str = "/events", snapshot: Callable[..., Any] | None = None) -> None:
+    def live(
+        self, path: str = "/events", snapshot: Callable[..., Iterable[Mapping[str, Any]]] | None = None
+    ) -> None:
         """Serve the stream of events at `path`, as WebSocket and as server-sent events.
         `snapshot(services...)` gives the payloads of the current state for `?snapshot=1`."""
         if self.declaration.live is not None:

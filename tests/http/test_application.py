@@ -171,7 +171,7 @@ def test_declarations_that_contradict() -> None:
     with pytest.raises(DeclarationError):
         app.route("/x", ("FETCH",))
     with pytest.raises(DeclarationError):
-        app.route("/x", ("GET",), rights="admin")
+        app.route("/x", ("GET",), rights="admin")  # type: ignore[arg-type]
     with pytest.raises(DeclarationError):
         app.mount("x", app)
     app.mount("/x", app)

@@ -183,15 +183,15 @@ def projection_without_load(app: App) -> None:
 def projection_with_a_short_method(app: App) -> None:
     @app.projection
     class Half(Whole):
-        @Projection.applies(Did)
-        def did(self, event: Did) -> None: ...  # type: ignore[override]
+        @Projection.applies(Did)  # type: ignore[arg-type]
+        def did(self, event: Did) -> None: ...
 
 
 def projection_that_waits(app: App) -> None:
     @app.projection
     class Half(Whole):
-        @Projection.applies(Did)  # type: ignore[type-var]
-        async def did(self, event: Did, record: Record) -> None: ...  # type: ignore[override]
+        @Projection.applies(Did)  # type: ignore[arg-type]
+        async def did(self, event: Did, record: Record) -> None: ...
 
 
 def projection_stored_without_state(app: App) -> None:

@@ -86,7 +86,7 @@ class PriceSet2(_Cents, Event):
     cents: int
 
 
-def release(command: Any, event: Any) -> App:
+def release(command: type[Command], event: Any) -> App:
     """The shop as of one release. Rows are cents from the first one on."""
     app = App("shop")
     prices = Table("prices", key=str, row=Price)

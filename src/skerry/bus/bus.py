@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypedDict, TypeVar, Union, Unpack, get_args, get_origin
 
 from skerry.bus.handlers import Handler, bind, query_arguments
 from skerry.bus.outcomes import Level, Outcomes, Receipt
@@ -49,6 +49,16 @@ class CommandBusSettings:
     partitions: int = 1
     wait_seconds: float = 5.0
     max_pack: int = 256
+
+
+class SendOptions(TypedDict, total=False):
+    """What `send` takes beside the command: see `CommandBus.submit`."""
+
+    id: str | None
+    request_hash: str
+    level: Level
+    wait_seconds: float | None
+    headers: Mapping[str, str]
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -162,7 +172,7 @@ class CommandBus:
         self._enqueue(envelope, partition_of(key, self._settings.partitions))
         return future
 
-    async def send(self, command: Command, **options: Any) -> Receipt:
+    async def send(self, command: Command, **options: Unpack[SendOptions]) -> Receipt:
         """`submit`, awaited; cancelling the wait does not take the command back."""
         return await asyncio.shield(self.submit(command, **options))
 

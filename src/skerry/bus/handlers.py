@@ -8,9 +8,20 @@ before the first request.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Never, NoReturn, TypeVar, get_args, get_type_hints
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Never,
+    NoReturn,
+    ParamSpec,
+    TypeVar,
+    get_args,
+    get_type_hints,
+    overload,
+)
 
 from skerry.errors import DeclarationError
 from skerry.injection import EMPTY, Parameter, Plan, Resolve, named
@@ -20,6 +31,11 @@ from skerry.journal.unit import Unit
 from skerry.messages.message import Command, Event, Message, Query
 
 M = TypeVar("M", bound=Message)
+M_co = TypeVar("M_co", covariant=True)
+C = TypeVar("C", bound=Command)
+P = ParamSpec("P")
+Out = TypeVar("Out")
+Result = TypeVar("Result")
 Loads = Callable[[Any], Iterable[tuple[AnyTable, Any]]]
 
 
@@ -66,6 +82,65 @@ class Handler(Generic[M]):
             return [(table.name, table.key_text(key)) for table, key in self.loads(message)]
         key = message.routing_key()
         return [(self.loads.name, key)] if key else []
+
+
+class Decides(Generic[M_co]):
+    """What `app.handles(Command)` gives: a decorator for functions whose first parameter takes that command. It
+    returns the function itself."""
+
+    def __init__(self, declare: Callable[[Any], Any]) -> None:
+        self._declare = declare
+
+    def __call__(self, function: Callable[Concatenate[M_co, P], Out]) -> Callable[Concatenate[M_co, P], Out]:
+        self._declare(function)
+        return function
+
+
+class DecidesAny:
+    """What `app.handles()` gives: the function says by its first parameter which command it decides."""
+
+    def __init__(self, declare: Callable[[Any], Any]) -> None:
+        self._declare = declare
+
+    def __call__(self, function: Callable[Concatenate[C, P], Out]) -> Callable[Concatenate[C, P], Out]:
+        self._declare(function)
+        return function
+
+
+class Answers(Generic[M_co]):
+    """What `app.answers(Query)` gives: a decorator for functions that take that query, and return what `Query[R]`
+    says: R, or a coroutine of it. It returns the function itself."""
+
+    def __init__(self, declare: Callable[[Any], Any]) -> None:
+        self._declare = declare
+
+    @overload
+    def __call__(
+        self: Answers[Query[Result]],
+        function: Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]],
+    ) -> Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]]: ...
+
+    @overload
+    def __call__(
+        self: Answers[Query[Result]], function: Callable[Concatenate[M_co, P], Result]
+    ) -> Callable[Concatenate[M_co, P], Result]: ...
+
+    def __call__(self, function: Any) -> Any:
+        self._declare(function)
+        return function
+
+
+class Hears(Generic[M_co]):
+    """What `app.on`, `app.renders` and `app.reactor` give: a decorator for functions whose first parameter takes these
+    events. It returns the function itself, which several such decorators may stand above: so the type of what it
+    returns says nothing of its first parameter."""
+
+    def __init__(self, declare: Callable[[Any], Any]) -> None:
+        self._declare = declare
+
+    def __call__(self, function: Callable[Concatenate[M_co, P], Out]) -> Callable[Concatenate[Any, P], Out]:
+        self._declare(function)
+        return function
 
 
 def message_of(function: Callable[..., Any], kind: type[M]) -> type[M]:

@@ -9,15 +9,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from skerry.errors import DeadlineExceeded
 from skerry.journal.unit import Unit
 from skerry.messages.message import Command
 
-Proceed = Callable[[Command, Unit], Awaitable[Any]]
-Middleware = Callable[[Any, Unit, Proceed], Awaitable[Any]]
 Decide = Callable[[Command, Unit], Any]
+
+
+class Proceed(Protocol):
+    """What a middleware goes on with: `await proceed(command, unit)` gives the handler's result."""
+
+    def __call__(self, command: Command, unit: Unit, /) -> Awaitable[Any]: ...
+
+
+Middleware = Callable[[Any, Unit, Proceed], Awaitable[Any]]
+
+
+class DeclaredMiddleware(Protocol):
+    """What `app.middleware` returns: the middleware itself, which may be told to which commands it is limited."""
+
+    only: tuple[type[Command], ...]
+
+    def __call__(self, command: Any, unit: Unit, proceed: Proceed, /) -> Awaitable[Any]: ...
 
 
 def applies_to(middleware: Middleware, message: type[Command]) -> bool:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from urllib.parse import urlencode
 
 from starlette.staticfiles import StaticFiles
@@ -34,7 +34,7 @@ from skerry.http.path import PathTemplate, encode_path
 from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
-from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Route, RouteTable
+from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Rights, Route, RouteOptions, RouteTable
 from skerry.injection import Resolve
 
 logger = logging.getLogger("skerry.http")
@@ -59,7 +59,7 @@ class _Declared:
     methods: frozenset[str]
     view: Callable[..., Any]
     name: str
-    right: Right | str | None
+    right: Rights
     max_body_bytes: int | None
     documented: bool = True
     stale: bool = False
@@ -97,7 +97,7 @@ class Application:
         methods: Iterable[str],
         *,
         name: str | None = None,
-        rights: Right | str | None = BY_METHOD,
+        rights: Rights = BY_METHOD,
         max_body_bytes: int | None = None,
         documented: bool = True,
         stale: bool = False,
@@ -128,22 +128,22 @@ class Application:
 
         return declare
 
-    def get(self, path: str, **options: Any) -> Callable[[View], View]:
+    def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.route(path, ("GET",), **options)
 
-    def head(self, path: str, **options: Any) -> Callable[[View], View]:
+    def head(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.route(path, ("HEAD",), **options)
 
-    def post(self, path: str, **options: Any) -> Callable[[View], View]:
+    def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.route(path, ("POST",), **options)
 
-    def put(self, path: str, **options: Any) -> Callable[[View], View]:
+    def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.route(path, ("PUT",), **options)
 
-    def patch(self, path: str, **options: Any) -> Callable[[View], View]:
+    def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.route(path, ("PATCH",), **options)
 
-    def delete(self, path: str, **options: Any) -> Callable[[View], View]:
+    def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         return self.route(path, ("DELETE",), **options)
 
     def websocket(
@@ -165,9 +165,7 @@ class Application:
 
         return declare
 
-    def mount(
-        self, path: str, app: ASGIApp, *, name: str | None = None, rights: Right | str | None = BY_METHOD
-    ) -> None:
+    def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:
         """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours."""
         if not isinstance(path, str):
             raise DeclarationError(f'write app.mount("/...", application): {path!r} is no path')
@@ -296,7 +294,7 @@ class Application:
             raise DeclarationError(
                 f"{where}: Starlette's request exists on the ASGI side only; use an async def"
             )
-        right: Right | str | None = declared.right
+        right = declared.right
         if right == BY_METHOD:
             right = "read" if declared.methods <= SAFE_METHODS else "write"
         if lane:
@@ -316,7 +314,7 @@ class Application:
             declared.view,
             binding,
             lane and WEBSOCKET not in declared.methods,
-            right,  # type: ignore[arg-type]  # BY_METHOD is gone
+            right,
             self.settings.max_body_bytes if declared.max_body_bytes is None else declared.max_body_bytes,
             declared.documented,
             guarded=self._tokens is not None and right is not None,

@@ -12,7 +12,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from skerry.errors import DeclarationError
 from skerry.http.auth import SAFE_METHODS
@@ -28,6 +28,15 @@ REQUEST_FIELDS = (
     "Skerry-Position", "X-Request-ID",
 )  # fmt: skip
 ANSWER_FIELDS = ("ETag", "Location", "Retry-After", "Skerry-Command", "Skerry-Position")
+
+
+class CorsOptions(TypedDict, total=False):
+    """What `cors` takes beside the origins: see `Application.cors`."""
+
+    request_fields: Iterable[str]
+    answer_fields: Iterable[str]
+    credentials: bool
+    max_age_seconds: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal, TypedDict
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp
@@ -19,7 +19,18 @@ from skerry.http.binding import Binding
 from skerry.http.path import PathTemplate, normalize
 
 WEBSOCKET = "WEBSOCKET"
-BY_METHOD = "method"  # the right that is needed unless declared: read for safe methods, else write
+BY_METHOD: Final = "method"  # the right that is needed unless declared: read for safe methods, else write
+Rights = Literal["read", "write", "method"] | None
+
+
+class RouteOptions(TypedDict, total=False):
+    """What every declaration of a route takes beside its path: see `Application.route`."""
+
+    name: str | None
+    rights: Rights
+    max_body_bytes: int | None
+    documented: bool
+    stale: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -9,15 +9,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from skerry.errors import DeclarationError
 from skerry.journal.journal import Record
 from skerry.journal.table import AnyTable
 from skerry.messages.message import Event
 
-Method = TypeVar("Method", bound=Callable[..., None])
+Self_ = TypeVar("Self_")
+A = TypeVar("A", bound=Event)
+B = TypeVar("B", bound=Event)
+C = TypeVar("C", bound=Event)
+D = TypeVar("D", bound=Event)
+E_co = TypeVar("E_co", bound=Event, covariant=True)
 Apply = Callable[[Any, Record], None]
+
+
+class Applies(Generic[E_co]):
+    """What `Projection.applies(Event, ...)` gives: a decorator for methods `(self, event, record)` that take these
+    events. It returns the method itself."""
+
+    def __init__(self, events: tuple[type[Event], ...]) -> None:
+        self._events = events
+
+    def __call__(
+        self, method: Callable[[Self_, E_co, Record], None]
+    ) -> Callable[[Self_, E_co, Record], None]:
+        method.__skerry_applies__ = self._events  # type: ignore[attr-defined]
+        return method
 
 
 class Projection:
@@ -46,15 +65,32 @@ class Projection:
     stored: ClassVar[bool] = False
     ephemeral: ClassVar[bool] = False
 
+    @overload
     @staticmethod
-    def applies(*events: type[Event]) -> Callable[[Method], Method]:
+    def applies(event: type[A], /) -> Applies[A]: ...
+
+    @overload
+    @staticmethod
+    def applies(event: type[A], second: type[B], /) -> Applies[A | B]: ...
+
+    @overload
+    @staticmethod
+    def applies(event: type[A], second: type[B], third: type[C], /) -> Applies[A | B | C]: ...
+
+    @overload
+    @staticmethod
+    def applies(
+        event: type[A], second: type[B], third: type[C], fourth: type[D], /
+    ) -> Applies[A | B | C | D]: ...
+
+    @overload
+    @staticmethod
+    def applies(*events: type[Event]) -> Applies[Any]: ...
+
+    @staticmethod
+    def applies(*events: type[Event]) -> Applies[Any]:
         """Mark a method `(self, event, record)` as the one that applies these events."""
-
-        def mark(method: Method) -> Method:
-            method.__skerry_applies__ = events  # type: ignore[attr-defined]
-            return method
-
-        return mark
+        return Applies(events)
 
     def clear(self) -> None:
         """Forget everything; a load from a snapshot follows."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -36,6 +36,17 @@ RETRY = "retry"
 """Header of a dead letter: an operator wants its event tried again."""
 React = Callable[[Any, Record], Awaitable[Any] | Any]
 INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
+
+
+class ReactorOptions(TypedDict, total=False):
+    """What `app.reactor` takes beside the name and the events: fields of `Reactor`."""
+
+    begin: Literal["now", "start"]
+    attempts: int
+    timeout_seconds: float
+    first_pause: float
+    longest_pause: float
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,6 @@ async def trap(command: Any, unit: Unit, proceed: Any) -> Any:
     return await proceed(command, unit)
 
 
-trap.only = (PutValue,)  # type: ignore[attr-defined]
+trap.only = (PutValue,)
 
 __all__ = ["app"]

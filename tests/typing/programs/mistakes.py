@@ -1,0 +1,122 @@
+"""A user's program with mistakes: a type checker reports each line that says `mistake`, and no other one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skerry import (
+    App,
+    Command,
+    CommandBus,
+    Event,
+    Projection,
+    Query,
+    QueryBus,
+    Receipt,
+    Record,
+    Response,
+    Table,
+    Unit,
+)
+
+
+class Do(Command):
+    key: str
+
+
+class Undo(Command):
+    key: str
+
+
+class Did(Event):
+    key: str
+
+
+class Undone(Event):
+    key: str
+
+
+class Ask(Query[int]):
+    key: str
+
+
+class Row(msgspec.Struct, frozen=True):
+    count: int
+
+
+app = App("mistakes")
+rows = Table("rows", key=str, row=Row)
+
+
+@app.handles(Do)  # mistake: a function of another command
+def other_command(command: Undo, unit: Unit) -> None: ...
+
+
+@app.answers(Ask)  # mistake: str for Query[int]
+def other_answer(query: Ask) -> str:
+    return query.key
+
+
+@app.on(Did)  # mistake: a listener of another event
+def other_event(event: Undone) -> None: ...
+
+
+@app.renders(Did)  # mistake: a renderer of another event
+def other_rendered(event: Undone, record: Record) -> dict[str, object]:
+    return {}
+
+
+@app.reactor("r", Did)  # mistake: a reactor of another event
+async def other_reaction(event: Undone) -> None: ...
+
+
+class Wrong(Projection):
+    table = rows
+
+    @Projection.applies(Did)  # mistake: a method of another event
+    def did(self, event: Undone, record: Record) -> None: ...
+
+
+@app.get("/a", right=None)  # mistake: rights=
+def misspelt_right() -> Response:
+    return Response(b"")
+
+
+@app.reactor("s", Did, attempt=3)  # mistake: attempts=
+async def misspelt_attempts(event: Did) -> None: ...
+
+
+app.static("/files", ".", nam="files")  # mistake: name=
+
+
+async def send(commands: CommandBus) -> Receipt:
+    return await commands.send(Do("a"), waitseconds=3.0)  # mistake: wait_seconds=
+
+
+def snapshot(prefix: str) -> int:
+    return 1
+
+
+app.live("/events", snapshot=snapshot)  # mistake: a snapshot is rows
+
+
+@app.get("/b", rights="admin")  # mistake: no such right
+def unknown_right() -> Response:
+    return Response(b"")
+
+
+@app.handles(Undo, load=rows)  # mistake: loads=
+def misspelt_loads(command: Undo, unit: Unit) -> None: ...
+
+
+async def decide(command: Do, unit: Unit) -> None:
+    unit.put(rows, command.key, 3)  # mistake: no row of that table
+    unit.put(rows, 3, Row(1))  # mistake: no key of that table
+    unit.emit(Do("a"))  # mistake: a command is no event
+
+
+def ask(queries: QueryBus) -> str:
+    return queries.ask(Ask("a"))  # mistake: the answer is an int
+
+
+Do(key=3)  # mistake: the field is a str

@@ -1,0 +1,143 @@
+"""A user's program that is right, in every form that the decorators take: a type checker reports nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_type
+
+import msgspec
+
+from skerry import (
+    App,
+    Command,
+    CommandBus,
+    Event,
+    Projection,
+    Query,
+    QueryBus,
+    Record,
+    Request,
+    Response,
+    Table,
+    Unit,
+)
+
+
+class Do(Command):
+    key: str
+
+
+class Undo(Command):
+    key: str
+
+
+class Did(Event):
+    key: str
+
+
+class Undone(Event):
+    key: str
+
+
+class Ask(Query[int]):
+    key: str
+
+
+class AskLater(Query[list[str]]):
+    key: str
+
+
+class Row(msgspec.Struct, frozen=True):
+    count: int
+
+
+app = App("right")
+rows = Table("rows", key=str, row=Row)
+
+
+@app.handles(Do, loads=rows, timeout_seconds=1.0)
+def decide(command: Do, unit: Unit) -> None:
+    unit.put(rows, command.key, Row(1))
+    unit.emit(Did(command.key))
+
+
+@app.handles(loads=lambda command: [(rows, command.key)])
+async def undo(command: Undo, unit: Unit, queries: QueryBus) -> None:
+    unit.emit(Undone(command.key))
+
+
+@app.answers(Ask)
+def answer(query: Ask, counts: Counts) -> int:
+    return counts.of.get(query.key, 0)
+
+
+@app.answers(AskLater, timeout_seconds=1.0)
+async def answer_later(query: AskLater) -> list[str]:
+    return [query.key]
+
+
+@app.on(Did)
+@app.on(Undone)
+def heard(event: Did | Undone, record: Record, queries: QueryBus) -> None: ...
+
+
+@app.on(Did)
+async def any_event(event: Event) -> None: ...
+
+
+@app.renders(Did)
+def rendered(event: Did, record: Record) -> dict[str, object]:
+    return {"key": event.key, "at": record.offset}
+
+
+@app.reactor("mail", Did, attempts=3, begin="start")
+async def mail(event: Did, record: Record) -> None: ...
+
+
+@app.reactor("log", Did, Undone)
+def log(event: Did | Undone) -> None: ...
+
+
+@app.projection
+class Counts(Projection):
+    table = rows
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def clear(self) -> None:
+        self.of.clear()
+
+    def load(self, table: Table[str, Row], key: str, row: Row, offset: int) -> None:
+        self.of[key] = row.count
+
+    @Projection.applies(Did, Undone)
+    def changed(self, event: Did | Undone, record: Record) -> None:
+        self.of[event.key] = record.offset
+
+
+@app.get("/a/{key}", rights=None, stale=True, name="a")
+def view(key: str, queries: QueryBus) -> Response:
+    return Response.json(assert_type(queries.ask(Ask(key)), int))
+
+
+@app.route("/b", ("POST", "PUT"), rights="write", max_body_bytes=10, documented=False)
+async def other(request: Request, commands: CommandBus) -> dict[str, str]:
+    receipt = await commands.send(Do("a"), wait_seconds=1.0)
+    return {"id": receipt.id}
+
+
+def snapshot(prefix: str, counts: Counts) -> Iterator[dict[str, object]]:
+    yield from ({"key": key, "count": count} for key, count in counts.of.items())
+
+
+app.live("/events", snapshot=snapshot)
+app.static("/files", ".", name="files")
+app.cors("https://page.example", credentials=True)
+
+
+def test(unit: Unit, event: Did, record: Record) -> None:
+    """What was decorated is called as before."""
+    decide(Do("a"), unit)
+    heard(event, record, QueryBus({}))
+    Counts().changed(event, record)
