@@ -26,6 +26,11 @@ class Way(Protocol):
         """Whether the transport takes more."""
         ...
 
+    @property
+    def broken(self) -> bool:
+        """Whether the transport has failed; the connection hears of it in the next turn of the loop only."""
+        ...
+
     def write(self, data: bytes) -> None: ...
 
     def take(self, turn: Turn) -> bytes:
@@ -137,11 +142,11 @@ class Answer:
                 self.answerer.gone()
 
     def _check(self) -> None:
-        """Raises ClientDisconnected when nothing can be sent: at once when the connection is lost, and when a client
-        that has gone takes no more than is unsent already."""
+        """Raises ClientDisconnected when nothing can be sent: as soon as the transport knows that the connection is
+        lost, and when a client that has gone takes no more than is unsent already."""
         if self.finished:
             return  # the framing says what is wrong
-        if not self.closed and self._way.gone and not self._way.room:
+        if not self.closed and (self._way.broken or (self._way.gone and not self._way.room)):
             self.abort()
         if self.closed:
             raise ClientDisconnected("the client is gone")

@@ -294,6 +294,10 @@ class Connection(asyncio.Protocol):
     def room(self) -> bool:
         return self.http.writable
 
+    @property
+    def broken(self) -> bool:
+        return self.transport.is_closing()
+
     def write(self, data: bytes) -> None:
         self.transport.write(data)
 
