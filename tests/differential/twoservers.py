@@ -170,11 +170,11 @@ class Talk:
 
     async def afterwards(self) -> None:
         """Note whether the connection takes another request."""
-        await self.say(b"GET /afterwards HTTP/1.1\r\nHost: server.test\r\n\r\n")
+        await self.say(b"GET /afterwards HTTP/1.1\r\nHost: server.test\r\nConnection: close\r\n\r\n")
         if self._heard:
             self.notes.append(("unasked", self._heard))
         try:
-            data = await self.reader.read(65536)
+            data = await self.reader.read()  # to its end: an application that is left half way would see that
         except ConnectionError:
             data = b""
         self.notes.append("kept" if data else "closed")
