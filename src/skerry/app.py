@@ -33,7 +33,7 @@ from skerry.messages.message import Command, Event, Query
 F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=type[Projection])
 View = TypeVar("View", bound=Callable[..., Any])
-C = TypeVar("C", bound=Command)
+C = TypeVar("C", bound=Command[Any])
 Q = TypeVar("Q", bound=Query[Any])
 E1 = TypeVar("E1", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -84,7 +84,7 @@ class App:
 
     def handles(
         self,
-        command: type[Command] | None = None,
+        command: type[Command[Any]] | None = None,
         *,
         loads: AnyTable | Loads | None = None,
         sql: bool = False,

@@ -51,12 +51,12 @@ class Count(msgspec.Struct, frozen=True):
     value: int
 
 
-class Add(Command):
+class Add(Command[int]):
     key: str
     by: int = 1
 
 
-class Ask(Command):
+class Ask(Command[int]):
     """Decided without an event: its answer is all there is."""
 
     key: str

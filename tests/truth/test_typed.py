@@ -53,7 +53,7 @@ class Odd(Command):
         return self.n  # type: ignore[return-value]
 
 
-class Count(Command):
+class Count(Command[int]):
     key: str
 
 

@@ -34,7 +34,7 @@ from skerry.errors import (
 )
 from skerry.injection import Resolve
 from skerry.messages.envelope import NO_HEADERS, Envelope
-from skerry.messages.message import Command, Query
+from skerry.messages.message import Command, Query, result_of
 from skerry.messages.typed import Typed, foreign_types, typed
 
 R = TypeVar("R")
@@ -66,6 +66,12 @@ def partition_of(key: str, partitions: int) -> int:
     if partitions == 1:
         return 0
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") % partitions
+
+
+def _result_type(kind: type[Command[Any]], handler: Handler[Any]) -> Any:
+    """Of `Receipt.value`: what the command says, else what its handler does."""
+    told = result_of(kind)
+    return handler.result if told is Any else told
 
 
 class CommandIds:
@@ -114,7 +120,7 @@ class CommandBus:
         self,
         transport: Transport,
         outcomes: Outcomes,
-        handlers: Mapping[type[Command], Handler[Command]],
+        handlers: Mapping[type[Command[Any]], Handler[Command[Any]]],
         settings: CommandBusSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -123,20 +129,23 @@ class CommandBus:
         self._clock = clock or SystemClock()
         self._ids = CommandIds()
         self._kinds = {kind: (kind.message_name, kind.writes_version, typed(kind)) for kind in handlers}
-        self._results = {kind: not handler.returns_nothing for kind, handler in handlers.items()}
+        self._results = {
+            kind: (not handler.returns_nothing, _result_type(kind, handler))
+            for kind, handler in handlers.items()
+        }
         self._packs: dict[int, list[Envelope]] = {}
         self._sends: set[asyncio.Future[Any]] = set()
 
     def submit(
         self,
-        command: Command,
+        command: Command[R],
         *,
         id: str | None = None,
         request_hash: str = "",
         level: Level = Level.VISIBLE,
         wait_seconds: float | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> asyncio.Future[Receipt]:
+    ) -> asyncio.Future[Receipt[R]]:
         """Send a command; the future has its Receipt. Takes no task, so a lane view may return what follows.
 
         The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps it was), after
@@ -161,7 +170,7 @@ class CommandBus:
                 return same
         wait = self._settings.wait_seconds if wait_seconds is None else wait_seconds
         try:
-            future = self._outcomes.expect(id, level, wait, request_hash, self._results[kind])
+            future = self._outcomes.expect(id, level, wait, request_hash, *self._results[kind])
         except Overloaded as error:
             refused: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
@@ -172,7 +181,7 @@ class CommandBus:
         self._enqueue(envelope, partition_of(key, self._settings.partitions))
         return future
 
-    async def send(self, command: Command, **options: Unpack[SendOptions]) -> Receipt:
+    async def send(self, command: Command[R], **options: Unpack[SendOptions]) -> Receipt[R]:
         """`submit`, awaited; cancelling the wait does not take the command back."""
         return await asyncio.shield(self.submit(command, **options))
 

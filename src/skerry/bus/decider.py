@@ -42,7 +42,7 @@ _encode = msgspec.json.Encoder().encode
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     decide: Decide
-    handler: Handler[Command]
+    handler: Handler[Command[Any]]
     is_async: bool
     result: Typed[Any]
 
@@ -52,14 +52,14 @@ class Decider:
 
     def __init__(
         self,
-        handlers: Mapping[type[Command], Handler[Command]],
+        handlers: Mapping[type[Command[Any]], Handler[Command[Any]]],
         middlewares: Sequence[Middleware],
         serializer: Serializer,
         resolve: Resolve,
         tables: Collection[str] | None = None,
     ) -> None:
         self._serializer, self._tables = serializer, tables
-        self._compiled: dict[type[Command], _Compiled] = {}
+        self._compiled: dict[type[Command[Any]], _Compiled] = {}
         self._known: set[type[Event]] = set()
         for kind, handler in handlers.items():
             plan = bind(handler, resolve, command_arguments(kind))

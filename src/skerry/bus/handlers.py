@@ -32,7 +32,7 @@ from skerry.messages.message import Command, Event, Message, Query
 
 M = TypeVar("M", bound=Message)
 M_co = TypeVar("M_co", covariant=True)
-C = TypeVar("C", bound=Command)
+C = TypeVar("C", bound=Command[Any])
 P = ParamSpec("P")
 Out = TypeVar("Out")
 Result = TypeVar("Result")
@@ -85,13 +85,24 @@ class Handler(Generic[M]):
 
 
 class Decides(Generic[M_co]):
-    """What `app.handles(Command)` gives: a decorator for functions whose first parameter takes that command. It
-    returns the function itself."""
+    """What `app.handles(Command)` gives: a decorator for functions whose first parameter takes that command, and that
+    return what `Command[R]` says: R, or a coroutine of it. It returns the function itself."""
 
     def __init__(self, declare: Callable[[Any], Any]) -> None:
         self._declare = declare
 
-    def __call__(self, function: Callable[Concatenate[M_co, P], Out]) -> Callable[Concatenate[M_co, P], Out]:
+    @overload
+    def __call__(
+        self: Decides[Command[Result]], function: Callable[Concatenate[M_co, P], Result]
+    ) -> Callable[Concatenate[M_co, P], Result]: ...
+
+    @overload
+    def __call__(
+        self: Decides[Command[Result]],
+        function: Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]],
+    ) -> Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]]: ...
+
+    def __call__(self, function: Any) -> Any:
         self._declare(function)
         return function
 
@@ -116,14 +127,14 @@ class Answers(Generic[M_co]):
 
     @overload
     def __call__(
-        self: Answers[Query[Result]],
-        function: Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]],
-    ) -> Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]]: ...
+        self: Answers[Query[Result]], function: Callable[Concatenate[M_co, P], Result]
+    ) -> Callable[Concatenate[M_co, P], Result]: ...
 
     @overload
     def __call__(
-        self: Answers[Query[Result]], function: Callable[Concatenate[M_co, P], Result]
-    ) -> Callable[Concatenate[M_co, P], Result]: ...
+        self: Answers[Query[Result]],
+        function: Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]],
+    ) -> Callable[Concatenate[M_co, P], Coroutine[Any, Any, Result]]: ...
 
     def __call__(self, function: Any) -> Any:
         self._declare(function)
@@ -185,7 +196,7 @@ class Handlers:
     """What an application declared, one handler per command and query, any number per event."""
 
     def __init__(self) -> None:
-        self.commands: dict[type[Command], Handler[Command]] = {}
+        self.commands: dict[type[Command[Any]], Handler[Command[Any]]] = {}
         self.queries: dict[type[Query[Any]], Handler[Query[Any]]] = {}
         self.events: dict[type[Event], list[Handler[Event]]] = {}
 

@@ -11,13 +11,23 @@ import enum
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from skerry.bus.undecided import Undecided
-from skerry.errors import OutcomeUnknown, Overloaded
+from skerry.errors import InvalidMessage, OutcomeUnknown, Overloaded, SkerryError
 from skerry.journal.journal import Outcome, Record, Status
 from skerry.position import Position
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    R = TypeVarWithDefault("R", covariant=True, default=Any)
+else:
+    R = TypeVar("R", covariant=True)
 
 
 class Level(enum.IntEnum):
@@ -29,10 +39,11 @@ class Level(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Generic[R]):
     """What a sender is told. `status` is PENDING when the command is durable but not decided within the wait.
-    `position`: the journal's, with the effect in it; None while pending. `result`: JSON or None. `visible`: False
-    when the sender waited for this process's memory, and a projection that would show the effect has stopped."""
+    `position`: the journal's, with the effect in it; None while pending. `result`: JSON or None; `value` is what it
+    says. `visible`: False when the sender waited for this process's memory, and a projection that would show the effect
+    has stopped."""
 
     id: str
     status: Status
@@ -41,20 +52,38 @@ class Receipt:
     kind: str = ""
     result: bytes | None = None
     visible: bool = True
+    result_type: Any = field(default=Any, repr=False, compare=False)
 
     @property
     def applied(self) -> bool:
         return self.status is Status.APPLIED
 
+    @property
+    def value(self) -> R:
+        """What the handler returned, of the type that `Command[R]` says (else the handler's annotation). Raises
+        SkerryError unless the command was applied, InvalidMessage for a result that an older release stored and that
+        does not fit any more."""
+        if not self.applied:
+            raise SkerryError(f"command {self.id} is {self.status.value}, not applied: it has no value")
+        try:
+            return msgspec.json.decode(b"null" if self.result is None else self.result, type=self.result_type)  # type: ignore[no-any-return]
+        except msgspec.DecodeError as error:
+            raise InvalidMessage(f"the result of command {self.id}", str(error)) from error
+
 
 class _Waiting:
-    __slots__ = ("confirmed", "expects_result", "future", "level", "request_hash", "timer")
+    __slots__ = ("confirmed", "expects_result", "future", "level", "request_hash", "result_type", "timer")
 
     def __init__(
-        self, future: asyncio.Future[Receipt], level: Level, request_hash: str, expects_result: bool
+        self,
+        future: asyncio.Future[Receipt],
+        level: Level,
+        request_hash: str,
+        expects_result: bool,
+        result_type: Any,
     ) -> None:
         self.future, self.level, self.request_hash = future, level, request_hash
-        self.expects_result = expects_result
+        self.expects_result, self.result_type = expects_result, result_type
         self.confirmed = False
         self.timer: asyncio.TimerHandle | None = None
 
@@ -132,12 +161,13 @@ class Outcomes:
         wait_seconds: float,
         request_hash: str = "",
         expects_result: bool = False,
+        result_type: Any = Any,
     ) -> asyncio.Future[Receipt]:
-        """Begin to wait. Raises Overloaded when too many are waited for."""
+        """Begin to wait. `result_type`: of its receipt's value. Raises Overloaded when too many are waited for."""
         if len(self._waiting) >= self._limit:
             raise Overloaded(f"{self._limit} commands are under way from this process")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(loop.create_future(), level, request_hash, expects_result)
+        waiting = _Waiting(loop.create_future(), level, request_hash, expects_result, result_type)
         waiting.timer = loop.call_later(wait_seconds, self._expire, command_id)
         self._waiting[command_id] = waiting
         self.undecided.sent(command_id, self._now(), durable=False)
@@ -197,7 +227,7 @@ class Outcomes:
             if outcome.request_hash and waiting.request_hash and outcome.request_hash != waiting.request_hash:
                 self._finish(outcome.command_id, conflict(outcome.command_id))
                 continue
-            receipt = receipt_of(outcome, epoch)
+            receipt = receipt_of(outcome, epoch, waiting.result_type)
             here, at = self._position(), Position(outcome.epoch or epoch, outcome.offset)
             if waiting.level < Level.VISIBLE or (here.epoch == at.epoch and here.offset >= at.offset):
                 self._finish(outcome.command_id, receipt)
@@ -249,7 +279,7 @@ class Outcomes:
             waiting.future.set_exception(OutcomeUnknown(command_id))
 
 
-def receipt_of(outcome: Outcome, epoch: str) -> Receipt:
+def receipt_of(outcome: Outcome, epoch: str, result_type: Any = Any) -> Receipt:
     """An outcome as its sender is told. `epoch`: for one that does not say its own."""
     result = bytes(outcome.result) if outcome.result is not None else None
     return Receipt(
@@ -259,6 +289,7 @@ def receipt_of(outcome: Outcome, epoch: str) -> Receipt:
         outcome.reason,
         outcome.kind,
         result,
+        result_type=result_type,
     )
 
 

@@ -15,13 +15,13 @@ from skerry.errors import DeadlineExceeded
 from skerry.journal.unit import Unit
 from skerry.messages.message import Command
 
-Decide = Callable[[Command, Unit], Any]
+Decide = Callable[[Command[Any], Unit], Any]
 
 
 class Proceed(Protocol):
     """What a middleware goes on with: `await proceed(command, unit)` gives the handler's result."""
 
-    def __call__(self, command: Command, unit: Unit, /) -> Awaitable[Any]: ...
+    def __call__(self, command: Command[Any], unit: Unit, /) -> Awaitable[Any]: ...
 
 
 Middleware = Callable[[Any, Unit, Proceed], Awaitable[Any]]
@@ -30,19 +30,19 @@ Middleware = Callable[[Any, Unit, Proceed], Awaitable[Any]]
 class DeclaredMiddleware(Protocol):
     """What `app.middleware` returns: the middleware itself, which may be told to which commands it is limited."""
 
-    only: tuple[type[Command], ...]
+    only: tuple[type[Command[Any]], ...]
 
     def __call__(self, command: Any, unit: Unit, proceed: Proceed, /) -> Awaitable[Any]: ...
 
 
-def applies_to(middleware: Middleware, message: type[Command]) -> bool:
+def applies_to(middleware: Middleware, message: type[Command[Any]]) -> bool:
     """Whether a middleware wants to see this class of commands."""
     only = getattr(middleware, "only", None)
     return only is None or issubclass(message, tuple(only))
 
 
 def compose(
-    middlewares: Sequence[Middleware], message: type[Command], terminal: Decide, is_async: bool
+    middlewares: Sequence[Middleware], message: type[Command[Any]], terminal: Decide, is_async: bool
 ) -> Decide:
     """The chain for one command class, outermost first. Without middleware it is the handler itself."""
     chosen = [m for m in middlewares if applies_to(m, message)]
@@ -55,14 +55,14 @@ def compose(
 
 
 def _wrap(middleware: Middleware, proceed: Proceed) -> Proceed:
-    def chain(command: Command, unit: Unit) -> Awaitable[Any]:
+    def chain(command: Command[Any], unit: Unit) -> Awaitable[Any]:
         return middleware(command, unit, proceed)
 
     return chain
 
 
 def _lift(function: Decide) -> Proceed:
-    async def chain(command: Command, unit: Unit) -> Any:
+    async def chain(command: Command[Any], unit: Unit) -> Any:
         return function(command, unit)
 
     return chain

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from skerry.bus.bus import CommandBus, command_id_for
 from skerry.bus.outcomes import Level, Receipt
@@ -33,7 +33,8 @@ COMMAND_HEADER = "Skerry-Command"
 POSITION_HEADER = "Skerry-Position"
 NOT_VISIBLE = "committed, not visible here: a projection of this server has stopped"
 
-Answer = Callable[[Receipt], Any]
+R = TypeVar("R")
+Answer = Callable[[Receipt[R]], Any]
 """What a view may return: a Response, or what becomes JSON."""
 
 
@@ -50,7 +51,11 @@ class HttpWrites:
         self._wait_seconds, self._pending = wait_seconds, pending
 
     def send(
-        self, request: Request, command: Command, answer: Answer, accepted: Mapping[str, Any] | None = None
+        self,
+        request: Request,
+        command: Command[R],
+        answer: Answer[R],
+        accepted: Mapping[str, Any] | None = None,
     ) -> asyncio.Future[Response]:
         """The answer to a write.
 
@@ -67,7 +72,7 @@ class HttpWrites:
         result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         request.sent = result
 
-        def done(receipt: asyncio.Future[Receipt]) -> None:
+        def done(receipt: asyncio.Future[Receipt[R]]) -> None:
             if result.done():
                 return
             try:
@@ -94,7 +99,9 @@ class HttpWrites:
         digest.update(repr((conditions.if_match, conditions.if_none_match)).encode())
         return command_id_for(who, request.method, request.target.decode("latin-1"), key), digest.hexdigest()
 
-    def _conclude(self, receipt: Receipt, answer: Answer, accepted: Mapping[str, Any] | None) -> Response:
+    def _conclude(
+        self, receipt: Receipt[R], answer: Answer[R], accepted: Mapping[str, Any] | None
+    ) -> Response:
         match receipt.status:
             case Status.APPLIED if not receipt.visible:
                 body = {**(accepted or {}), "message": "Accepted", "detail": NOT_VISIBLE}

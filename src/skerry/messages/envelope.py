@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -54,7 +55,7 @@ class Envelope:
     sent_at: float = 0.0
     request_hash: str = ""
     headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
-    command: Command | None = None
+    command: Command[Any] | None = None
     body: bytes | None = None
 
 

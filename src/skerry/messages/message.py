@@ -9,9 +9,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    ForwardRef,
+    Generic,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    Result = TypeVarWithDefault("Result", covariant=True, default=None)
+else:
+    Result = TypeVar("Result", covariant=True)
 
 R = TypeVar("R", covariant=True)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -49,12 +66,24 @@ class Message(msgspec.Struct, frozen=True):
         return data
 
 
-class Command(Message, frozen=True):
-    """Something to be done. It is decided exactly once in effect, in order with others of its key."""
+class Command(Message, Generic[Result], frozen=True):
+    """Something to be done. It is decided exactly once in effect, in order with others of its key.
+
+    `Command[R]` says what its handler returns, and with that the type of `Receipt.value`; `Command` alone: None.
+    """
 
     def routing_key(self) -> str:
         """The key whose order this command keeps (its partition). By default the field `key`, else one for all."""
         return str(getattr(self, "key", ""))
+
+
+def result_of(command: type[Command[Any]]) -> Any:
+    """The R of a `Command[R]`; Any where its class does not say it."""
+    for base in getattr(command, "__orig_bases__", ()):
+        if isinstance(get_origin(base), type) and issubclass(get_origin(base), Command):
+            [told] = get_args(base)
+            return Any if isinstance(told, (TypeVar, ForwardRef)) else told
+    return Any
 
 
 class Query(Message, Generic[R], frozen=True):

@@ -28,6 +28,10 @@ class Undo(Command):
     key: str
 
 
+class Count(Command[int]):
+    key: str
+
+
 class Did(Event):
     key: str
 
@@ -113,6 +117,15 @@ async def decide(command: Do, unit: Unit) -> None:
     unit.put(rows, command.key, 3)  # mistake: no row of that table
     unit.put(rows, 3, Row(1))  # mistake: no key of that table
     unit.emit(Do("a"))  # mistake: a command is no event
+
+
+@app.handles(Count)  # mistake: str for Command[int]
+async def other_result(command: Count, unit: Unit) -> str:
+    return command.key
+
+
+async def count(commands: CommandBus) -> str:
+    return (await commands.send(Count("a"))).value  # mistake: the value is an int
 
 
 def ask(queries: QueryBus) -> str:

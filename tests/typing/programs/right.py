@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import assert_type
 
@@ -12,6 +13,7 @@ from skerry import (
     Command,
     CommandBus,
     Event,
+    HttpWrites,
     Projection,
     Query,
     QueryBus,
@@ -28,6 +30,10 @@ class Do(Command):
 
 
 class Undo(Command):
+    key: str
+
+
+class Count(Command[int]):
     key: str
 
 
@@ -64,6 +70,11 @@ def decide(command: Do, unit: Unit) -> None:
 @app.handles(loads=lambda command: [(rows, command.key)])
 async def undo(command: Undo, unit: Unit, queries: QueryBus) -> None:
     unit.emit(Undone(command.key))
+
+
+@app.handles(Count)
+async def count(command: Count, unit: Unit) -> int:
+    return 1
 
 
 @app.answers(Ask)
@@ -125,6 +136,16 @@ def view(key: str, queries: QueryBus) -> Response:
 async def other(request: Request, commands: CommandBus) -> dict[str, str]:
     receipt = await commands.send(Do("a"), wait_seconds=1.0)
     return {"id": receipt.id}
+
+
+@app.post("/c/{key}")
+def write(request: Request, key: str, writes: HttpWrites) -> asyncio.Future[Response]:
+    return writes.send(request, Count(key), lambda receipt: Response.json(assert_type(receipt.value, int)))
+
+
+async def values(commands: CommandBus) -> None:
+    assert_type((await commands.send(Count("a"))).value, int)
+    assert_type((await commands.send(Do("a"))).value, None)
 
 
 def snapshot(prefix: str, counts: Counts) -> Iterator[dict[str, object]]:

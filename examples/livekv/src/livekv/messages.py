@@ -16,7 +16,7 @@ class PutValue(Command):
     if_none_match: tuple[str, ...] | None = None
 
 
-class DeleteValue(Command):
+class DeleteValue(Command[int]):
     """Remove a value, if there is one."""
 
     key: str

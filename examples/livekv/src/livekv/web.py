@@ -74,9 +74,8 @@ def delete_value(request: Request, key: str, writes: HttpWrites) -> asyncio.Futu
     conditions = Preconditions.of(request.headers)
     command = DeleteValue(check_key(key), conditions.if_match, conditions.if_none_match)
 
-    def answer(receipt: Receipt) -> Response:
-        number = msgspec.json.decode(receipt.result or b"0")
-        return Response.json({"key": key, "message": str(number)})
+    def answer(receipt: Receipt[int]) -> Response:
+        return Response.json({"key": key, "message": str(receipt.value)})
 
     return writes.send(request, command, answer, {"key": key})
 
