@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -67,3 +68,42 @@ async def test_the_access_log(
     for record in records:
         assert (record.__dict__["status"], record.__dict__["request_id"]) == (200, "id-1")
         assert "secret" not in record.getMessage()
+
+
+async def test_the_access_log_has_the_time_of_answers_from_memory(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane's lines say how long an answer took, that of a write too, which is given when its future is done."""
+    now = [100.0]
+    monkeypatch.setattr("skerry.server.lane.monotonic", lambda: now[0])
+    app = Application()
+
+    @app.get("/slow")
+    def slow() -> str:
+        now[0] += 0.25
+        return "s"
+
+    @app.put("/written")
+    def written() -> asyncio.Future[str]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[str] = loop.create_future()
+
+        def visible() -> None:
+            now[0] += 0.5
+            answer.set_result("w")
+
+        loop.call_soon(visible)
+        return answer
+
+    running = await start(app, access_log="all")
+    with caplog.at_level(logging.INFO, "skerry.access"):
+        for line in (b"GET /slow", b"PUT /written", b"GET /none"):
+            await running.ask(
+                b"%b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % line
+            )
+    records = [record.__dict__ for record in caplog.records if record.name == "skerry.access"]
+    assert [(record["status"], record["seconds"]) for record in records] == [
+        (200, 0.25),
+        (200, 0.5),
+        (404, 0.0),
+    ]

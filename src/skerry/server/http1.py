@@ -40,13 +40,15 @@ class Turn:
 
     `streamed`: its body is taken as it comes; else it stands in the request. `complete`, `broken`: the body has come,
     or never will. `started`: the answer has begun. `keep`: what becomes of the connection after it.
-    `error`: what could not be read on, to be answered in place of a request.
+    `error`: what could not be read on, to be answered in place of a request. `began`: when its view was called, where
+    that is logged.
     """
 
     complete = broken = started = streamed = expects = websocket = False
     found: Found | Mount | Missing = Missing()
     limit = 0
     error: Exception | None = None
+    began = 0.0
     leftover = b""
     """What came behind the handshake of a websocket."""
     parts: list[bytes] | tuple[()] = ()

@@ -33,6 +33,8 @@ def answer(turn: Turn, state: State) -> tuple[Answer, float]:
         return lane.missing(found, request), 0.0
     route = found.route
     began = monotonic()
+    if state.log_lane:
+        turn.began = began
     result = lane.answer(route, request, found.raw)
     took = monotonic() - began
     if took > state.settings.slow_view_seconds:
@@ -57,7 +59,8 @@ def rendered(turn: Turn, response: Response, state: State) -> bytes:
     if turn.keep and state.draining:
         turn.keep = CLOSE
     if state.log_lane:
-        log_access(scope_of(request, turn.version, Missing(), {}), status, 0.0)
+        seconds = monotonic() - turn.began if turn.began else 0.0
+        log_access(scope_of(request, turn.version, Missing(), {}), status, seconds)
     return response.render(state.common[turn.keep], with_body=request.method != "HEAD")
 
 
