@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 import sys
@@ -36,9 +37,10 @@ class World:
         hang_seconds: float = 10.0,
         grace_seconds: float = 4.0,
         replaced_seconds: float = 30.0,
+        as_json: bool = False,
     ) -> None:
         self.text = io.StringIO()
-        self.output = Output(self.text)
+        self.output = Output(self.text, as_json=as_json)
         restarts = RestartSettings(Intensity(5, 60.0), 2, first_pause=0.01, longest_pause=0.02)
         self.runner = Runner(
             stages,
@@ -122,6 +124,17 @@ async def test_a_killed_child_is_noticed_and_restarted_at_once() -> None:
         assert slot.last_failure is not None
         assert slot.last_failure.message == "a was killed by SIGKILL"
     assert "up       | a was killed by SIGKILL" in world.written()
+
+
+async def test_what_fails_is_an_error_to_programs_that_read_the_log() -> None:
+    """Where the log is JSON, the runner's own lines have a level: failures are errors, the rest is not."""
+    world = World([spec("good", "ready")], [spec("bad", "crash")], as_json=True)
+    assert await asyncio.wait_for(asyncio.create_task(world.runner.run()), 90) == 1
+    told = [line for text in world.written().splitlines() if (line := json.loads(text))["process"] == "up"]
+    errors = [line["message"] for line in told if line["level"] == "error"]
+    assert any(message.startswith("giving up: ") for message in errors)
+    assert any(message.startswith("bad ") for message in errors)
+    assert {line["level"] for line in told} <= {"info", "error"}
 
 
 async def test_a_child_that_never_gets_ready_is_given_up_with_its_traceback() -> None:

@@ -190,7 +190,7 @@ class _Up:
         runner.say(f"ready on {url} after {took:.1f} s ({counts}); Ctrl-C ends it, skerry ps shows it")
         exposed = self._settings.exposed()
         if exposed is not None:
-            runner.say(exposed)
+            runner.say(exposed, "warning")
 
     def _catch_signals(self, runner: Runner) -> None:
         loop = asyncio.get_running_loop()

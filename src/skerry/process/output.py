@@ -46,8 +46,8 @@ def rendered(name: str, text: str, width: int, colour: int | None) -> str:
     return f"{label} {text}"
 
 
-def rendered_json(name: str, text: str, now: float, *, is_record: bool = False) -> str:
-    """A line for programs: a log record as it is, anything else, a record that was cut too, wrapped in one."""
+def rendered_json(name: str, text: str, now: float, *, is_record: bool = False, level: str = "info") -> str:
+    """A line for programs: a log record as it is, anything else, a cut record too, wrapped in one of `level`."""
     if is_record and text.startswith("{") and text.endswith("}") and len(text) < MAX_LINE_BYTES // 4:
         return text
     if is_record:
@@ -57,7 +57,7 @@ def rendered_json(name: str, text: str, now: float, *, is_record: bool = False) 
         except ValueError:
             pass
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-    return json.dumps({"time": at, "level": "info", "process": name, "message": text}, ensure_ascii=False)
+    return json.dumps({"time": at, "level": level, "process": name, "message": text}, ensure_ascii=False)
 
 
 class Output:
@@ -99,13 +99,13 @@ class Output:
         """Whether those who write should wait a little: much is waiting, and it moves."""
         return self._size > self._limit // 4 and time.monotonic() - self._moved_at < _STALLED_SECONDS
 
-    def line(self, name: str, text: str, *, is_record: bool = False) -> None:
-        """Queue one line of the process `name`. `is_record`: its logging has made it."""
+    def line(self, name: str, text: str, *, is_record: bool = False, level: str = "info") -> None:
+        """Queue one line of the process `name`. `is_record`: its logging has made it; else it is of `level`."""
         base = name.partition(".")[0]
         self._width = max(self._width, len(base))
         number = self._colours.setdefault(base, len(self._colours))
         colour = _COLOURS[number % len(_COLOURS)] if self._colour else None
-        data = self._rendered(base, text, colour, is_record)
+        data = self._rendered(base, text, colour, is_record, level)
         with self._changed:
             if self._size + len(data) > self._limit:
                 self._dropped += 1
@@ -125,11 +125,11 @@ class Output:
         if self._dropped:
             note = f"{self._dropped} lines were not written: the output is too slow"
             self._dropped = 0
-            self._put(self._rendered("up", note, None, is_record=False))
+            self._put(self._rendered("up", note, None, is_record=False, level="warning"))
 
-    def _rendered(self, name: str, text: str, colour: int | None, is_record: bool) -> bytes:
+    def _rendered(self, name: str, text: str, colour: int | None, is_record: bool, level: str) -> bytes:
         if self._as_json:
-            line = rendered_json(name, text, time.time(), is_record=is_record)
+            line = rendered_json(name, text, time.time(), is_record=is_record, level=level)
         else:
             line = rendered(name, text, self._width, colour)
         return (line + "\n").encode(self._encoding, "backslashreplace")

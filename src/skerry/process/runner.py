@@ -169,7 +169,7 @@ class Runner:
 
     async def _end_child(self, child: Child, seconds: float) -> None:
         if not await child.end(seconds):
-            self.say(f"{child.spec.name} did not end within {seconds:.1f} s and was killed")
+            self.say(f"{child.spec.name} did not end within {seconds:.1f} s and was killed", "warning")
 
     # --- starting and restarting
 
@@ -215,7 +215,7 @@ class Runner:
         if child.exit_code == WRONG_SETTINGS and not slot.budget.ever_ready:
             self._on_wrong_settings(child)
             return
-        self.say(f"{slot.name} {child.why()}")
+        self.say(f"{slot.name} {child.why()}", "error")
         if slot.successor is None:  # else the one that was to replace it is on its way
             self.supervisor.accept(failure)
 
@@ -224,7 +224,7 @@ class Runner:
         wrong = child.fatal.message if child.fatal is not None else f"{child.spec.name} {child.why()}"
         if wrong != self._wrong:
             self._wrong = wrong
-            self.say(wrong)
+            self.say(wrong, "error")
         if not self.settings.waits_for_change:
             self.stop(WRONG_SETTINGS)
 
@@ -238,9 +238,9 @@ class Runner:
         for slot in self.slots:
             slot.given_up = slot.given_up or slot.child is None
             slot.is_crash_looping = slot.given_up and slot.name in failing and slot.budget.ever_ready
-        self.say(f"giving up: {failure.message}")
+        self.say(f"giving up: {failure.message}", "error")
         if failure.cause is not None:
-            self.say(textwrap.indent(failure.origin.traceback, "  "))
+            self.say(textwrap.indent(failure.origin.traceback, "  "), "error")
         self.stop(1)
 
     def own(self, work: Coroutine[object, object, object]) -> None:
@@ -253,7 +253,7 @@ class Runner:
         try:
             await work
         except Exception as error:
-            self.say(f"the runner itself failed: {type(error).__name__}: {error}")
+            self.say(f"the runner itself failed: {type(error).__name__}: {error}", "error")
             self.stop(1)
 
     # --- what children say
@@ -267,7 +267,7 @@ class Runner:
                 self._note_change()
             case Failed(_, fatal) if child.last_failure is not None:
                 if not fatal:
-                    self.say(str(child.last_failure))
+                    self.say(str(child.last_failure), "error")
                 for slot in self.slots:
                     if slot.child is child:
                         slot.last_failure = child.last_failure
@@ -293,10 +293,10 @@ class Runner:
     def _on_line(self, child: Child, text: str, is_record: bool) -> None:
         self._output.line(child.spec.name, text, is_record=is_record)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, level: str = "info") -> None:
         """A line of the runner itself, or several."""
         for each in text.splitlines():
-            self._output.line("up", each)
+            self._output.line("up", each, level=level)
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -305,7 +305,9 @@ class Runner:
     # --- hung loops
 
     def _on_hung(self, child: Child, seconds: float) -> None:
-        self.say(f"{child.spec.name} has been silent for {seconds:g} s: dumping its stacks and ending it")
+        self.say(
+            f"{child.spec.name} has been silent for {seconds:g} s: dumping its stacks and ending it", "error"
+        )
         self.own(self._end_hung(child))
 
     async def _end_hung(self, child: Child) -> None:
@@ -358,7 +360,7 @@ class Runner:
             f"the replacement stopped halfway: {', '.join(replaced)} new, {', '.join(left)} as before; mend the "
             "application and send SIGHUP to finish it, or put the old files back and send SIGHUP to take it back"
         )
-        self.say(self.halfway)
+        self.say(self.halfway, "error")
 
     async def _replace(self, slot: Slot) -> bool:
         """One child. The supervision of the present one goes on meanwhile, except that it is not restarted."""
@@ -371,7 +373,7 @@ class Runner:
             await new.start()
             state = await self._until(new, ("ready", "standby"), self.settings.ready_seconds)
             if state not in ("ready", "standby") or self._stopping.is_set():
-                self.say(f"{slot.name} stays as it is: its successor {self._why_not(new)}")
+                self.say(f"{slot.name} stays as it is: its successor {self._why_not(new)}", "error")
                 await new.end(1.0)
                 return False
             if state == "standby" and old is not None and old.state == "ready":
@@ -382,7 +384,7 @@ class Runner:
             return await self._works(slot, new) and new.exit_code is None
         except OSError as error:
             self._extra.discard(new)
-            self.say(f"{slot.name} cannot be replaced: {error}")
+            self.say(f"{slot.name} cannot be replaced: {error}", "error")
             return False
         finally:
             slot.successor = None
@@ -429,7 +431,10 @@ class Runner:
         before, slot.predecessor = slot.predecessor, None
         if before is None or before.exit_code is not None or before.asked_to_stop or child.decided:
             return False
-        self.say(f"{slot.name} {child.why()} before it had decided anything: the one before it works again")
+        self.say(
+            f"{slot.name} {child.why()} before it had decided anything: the one before it works again",
+            "error",
+        )
         if slot.name in self._replaced:
             self._replaced.remove(slot.name)
             self._is_taken_back = True
