@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,26 @@ from skerry.cli.options import fail, settings_of, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
-from skerry.kernel.settings import CLOSING_SECONDS, PREFIX, REPLACED_SECONDS, Settings, address, rate
+from skerry.kernel.settings import (
+    CLOSING_SECONDS,
+    PREFIX,
+    REPLACED_SECONDS,
+    Settings,
+    address,
+    load_settings,
+    rate,
+)
 from skerry.loop.door import Door
 from skerry.loop.sockets import address_text, bind_tcp
 from skerry.process import control
+from skerry.process.child import Spec
 from skerry.process.hangup import Hangup, has_terminal
+from skerry.process.operating import Operator
 from skerry.process.output import Output, wants_colour
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
 from skerry.process.runner import LAST_SECONDS, Runner, RunnerSettings
-from skerry.process.topology import Sockets, Topology, stages
+from skerry.process.topology import Sockets, Topology, several, stages
 from skerry.process.tree import RunnerStatus, rendered
 from skerry.process.worker import HANG
 from skerry.roles.parts import plan, sqlite_path
@@ -67,6 +78,7 @@ def up(target: str, **given: Any) -> None:
                 settings,
                 runner_settings(settings, restarts),
                 root,
+                lambda changes: load_settings({**given, **changes}),
             ).run()
         )
     except SettingsError as error:
@@ -137,11 +149,19 @@ def _elsewhere(settings: Settings, public_port: int, gateway_port: int) -> dict[
 
 
 class _Up:
-    """One `skerry up`: the sockets that outlive the children, the runner, its control socket, signals."""
+    """One `skerry up`: the sockets that outlive the children, the runner, its control socket, signals. `load(changes)`:
+    the settings as they are now, with these as if they had been given as flags."""
 
-    def __init__(self, topology: Topology, settings: Settings, runner: RunnerSettings, root: Path) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        settings: Settings,
+        runner: RunnerSettings,
+        root: Path,
+        load: Callable[[dict[str, Any]], Settings],
+    ) -> None:
         self._topology, self._settings, self._runner_settings = topology, settings, runner
-        self._root = root
+        self._root, self._load = root, load
         self._began = time.monotonic()
 
     async def run(self) -> int:
@@ -158,21 +178,32 @@ class _Up:
                 public.fileno(), inner.fileno(), outer.fileno(), gateway.fileno() if gateway else None
             )
             output = Output(sys.stdout, colour=wants_colour(sys.stdout), as_json=as_json)
-            environment = {**topology.environment, f"{PREFIX}LOG_FORMAT": "json" if as_json else "text"}
-            if gateway is not None:
-                environment |= _elsewhere(settings, public.getsockname()[1], gateway.getsockname()[1])
-            runner = Runner(
-                stages(replace(topology, environment=environment), sockets), output, self._runner_settings
-            )
+
+            def equipped(settings: Settings) -> Topology:
+                given = {**topology.environment, f"{PREFIX}LOG_FORMAT": "json" if as_json else "text"}
+                if gateway is not None:
+                    given |= _elsewhere(settings, public.getsockname()[1], gateway.getsockname()[1])
+                return replace(topology, environment=given)
+
+            def specs(role: str, count: int) -> list[Spec]:
+                if role == "gateway" and count and gateway is None:
+                    raise SettingsError(
+                        "gateways", "there is no port for them: start `skerry up` with --gateways 1 or more"
+                    )
+                now = self._load({f"{role}s": count})
+                return several(equipped(now), sockets, role, count)
+
+            runner = Runner(stages(equipped(settings), sockets), output, self._runner_settings)
             url = self._url(public)
+            operator = Operator(runner, lambda: equipped(self._load_checked()).environment, specs)
             asked = control.Control(
-                lambda: control.status_of(runner, topology.target, settings.namespace, url)
+                lambda: control.status_of(runner, topology.target, settings.namespace, url), operator.act
             )
             await asked.start()
             runner.events.on("all_ready", lambda: self._on_all_ready(runner, url))
-            self._catch_signals(runner)
+            self._catch_signals(runner, operator)
             if settings.reload:
-                runner.own(self._watch(runner))
+                runner.own(self._watch(runner, operator))
             try:
                 return await runner.run()
             finally:
@@ -192,7 +223,13 @@ class _Up:
         if exposed is not None:
             runner.say(exposed, "warning")
 
-    def _catch_signals(self, runner: Runner) -> None:
+    def _load_checked(self) -> Settings:
+        """What new children will find. Raises SettingsError."""
+        found = self._load({})
+        check(found)
+        return found
+
+    def _catch_signals(self, runner: Runner, operator: Operator) -> None:
         loop = asyncio.get_running_loop()
         asked = [False]
         hangup = Hangup.at_start()
@@ -212,7 +249,7 @@ class _Up:
                 on_end(signal.SIGHUP)
             else:
                 runner.say("replacing every process")
-                runner.own(runner.roll())
+                operator.roll_beside()
 
         loop.add_signal_handler(signal.SIGINT, on_end, signal.SIGINT)
         loop.add_signal_handler(signal.SIGTERM, on_end, signal.SIGTERM)
@@ -220,12 +257,12 @@ class _Up:
         if not hasattr(os, "pidfd_open"):
             loop.add_signal_handler(signal.SIGCHLD, runner.look)
 
-    async def _watch(self, runner: Runner) -> None:
+    async def _watch(self, runner: Runner, operator: Operator) -> None:
         async def on_change(files: list[str]) -> None:
             names = ", ".join(Path(name).name for name in files[:3])
             more = f" and {len(files) - 3} more" if len(files) > 3 else ""
             runner.say(f"{names}{more} changed: replacing every process")
-            await runner.roll()
+            await operator.roll_and_say()
 
         await Reloader({self._root, Path.cwd()}, on_change).run()
 

@@ -22,7 +22,9 @@ from skerry.http.hosts import ENTRY, is_loopback
 PREFIX = "SKERRY_"
 COMMANDS = "commands"
 """The table of `skerry.toml` with the options of single commands."""
-OF_COMMAND = re.compile(PREFIX + "(PS|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|ROW|DEAD|TARS)_[A-Z]+)_[A-Z_]+")
+OF_COMMAND = re.compile(
+    PREFIX + "(PS|RELOAD|STOP|RESTART|SCALE|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|ROW|DEAD|TARS)_[A-Z]+)_[A-Z_]+"
+)
 """The variable of an option that only one command has."""
 REPLACED_SECONDS = 30.0
 """How long a request may take at least in a process that is replaced: nobody is in a hurry then."""

@@ -1,7 +1,8 @@
-"""The runner's own socket: `skerry ps` asks there, and finds every runner of this user.
+"""The runner's own socket: `skerry ps` asks there and finds every runner of this user, and operators order there.
 
-A question is one JSON line, the answer another one. Each runner has a directory under the user's runtime directory;
-one whose runner was killed is cleared away by whoever finds it. Not here: how the answer is shown (tree.py).
+A question is one JSON line, the answer another one; an order (orders.py) has an answer of several. Each runner has a
+directory under the user's runtime directory; one whose runner was killed is cleared away by whoever finds it. Not here:
+how the answer is shown (tree.py), how an order is carried out (operating.py).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from skerry.errors import SettingsError
 from skerry.loop.sockets import listen_unix, peer_is_same_user, private_directory, runtime_root, runtime_roots
+from skerry.process.orders import AnyOrder, Outcome, Progress, answers, line, orders
 from skerry.process.runner import Runner
 from skerry.process.slot import Slot
 from skerry.process.tree import ProcessStatus, RunnerStatus
@@ -27,6 +29,15 @@ PREFIX = "up-"
 SOCKET_NAME = "control.sock"
 LOOK_SECONDS = 1.0
 """How often it is looked whether the socket is still there."""
+BEAT_SECONDS = 1.0
+"""How often who waits for an order to be carried out is told that the runner is there."""
+SILENT_SECONDS = 15.0
+"""After how much silence a runner is taken to hang by who gave it an order."""
+MOST_UNREAD_BYTES = 64 * 1024
+"""Beyond this who does not read is told of no more progress."""
+
+Act = Callable[[AnyOrder, Callable[[str], None]], Awaitable[Outcome]]
+"""Carries an order out, and tells of its progress meanwhile."""
 
 
 def runner_directory(pid: int) -> Path:
@@ -35,15 +46,17 @@ def runner_directory(pid: int) -> Path:
 
 
 class Control:
-    """Answers in this runner's directory; `status()` makes the answer. A directory that was cleared away (logind does
+    """Answers in this runner's directory: `status()` makes the answer, `act(order, tell)` carries out an order, to its
+    end, also when who gave it has gone. A directory that was cleared away (logind does
     that at a logout, others tidy up /tmp) is made again, where it was or where there is one now."""
 
-    def __init__(self, status: Callable[[], RunnerStatus]) -> None:
-        self._status = status
+    def __init__(self, status: Callable[[], RunnerStatus], act: Act | None = None) -> None:
+        self._status, self._act = status, act
         self._path: Path | None = None
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answering: set[asyncio.Task[None]] = set()
+        self._acting: set[asyncio.Task[Outcome]] = set()
 
     async def start(self) -> None:
         """Raises SettingsError when there is no place for it."""
@@ -53,7 +66,7 @@ class Control:
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._answering:
+        for task in (*self._answering, *self._acting):
             task.cancel()
         if self._server is not None:
             self._server.close()
@@ -85,13 +98,37 @@ class Control:
             if not peer_is_same_user(writer.get_extra_info("socket")):
                 return
             async with asyncio.timeout(5.0):
-                await reader.readline()
+                question = await reader.readline()
+            if question.startswith(b"{"):
+                await self._obey(question, writer)
+            else:
                 writer.write(msgspec.json.encode(self._status()) + b"\n")
+            async with asyncio.timeout(5.0):
                 await writer.drain()
         except (OSError, ValueError, TimeoutError):
             pass
         finally:
             writer.close()
+
+    async def _obey(self, question: bytes, writer: asyncio.StreamWriter) -> None:
+        def tell(text: str) -> None:
+            if writer.transport.get_write_buffer_size() < MOST_UNREAD_BYTES:
+                writer.write(line(Progress(text)) if text else b"\n")
+
+        try:
+            order = orders.decode(question)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            order = None
+        if order is None or self._act is None:
+            writer.write(line(Outcome(2, "this `skerry up` knows no such order: it runs another version")))
+            return
+        task = asyncio.ensure_future(self._act(order, tell))
+        self._acting.add(task)
+        task.add_done_callback(self._acting.discard)
+        while not task.done():
+            await asyncio.wait({task}, timeout=BEAT_SECONDS)
+            tell("")
+        writer.write(line(task.result()))
 
 
 def status_of(runner: Runner, target: str, namespace: str, address: str) -> RunnerStatus:
@@ -181,6 +218,34 @@ def ask(directory: Path, seconds: float = 2.0) -> RunnerStatus | None:
                 return msgspec.json.decode(file.readline(), type=RunnerStatus)
         except (OSError, msgspec.DecodeError, msgspec.ValidationError):
             return None
+
+
+def order(pid: int, wish: AnyOrder, tell: Callable[[str], None]) -> Outcome:
+    """Have a runner of this user carry out an order. Blocks until it has; `tell` hears of progress meanwhile."""
+    directory = next((d for root in runtime_roots() if (d := root / f"{PREFIX}{pid}").is_dir()), None)
+    if directory is None:
+        return Outcome(1, f"the runner with pid {pid} has ended")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(SILENT_SECONDS)
+        try:
+            sock.connect(os.fspath(directory / SOCKET_NAME))
+            sock.sendall(line(wish))
+            with sock.makefile("rb") as file:
+                for text in file:
+                    if text == b"\n":
+                        continue
+                    match answers.decode(text):
+                        case Progress(told):
+                            tell(told)
+                        case Outcome() as outcome:
+                            return outcome
+        except TimeoutError:
+            return Outcome(1, f"the runner with pid {pid} does not answer")
+        except OSError as error:
+            return Outcome(1, f"the runner with pid {pid} cannot be reached: {error}")
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            return Outcome(2, f"the runner with pid {pid} is of another version and knows no orders")
+    return Outcome(1, f"the runner with pid {pid} ended before it was done")
 
 
 def _clear(directory: Path) -> None:

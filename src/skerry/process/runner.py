@@ -3,8 +3,9 @@
 A child process is supervised like a task in a process: its end is a `Failure` with its traceback, handed to a
 `Supervisor` (`runner.supervisor`, which takes rules like any other) that restarts it within its budget. Emits on
 `events`: `started` (name), `ready` (name), `ended` (name, failure), `replaced` (name), `all_ready`, `rolled`
-(whether it went through).
-Not here: what the children are (topology.py), who asks for status (control.py), the terminal (cli).
+(whether it went through), `said` (a line of the runner itself).
+What operators wish for (replace all, stop, restart or add some) is done one after the other.
+Not here: what the children are (topology.py), how wishes and questions get here (control.py), the terminal (cli).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import asyncio
 import signal
 import textwrap
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from skerry.emitter import EventEmitter
 from skerry.process.child import Child, Spec
@@ -65,10 +66,10 @@ class Runner:
     ) -> None:
         self.settings = settings or RunnerSettings()
         self.events = EventEmitter()
-        budget, grace = self.settings.restarts, self.settings.grace_seconds
-        self.stages = [
-            [Slot(spec, budget_of(budget), self._spawn, grace) for spec in stage] for stage in stages
-        ]
+        self.stages = [[self._slot(spec) for spec in stage] for stage in stages]
+        self._homes = {slot.spec.role: stage for stage in self.stages for slot in stage}
+        self._removed: dict[str, Slot] = {}
+        """Slots that were scaled away: the supervisor may still hear of a failure there."""
         self.started_at = time.time()
         output.align(slot.name for slot in self.slots)
         self._output = output
@@ -91,17 +92,23 @@ class Runner:
         self._was_all_ready = False
         self._gathering = Gathering(self.metrics)
         self._changed = asyncio.Event()
-        budgets = iter([slot.budget for slot in self.slots])  # asked for once by each `add`, in order
         self.supervisor = Supervisor(
             "up",
-            budget=lambda: next(budgets),
+            budget=lambda: self._newest.budget,
             last_resort=self._give_up,
             solver_timeout_seconds=self.settings.grace_seconds + self.settings.restarts.longest_pause + 10.0,
             child_timeout_seconds=self.settings.grace_seconds + 5.0,
         )
         self.supervisor.rule(BaseException, restart)
         for slot in self.slots:
-            self.supervisor.add(slot)
+            self._supervise(slot)
+
+    def _slot(self, spec: Spec) -> Slot:
+        return Slot(spec, budget_of(self.settings.restarts), self._spawn, self.settings.grace_seconds)
+
+    def _supervise(self, slot: Slot) -> None:
+        self._newest = slot
+        self.supervisor.add(slot)
 
     @property
     def slots(self) -> list[Slot]:
@@ -174,8 +181,8 @@ class Runner:
     # --- starting and restarting
 
     async def _spawn(self, slot: Slot) -> None:
-        if self._stopping.is_set() or slot.child is not None or slot.successor is not None:
-            return  # a replacement has taken the place, or is about to
+        if self._stopping.is_set() or slot.is_stopped or slot.child is not None or slot.successor is not None:
+            return  # nobody is wanted there, or a replacement has taken the place, or is about to
         child = slot.child = self._make(slot)
         try:
             await child.start()
@@ -212,7 +219,7 @@ class Runner:
             return
         slot.budget.lived(child.lived_seconds, child.was_ready)
         self.events.emit("ended", slot.name, failure)
-        if child.exit_code == WRONG_SETTINGS and not slot.budget.ever_ready:
+        if child.exit_code == WRONG_SETTINGS and not slot.budget.ever_ready and slot.successor is None:
             self._on_wrong_settings(child)
             return
         self.say(f"{slot.name} {child.why()}", "error")
@@ -286,7 +293,9 @@ class Runner:
         self.events.emit("ready", child.spec.name)
 
     def _look_whether_all_ready(self) -> None:
-        if not self._was_all_ready and all(slot.ready or self._is_covered(slot) for slot in self.slots):
+        if not self._was_all_ready and all(
+            slot.ready or slot.is_stopped or self._is_covered(slot) for slot in self.slots
+        ):
             self._was_all_ready = True
             self.events.emit("all_ready")
 
@@ -297,6 +306,7 @@ class Runner:
         """A line of the runner itself, or several."""
         for each in text.splitlines():
             self._output.line("up", each, level=level)
+            self.events.emit("said", each)
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -352,10 +362,11 @@ class Runner:
 
     def _on_halfway(self) -> None:
         """Say where it has stopped, and how to get out of there."""
-        replaced = self._replaced
-        if not replaced or self._stopping.is_set():
-            return
+        replaced = [slot.name for slot in self.slots if slot.name in self._replaced]
         left = [slot.name for slot in self.slots if slot.name not in replaced]
+        if not replaced or not left or self._stopping.is_set():
+            self.halfway = ""
+            return
         self.halfway = (
             f"the replacement stopped halfway: {', '.join(replaced)} new, {', '.join(left)} as before; mend the "
             "application and send SIGHUP to finish it, or put the old files back and send SIGHUP to take it back"
@@ -373,7 +384,8 @@ class Runner:
             await new.start()
             state = await self._until(new, ("ready", "standby"), self.settings.ready_seconds)
             if state not in ("ready", "standby") or self._stopping.is_set():
-                self.say(f"{slot.name} stays as it is: its successor {self._why_not(new)}", "error")
+                what = "does not start: it" if slot.is_stopped else "stays as it is: its successor"
+                self.say(f"{slot.name} {what} {self._why_not(new)}", "error")
                 await new.end(1.0)
                 return False
             if state == "standby" and old is not None and old.state == "ready":
@@ -388,7 +400,7 @@ class Runner:
             return False
         finally:
             slot.successor = None
-            if slot.child is None and not self._stopping.is_set():
+            if slot.child is None and not slot.is_stopped and not self._stopping.is_set():
                 # The old one died meanwhile, and the new one never came up.
                 self.supervisor.accept(slot.last_failure or new.failure())
 
@@ -456,6 +468,7 @@ class Runner:
         if slot.child is not None:
             self._extra.add(slot.child)
         slot.child = new
+        slot.is_stopped = False
         if new.state == "ready":
             slot.budget.ever_ready = True
         self.events.emit("replaced", slot.name)
@@ -482,6 +495,94 @@ class Runner:
         except TimeoutError:
             pass
         return child.state if child.exit_code is None else "ended"
+
+    # --- single ones
+
+    def equip(self, environment: Mapping[str, str]) -> None:
+        """What every child that is started from now on is given."""
+        for slot in self.slots:
+            slot.spec = replace(slot.spec, environment=environment)
+
+    def find(self, name: str) -> Slot | None:
+        return next((slot for slot in self.slots if slot.name == name), None)
+
+    async def stop_one(self, slot: Slot) -> None:
+        """End one child; it is not started again before `restart_one` or `roll`."""
+        async with self._rolling:
+            if slot not in self.slots:
+                return
+            await self._empty(slot)
+            self.say(f"{slot.name} was stopped; a restart of it, or a replacement of all, starts it again")
+
+    async def restart_one(self, slot: Slot) -> bool:
+        """Replace one child as a roll does, or start one that was stopped. False when the new one did not get ready:
+        then it is as it was."""
+        async with self._rolling:
+            if not self.halfway and slot.name in self._replaced:
+                self._replaced.remove(slot.name)  # what becomes of it is no part of that replacement
+            if self._stopping.is_set() or slot not in self.slots or not await self._replace(slot):
+                return False
+            self.say(f"{slot.name} was restarted")
+            self._count_as_new(slot)
+            return True
+
+    async def scale(self, role: str, specs: Sequence[Spec]) -> bool:
+        """Have these children of that role and no others. New ones start one after the other, and the first that does
+        not get ready is given up, with those that would follow; of those that are too many each finishes what it has
+        under way."""
+        async with self._rolling:
+            if role not in self._homes:
+                self._homes[role] = []
+                self.stages.append(self._homes[role])
+            home = self._homes[role]
+            for spec in specs:
+                if self._stopping.is_set():
+                    return False
+                if self.find(spec.name) is None and not await self._add(home, spec):
+                    return False
+            wanted = {spec.name for spec in specs}
+            surplus = [slot for slot in home if slot.spec.role == role and slot.name not in wanted]
+            await asyncio.gather(*(self._remove(home, slot) for slot in surplus))
+            return True
+
+    async def _add(self, home: list[Slot], spec: Spec) -> bool:
+        """Whether it works. Until it does its end is no failure of anything that runs."""
+        slot = self._removed.pop(spec.name, None)
+        if slot is None:
+            slot = self._slot(spec)
+            slot.is_stopped = True
+            self._supervise(slot)
+            await self.supervisor.start(slot.name)  # nothing yet, as it is stopped
+        slot.spec, slot.last_failure = spec, None
+        home.append(slot)
+        self._output.align([slot.name])
+        if await self._replace(slot):
+            self.say(f"{slot.name} was added")
+            self._count_as_new(slot)
+            return True
+        await self._remove(home, slot)
+        return False
+
+    async def _remove(self, home: list[Slot], slot: Slot) -> None:
+        was_there = slot.child is not None
+        await self._empty(slot)
+        home.remove(slot)
+        self._removed[slot.name] = slot
+        if was_there:
+            self.say(f"{slot.name} was removed")
+
+    async def _empty(self, slot: Slot) -> None:
+        """End who is in it, and who stands by for that one."""
+        slot.is_stopped = True
+        for child in (slot.predecessor, slot.child):
+            if child is not None:
+                await self._end_child(child, self.settings.replaced_seconds)
+
+    def _count_as_new(self, slot: Slot) -> None:
+        """It runs the new code, if a replacement has stopped halfway."""
+        if self.halfway:
+            self._replaced.append(slot.name)
+            self._on_halfway()
 
     # --- numbers
 

@@ -26,6 +26,8 @@ class Slot:
         self.given_up = False
         self.is_crash_looping = False
         """Whether it has been restarted more often than it may be."""
+        self.is_stopped = False
+        """Whether an operator wants nothing in it, for now."""
 
     @property
     def name(self) -> str:
@@ -43,6 +45,8 @@ class Slot:
     def state(self) -> str:
         if self.child is not None:
             return self.child.state
+        if self.is_stopped:
+            return "stopped"
         if self.is_crash_looping:
             return "crash looping"
         return "given up" if self.given_up else "waiting to restart"

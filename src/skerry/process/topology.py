@@ -46,7 +46,6 @@ class Sockets:
 
 def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
     """The children in the order in which they end."""
-    serving = {JOIN: sockets.join}
     listening = {LISTEN: sockets.public, DOOR: sockets.door}
     if sockets.gateway is not None:
         listening[GATEWAY_LISTEN] = sockets.gateway
@@ -58,15 +57,20 @@ def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
         listening,
         BALANCER_HANG_SECONDS,
     )
-    servers = [_one(topology, "server", n, serving) for n in range(1, topology.servers + 1)]
-    gateways = [_one(topology, "gateway", n, serving) for n in range(1, topology.gateways + 1)]
-    consumers = [_one(topology, "consumer", n, {}) for n in range(1, topology.consumers + 1)]
+    servers = several(topology, sockets, "server", topology.servers)
+    gateways = several(topology, sockets, "gateway", topology.gateways)
+    consumers = several(topology, sockets, "consumer", topology.consumers)
     return [stage for stage in ([balancer], [*servers, *gateways], consumers) if stage]
 
 
-def _one(topology: Topology, role: str, number: int, descriptors: Mapping[str, int]) -> Spec:
-    name = f"{role}-{number}"
-    return Spec(name, role, command(role, topology.target), topology.environment, descriptors)
+def several(topology: Topology, sockets: Sockets, role: str, count: int) -> list[Spec]:
+    """So many of a role."""
+    inherited = {} if role == "consumer" else {JOIN: sockets.join}
+    what = command(role, topology.target)
+    return [
+        Spec(f"{role}-{number}", role, what, topology.environment, inherited)
+        for number in range(1, count + 1)
+    ]
 
 
 def command(role: str, target: str) -> Sequence[str]:
