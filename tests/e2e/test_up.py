@@ -228,6 +228,50 @@ async def test_a_vanished_runtime_directory_costs_nothing(tmp_path: Path) -> Non
         assert not before & {p.pid for p in after}
 
 
+async def test_operators_order_and_settings_are_read_again(tmp_path: Path) -> None:
+    """`skerry reload` replaces every process with ones that have read `.env` anew, and a wrong setting there replaces
+    nothing; `skerry stop` and `skerry scale` reach the runner; each command's exit code says how it went."""
+
+    async def skerry(*words: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "skerry", *words,
+            cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(120):
+            said, _ = await process.communicate()
+        return process.returncode, said.decode()
+
+    async def status() -> int:
+        client = HttpConnection(world.port)
+        try:
+            return (await client.ask("GET", "/values/nothing")).status
+        finally:
+            client.close()
+
+    async with up(tmp_path, "--servers", "1") as world:
+        before = {p.pid for p in world.processes()}
+        (tmp_path / ".env").write_text("SKERRY_WAIT=soon\n")
+        code, said = await skerry("reload", "--wait")
+        assert (code, "skerry: wait: 'soon' (from .env) is not a number" in said) == (2, True), said
+        assert {p.pid for p in world.processes()} == before
+        assert await status() == 404
+        (tmp_path / ".env").write_text("SKERRY_TOKENS=read:one,write:two\n")
+        code, said = await skerry("reload", "--wait")
+        assert (code, said.splitlines()[-1]) == (0, "done"), said
+        assert not before & {p.pid for p in world.processes()}
+        assert await status() == 401
+        assert await skerry("scale", "servers=2") == (0, "server-2 was added\nserver: 2\n")
+        code, said = await skerry("stop", "server-1")
+        assert code == 0, said
+        assert {p.name: p.state for p in world.processes("server")} == {
+            "server-1": "stopped",
+            "server-2": "ready",
+        }
+        assert await status() == 401, "by the other one"
+        code, said = await skerry("scale", "gateways=1")
+        assert code == 2, said
+
+
 async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -> None:
     """Wrong settings end with one line that names the setting, and exit code 2."""
     port = free_port()
@@ -252,7 +296,9 @@ async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -
     assert line.startswith("skerry: TARGET: there is no module 'nowhere' here")
     async with up(tmp_path, target="livekv:nope", wait=False) as world:
         assert await world.ended() == 2
-    assert messages(world) == ["up: TARGET: module 'livekv' has no 'nope'"], "once, not by every child"
+    assert messages(world) == ["up: TARGET: module 'livekv' has no 'nope'; write livekv:app"], (
+        "once, not by every child"
+    )
 
 
 async def test_an_application_that_cannot_be_imported_is_said_once(tmp_path: Path) -> None:
