@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import warnings
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,23 @@ PROMISED = (
 )
 
 
-def typed_names() -> set[str]:
-    """What the face shows to type checkers: the names of its `if TYPE_CHECKING` block."""
-    tree = ast.parse(Path(skerry.__file__).read_text(encoding="utf-8"))
+ROOT = Path(__file__).parents[1]
+FACES = (
+    "skerry", "skerry.http", "skerry.testing", "skerry.supervision", "skerry.journal", "skerry.messages",
+    "skerry.backends.sqlite", "skerry.backends.rabbitmq", "skerry.backends.postgres",
+)  # fmt: skip
+FLAT = re.compile(r"skerry(\.\w+)?|skerry\.backends\.\w+")
+DEEP = re.compile(r"^\s*(?:from|import) (skerry[\w.]*)", re.MULTILINE)
+READ = [
+    ROOT / "README.md",
+    *(each for each in (ROOT / "docs").rglob("*.md") if each.parent.name != "decisions"),
+    *(each for each in (ROOT / "examples").rglob("*.py") if ".venv" not in each.parts),
+]
+
+
+def typed_names(face: str = "skerry") -> set[str]:
+    """What a face shows to type checkers: the names of its `if TYPE_CHECKING` block."""
+    tree = ast.parse(Path(str(import_module(face).__file__)).read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     found: set[str] = set()
     for node in block.body:
@@ -36,6 +53,7 @@ def test_what_a_newcomer_imports_is_there() -> None:
     assert set(PROMISED.split()) <= set(skerry.__all__)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", skerry.__all__)
 def test_every_name_is_there(name: str) -> None:
     """Loaded when it is first used, and the same object afterwards."""
@@ -44,9 +62,28 @@ def test_every_name_is_there(name: str) -> None:
     assert first.__doc__ or name == "WebSocket"  # Starlette's own
 
 
-def test_type_checkers_see_the_same_names() -> None:
+@pytest.mark.parametrize("face", FACES)
+def test_type_checkers_see_the_same_names(face: str) -> None:
     """What can be imported at run time can be imported in typed code."""
-    assert typed_names() == set(skerry.__all__)
+    module = import_module(face)
+    assert typed_names(face) == set(module.__all__)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("name", ["Hub", "Restart"])
+def test_a_name_that_leads_nowhere_says_where_to_go(name: str) -> None:
+    """Public names stay, with a warning that names what to import instead, at the line of whoever uses them."""
+    with pytest.warns(DeprecationWarning, match=rf"skerry\.{name} is deprecated: .*from skerry\.") as told:
+        getattr(skerry, name)
+    assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_read_imports_flat_addresses(path: Path) -> None:
+    """README, pages, examples and livekv import from faces only: newcomers copy what they see."""
+    deep = {name for name in DEEP.findall(path.read_text(encoding="utf-8")) if not FLAT.fullmatch(name)}
+    assert not deep
 
 
 def test_what_is_not_there_is_an_attribute_error() -> None:
@@ -59,7 +96,8 @@ def test_what_is_not_there_is_an_attribute_error() -> None:
 def test_importing_the_face_loads_no_house() -> None:
     """A tool that needs one room does not pay for all: no web framework, no database, no event loop."""
     code = (
-        "import sys, skerry; heavy = {'starlette', 'uvicorn', 'apsw', 'asyncpg', 'aiormq', 'asyncio', 'click'};"
+        "import sys, skerry, skerry.http, skerry.testing, skerry.supervision, skerry.errors;"
+        "heavy = {'starlette', 'uvicorn', 'apsw', 'asyncpg', 'aiormq', 'asyncio', 'click'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)

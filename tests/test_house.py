@@ -11,7 +11,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 
 FLOORS = {
-    "errors": 0, "clock": 1, "injection": 1, "position": 1, "emitter": 1, "telemetry": 1,
+    "errors": 0, "faces": 0, "clock": 1, "injection": 1, "position": 1, "emitter": 1, "telemetry": 1,
     "messages": 2, "loop": 2, "http": 2, "balancing": 2, "exchange": 2,
     "journal": 3, "supervision": 3, "server": 3, "tars": 3,
     "bus": 4, "hosting": 4,

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import asyncio
 
-from skerry.supervision.solvers import restart
-from skerry.supervision.supervisor import Supervisor
-from skerry.testing.clock import run_virtual
+from skerry.supervision import Supervisor, restart
+from skerry.testing import run_virtual
 
 attempts = 0
 

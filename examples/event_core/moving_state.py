@@ -12,7 +12,7 @@ Expected output:
 
 from __future__ import annotations
 
-from skerry.loop.loop import Loop
+from skerry import Loop
 
 
 def show(name: str, loop: Loop) -> None:

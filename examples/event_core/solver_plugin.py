@@ -17,10 +17,8 @@ import errno
 from collections.abc import Iterable
 
 from skerry.clock import Backoff
-from skerry.supervision.failure import Failure
-from skerry.supervision.solvers import Hands, Solver, resume, retry
-from skerry.supervision.supervisor import Supervisor
-from skerry.testing.clock import run_virtual
+from skerry.supervision import Failure, Hands, Solver, Supervisor, resume, retry
+from skerry.testing import run_virtual
 
 
 class KeepGoing:

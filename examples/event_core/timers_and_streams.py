@@ -18,7 +18,7 @@ from __future__ import annotations
 import signal
 import socket
 
-from skerry.loop.loop import Loop
+from skerry import Loop
 
 
 def main() -> None:

@@ -24,11 +24,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from skerry.kernel.runtime import Runtime
-from skerry.loop.loop import Loop
-from skerry.supervision.failure import Failure
-from skerry.supervision.solvers import Hands, escalate
-from skerry.testing.clock import VirtualLoop, run_virtual
+from skerry import Loop, Runtime
+from skerry.supervision import Failure, Hands, escalate
+from skerry.testing import VirtualLoop, run_virtual
 
 
 class Server:

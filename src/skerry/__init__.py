@@ -6,8 +6,9 @@ imports. Names are loaded when they are first used, so that a tool that needs on
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from skerry.faces import lazily
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket as WebSocket
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from skerry.bus.bus import CommandBus as CommandBus
     from skerry.bus.bus import EventBus as EventBus
     from skerry.bus.bus import QueryBus as QueryBus
+    from skerry.bus.outcomes import Level as Level
     from skerry.bus.outcomes import Receipt as Receipt
     from skerry.bus.pipeline import Proceed as Proceed
     from skerry.emitter import EventEmitter as EventEmitter
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from skerry.journal.table import Table as Table
     from skerry.journal.unit import Unit as Unit
     from skerry.kernel.role import Role as Role
+    from skerry.kernel.runtime import Runtime as Runtime
     from skerry.kernel.settings import Settings as Settings
     from skerry.kernel.writes import HttpReads as HttpReads
     from skerry.kernel.writes import HttpWrites as HttpWrites
@@ -59,6 +62,7 @@ _HOME = {
     "HttpWrites": "skerry.kernel.writes:HttpWrites",
     "Hub": "skerry.http.hub:Hub",
     "Journal": "skerry.journal.journal:JournalReader",
+    "Level": "skerry.bus.outcomes:Level",
     "Loop": "skerry.loop.loop:Loop",
     "Plugin": "skerry.supervision.rules:SolverPlugin",
     "Position": "skerry.position:Position",
@@ -76,6 +80,7 @@ _HOME = {
     "Response": "skerry.http.reply:Response",
     "Restart": "skerry.supervision.policy:Restart",
     "Role": "skerry.kernel.role:Role",
+    "Runtime": "skerry.kernel.runtime:Runtime",
     "Settings": "skerry.kernel.settings:Settings",
     "SkerryError": "skerry.errors:SkerryError",
     "Supervisor": "skerry.supervision.supervisor:Supervisor",
@@ -86,13 +91,9 @@ _HOME = {
 
 __all__ = sorted(_HOME)
 __version__ = "0.1.0"
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'skerry' has no {name!r}")
-    module, _, attribute = home.partition(":")
-    found = getattr(import_module(module), attribute)
-    globals()[name] = found
-    return found
+_DEPRECATED = {
+    "Hub": "from skerry.http import Hub",
+    "Restart": "a verdict within the supervisor that nothing takes; rules name solvers (from skerry.supervision "
+    "import restart, retry), and how often is its Intensity",
+}
+__getattr__ = lazily(__name__, _HOME, _DEPRECATED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livekv.messages import DeleteValue, PutValue, Value, ValueDeleted, ValuePut, values
 from skerry import PreconditionFailed, Unit
-from skerry.http.conditional import Preconditions
+from skerry.http import Preconditions
 
 
 def put_value(command: PutValue, unit: Unit) -> None:

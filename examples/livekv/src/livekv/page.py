@@ -10,10 +10,8 @@ from jinja2 import PackageLoader
 from markupsafe import Markup, escape
 
 from livekv.values import Values
-from skerry import App, Request, Response, Settings
-from skerry.http.assets import live_address, page_headers, serve_assets, serve_skerry_js
-from skerry.http.templates import Templates
-from skerry.journal.projector import Projector
+from skerry import App, HttpReads, Request, Response, Settings
+from skerry.http import Templates, live_address, page_headers, serve_assets, serve_skerry_js
 
 ROWS = 200
 SHOWN_CHARACTERS = 2000
@@ -45,9 +43,9 @@ def declare_page(app: App) -> None:
     serve_skerry_js(app.http)
 
 
-def page(request: Request, values: Values, projector: Projector, settings: Settings) -> Response:
+def page(request: Request, values: Values, reads: HttpReads, settings: Settings) -> Response:
     """The page, as of this server's memory."""
-    position = projector.position
+    position = reads.position
     events_url, sources = live_address(settings.live_url, request.host, request.scheme, "/events")
     rows = [_row(values, key, position.epoch) for key in islice(values.ordered(), ROWS)]
     text = templates.text(

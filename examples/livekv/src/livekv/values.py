@@ -11,7 +11,7 @@ from sortedcontainers import SortedList
 from livekv.messages import Value, ValueDeleted, ValuePut, values
 from livekv.view import Entry, View
 from skerry import Projection, Record
-from skerry.journal.table import AnyTable
+from skerry.journal import AnyTable
 
 
 class Values(Projection):

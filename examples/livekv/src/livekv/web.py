@@ -12,8 +12,7 @@ from livekv.messages import DeleteValue, PutValue
 from livekv.values import Values
 from livekv.view import Entry
 from skerry import HttpReads, HttpWrites, Problem, Receipt, Request, Response
-from skerry.http.conditional import Preconditions
-from skerry.http.reply import JSON
+from skerry.http import JSON, Preconditions
 
 MAX_KEY_BYTES = 512
 MAX_VALUE_BYTES = 1024 * 1024
