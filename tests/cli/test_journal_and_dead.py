@@ -46,6 +46,29 @@ def put(request: Request, key: str, writes: HttpWrites):
 """
 
 
+STORED = """
+@app.projection
+class Count(Projection):
+    stored = True
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def clear(self) -> None:
+        self.count = 0
+
+    def state(self) -> bytes:
+        return str(self.count).encode()
+
+    def restore(self, state: bytes) -> None:
+        self.count = int(state)
+
+    @Projection.applies(Kept)
+    def kept(self, event: Kept, record: Record) -> None:
+        self.count += 1
+"""
+
+
 class Shop:
     """An application in a directory; commands of operators on it."""
 
@@ -105,6 +128,26 @@ async def test_tail_verify_and_trim(tmp_path: Path, running: bool) -> None:
         if running:
             assert await here.put(e="5") == [200]
             assert await here.program.stop() == 0
+
+
+async def test_trim_waits_for_a_stored_projection_that_has_stored_nothing(tmp_path: Path) -> None:
+    """A release adds a stored projection to an old journal: until a consumer has stored it, every event is needed."""
+    async with shop(tmp_path) as here:
+        assert await here.put(a="1", b="2") == [200, 200]
+        assert await here.program.stop() == 0
+        with (tmp_path / "keeper.py").open("a") as module:
+            module.write(STORED)
+        early = await here.skerry("journal", "trim", "keeper:app", "--keep", "0")
+        assert (early.code, early.out) == (1, "")
+        assert "Count has stored nothing yet" in early.error
+        negative = await here.skerry("journal", "trim", "keeper:app", "--keep", "-1")
+        assert negative.code == 2
+        release = Program(tmp_path, "run", "keeper:app", "--bind", "127.0.0.1:0")
+        async with release:
+            await release.listening()
+            assert await release.stop() == 0  # a last snapshot is written then, if not before
+        trim = await here.skerry("journal", "trim", "keeper:app", "--keep", "0")
+        assert (trim.code, trim.out) == (0, "events up to 2 are forgotten, 0 are kept\n")
 
 
 async def test_tail_follows(tmp_path: Path) -> None:

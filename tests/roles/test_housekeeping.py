@@ -122,6 +122,23 @@ def test_a_stored_projection_is_kept_every_round_and_at_the_end() -> None:
     run_virtual(main())
 
 
+def test_a_stored_projection_holds_its_events_from_the_start() -> None:
+    """It is stored when a consumer starts, not a round later: what is trimmed before the first round does not take
+    events that it needs after a crash."""
+
+    async def main() -> None:
+        async with world() as here:
+            await here.pay(1)
+            here.keep()
+            await asyncio.sleep(1)
+            assert await here.stored() == (1, b"1")
+            await here.pay(2)
+            head = (await here.journal.head()).position
+            assert await here.journal.trim(head) == 1
+
+    run_virtual(main())
+
+
 def test_a_projection_that_failed_is_not_kept() -> None:
     """What it holds is wrong: the last good snapshot stays."""
 

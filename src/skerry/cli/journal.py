@@ -11,13 +11,13 @@ import click
 
 from skerry.cli.options import administer, app_of, with_settings
 from skerry.cli.row import user
-from skerry.errors import SettingsError, Trimmed
+from skerry.errors import SettingsError, SkerryError, Trimmed
 from skerry.journal.correcting import original_of
 from skerry.journal.epochs import Epoch, Epochs
 from skerry.journal.journal import Correction, Record
 from skerry.position import Position
 from skerry.roles.admin import Admin
-from skerry.roles.audit import audit, event_correction, is_declared
+from skerry.roles.audit import audit, event_correction, is_declared, not_stored
 
 _SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
 
@@ -169,16 +169,22 @@ async def _event(admin: Admin, position: str) -> Record:
 
 @journal.command()
 @click.argument("target", required=False)
-@click.option("--before", type=int, help="forget events up to this offset")
-@click.option("--keep", type=int, help="keep this many of the last events")
+@click.option("--before", type=click.IntRange(min=0), help="forget events up to this offset")
+@click.option("--keep", type=click.IntRange(min=0), help="keep this many of the last events")
 @with_settings(*_SETTINGS)
 def trim(target: str | None, before: int | None, keep: int | None, **given: Any) -> None:
     """Forget old events; never those that a reactor or a stored projection still needs."""
     if (before is None) == (keep is None):
         raise click.UsageError("give either --before or --keep")
+    declaration = app_of(target).declaration if target else None
 
     async def cut(admin: Admin) -> None:
         head = await admin.journal.head()
+        if declaration is not None and (lacking := not_stored(declaration, await admin.journal.readers())):
+            raise SkerryError(
+                f"nothing is forgotten: {', '.join(lacking)} has stored nothing yet and needs the events from "
+                "the first on; a consumer stores it when it starts, unless it has stopped (skerry journal verify)"
+            )
         offset = before if before is not None else head.position.offset - (keep or 0)
         floor = await admin.journal.trim(Position(head.position.epoch, max(head.floor, offset)))
         click.echo(f"events up to {floor} are forgotten, {head.position.offset - floor} are kept")

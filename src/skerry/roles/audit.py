@@ -8,7 +8,7 @@ whether the journal itself is whole (`JournalAdmin.verify`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -136,6 +136,12 @@ def is_declared(declaration: Declaration, reader: Reader) -> bool:
     if reader.kind == "reactor":
         return any(reactor.name == reader.name for reactor in declaration.reactors)
     return any(kind.stored and kind.__name__ == reader.name for kind in declaration.projections)
+
+
+def not_stored(declaration: Declaration, readers: Sequence[Reader]) -> list[str]:
+    """Stored projections that the application declares and that have stored nothing yet: they may need every event."""
+    stored = {reader.name for reader in readers if reader.kind != "reactor"}
+    return [kind.__name__ for kind in declaration.projections if kind.stored and kind.__name__ not in stored]
 
 
 # --- what operators give

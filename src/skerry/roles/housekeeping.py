@@ -52,6 +52,7 @@ class Housekeeping:
                     self._writer, kernel.transport, self._stored, kernel.serializer, clock=kernel.clock
                 )
                 await projector.start()
+                await self._begin(projector)
             while True:
                 await self._kernel.clock.sleep(self._settings.every_seconds)
                 await self._round(projector)
@@ -66,6 +67,15 @@ class Housekeeping:
             logger.warning("the last snapshot of stored projections could not be kept: %s", error)
         finally:
             await projector.stop()
+
+    async def _begin(self, projector: Projector) -> None:
+        """Store what was never stored at once: until then it holds no events, and an operator may trim them away."""
+        try:
+            kept = {reader.name for reader in await self._writer.readers() if reader.kind == "projection"}
+            if any(type(each).__name__ not in kept for each in self._stored):
+                await self._save(projector)
+        except (Unavailable, OSError, TimeoutError, JournalError) as error:
+            logger.warning("stored projections are kept from the next round on: %s", error)
 
     async def _round(self, projector: Projector | None) -> None:
         try:
