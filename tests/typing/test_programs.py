@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 FRONT = [(ROOT / "README.md", "counter.py"), (ROOT / "docs" / "tutorial.md", "store.py")]
 
+FIRST_BLOCKS = [
+    page
+    for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "event-core").glob("*.md")])
+    if page.name != "tutorial.md" and any(block.is_run for block in blocks(page))
+]
+
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, str]]:
@@ -30,6 +36,9 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, st
             with (here / str(block.file)).open("a", encoding="utf-8") as file:
                 file.write(block.text)
         assert (here / name).exists()
+    for page in FIRST_BLOCKS:
+        first = next(block for block in blocks(page) if block.is_run)
+        (here / f"{page.stem.replace('-', '_')}_page.py").write_text(first.text, encoding="utf-8")
     files = sorted(str(path) for path in here.glob("*.py"))
     out, err, _ = api.run(["--strict", "--config-file=", f"--cache-dir={here / 'cache'}", *files])
     assert not err
@@ -58,3 +67,9 @@ def test_every_planted_mistake_is_found(reported: dict[str, dict[int, str]]) -> 
 def test_the_front_examples_are_typed(name: str, reported: dict[str, dict[int, str]]) -> None:
     """README's application and the tutorial's pass `mypy --strict`: newcomers copy them."""
     assert reported[name] == {}
+
+
+@pytest.mark.parametrize("page", FIRST_BLOCKS, ids=lambda page: page.stem)
+def test_the_first_block_of_a_page_is_typed(page: Path, reported: dict[str, dict[int, str]]) -> None:
+    """What a page shows first passes `mypy --strict` as it stands."""
+    assert reported[f"{page.stem.replace('-', '_')}_page.py"] == {}
