@@ -28,7 +28,8 @@ from skerry.server.settings import ServerSettings
 from skerry.server.state import WebSocketFactory
 from skerry.testing.wire import MemoryTransport
 
-QUIET = ServerSettings(access_log="off")
+QUIET = ServerSettings(access_log="off", gone_seconds=1.0)
+"""No access log, and streams that are left are ended after a second, so that tests need not wait for that."""
 
 
 class Answer:
