@@ -165,7 +165,10 @@ async def test_what_cannot_work_fails_before_it_stands_by(tmp_path: Path) -> Non
         steps.mkdir()
         (steps / "0001.sql").write_text("create tabel things (id integer primary key)")
         broken.migrations(steps)
-        for wrong, why in ((unfilled, "nothing fills parameter nothing: there is no service Control"), (broken, "step 1 .*syntax error")):
+        for wrong, why in (
+            (unfilled, "nothing fills parameter nothing: there is no service Control"),
+            (broken, "step 1 .*syntax error"),
+        ):
             control = Control()
             with pytest.raises(SkerryError, match=why):
                 await _Process(wrong.declaration, settings(tmp_path), ROLES, control).run()
