@@ -144,11 +144,13 @@ async def test_rows_and_events_are_found_and_mended(kept: Pair, tmp_path: Path) 
         ):
             done = await shop.skerry(*arguments)
             assert done.code == 0, done
+        # A count that was stored before shows the skipped event until this process has read of the correction.
         async with asyncio.timeout(30):
+            while (await client.ask("GET", "/count")).body != b"2":  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
             while (await client.ask("GET", "/health/ready")).status != 200:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         assert json.loads((await client.ask("GET", "/prices")).body) == {"tea": 150, "jam": 100}
-        assert json.loads((await client.ask("GET", "/count")).body) == 2
         assert (await client.ask("PUT", "/prices/rye", b"4", Prefer="wait=30")).status == 200
 
         tail = (await shop.skerry("journal", "tail", "shop:app", "-n", "7")).out.splitlines()
