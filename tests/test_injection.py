@@ -16,7 +16,6 @@ from skerry.injection import (
     Read,
     Scoped,
     by_name,
-    by_type,
     parameters_of,
 )
 
@@ -89,6 +88,11 @@ def services(**more: Any) -> Callable[[Any], Any]:
     return resolve
 
 
+def _message(parameter: Parameter) -> str | None:
+    """The source of a call that is about a message."""
+    return "message" if parameter.plain is Message else None
+
+
 class Injected:
     """A composed function."""
 
@@ -101,7 +105,7 @@ def injected(function: Callable[..., Any], **types: Any) -> Injected:
         function,
         "GET /x (view)",
         ("message", "name"),
-        (by_type({Message: "message"}), by_name({"name"})),
+        (_message, by_name({"name"})),
         services(types=types.get("types", {})),
         otherwise="a path parameter",
     )

@@ -98,15 +98,6 @@ def parameters_of(function: Callable[..., Any], where: str) -> tuple[tuple[Param
     return tuple(found), hints.get("return", EMPTY)
 
 
-def by_type(places: typing.Mapping[type, str]) -> Source:
-    """The source of a call whose values are known by their types: the class of a parameter -> the argument."""
-
-    def source(parameter: Parameter) -> str | None:
-        return places.get(parameter.plain) if isinstance(parameter.plain, type) else None
-
-    return source
-
-
 def by_name(names: typing.Collection[str]) -> Source:
     """The source of a call whose values are known by their names."""
     return lambda parameter: parameter.name if parameter.name in names else None

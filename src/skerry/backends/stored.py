@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.errors import Disconnected
 from skerry.journal.epochs import Epoch
 from skerry.journal.journal import DeadLetter, Head, LetterHead, Outcome, Reader, Status, StoredProjection
 from skerry.position import Position
@@ -61,6 +62,15 @@ class StoredReads:
 
     async def epochs(self) -> Sequence[Epoch]:
         return [Epoch(*row) for row in await self._rows("epochs")]
+
+    async def application(self) -> str:
+        try:
+            found = await self._rows("belongs_to")
+        except Disconnected as error:
+            if "not there yet" not in str(error):
+                raise
+            return ""
+        return str(found[0][0]) if found else ""
 
     async def load_projection(self, name: str) -> StoredProjection | None:
         found = await self._rows("load_projection", name=name)

@@ -127,15 +127,6 @@ class PostgresJournal(StoredReads):
         if is_another:
             await self._room.begin_epoch(ANOTHER_HISTORY)
 
-    async def application(self) -> str:
-        try:
-            found = await self._rows("belongs_to")
-        except Disconnected as error:
-            if "not there yet" not in str(error):
-                raise
-            return ""
-        return str(found[0][0]) if found else ""
-
     async def adopt(self, application: str) -> None:
         check_text("application", (application,))
         await self._rows("adopt", name=application)

@@ -187,15 +187,6 @@ class SqliteJournal(StoredReads):
             self.path, epoch, offset, head.position.offset, begun.epoch,
         )  # fmt: skip
 
-    async def application(self) -> str:
-        try:
-            found = await self._rows("belongs_to")
-        except Disconnected as error:
-            if "not there yet" not in str(error):
-                raise
-            return ""
-        return str(found[0][0]) if found else ""
-
     async def adopt(self, application: str) -> None:
         check_text("application", (application,))
         await self._change(("adopt", (application,)))
