@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import traceback
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -530,3 +533,40 @@ def test_an_emitter_is_freed_with_its_owner() -> None:
     del server
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_chain_of_forwards_may_be_long(backwards: bool) -> None:
+    """An emission goes through 2,000 emitters in order, and what fails on the way comes back as one group; making the
+    chain looks at each link once or twice, from whichever end it is made."""
+    chain = [EventEmitter() for _ in range(2_000)]
+    got: list[int] = []
+
+    def fail() -> None:
+        raise OSError("here")
+
+    for number, emitter in enumerate(chain):
+        emitter.on("x", lambda number=number: got.append(number))
+    chain[1_000].on("x", fail)
+    chain[-1].on("x", fail)
+    links = list(pairwise(chain))
+    looks = 0
+
+    def count(_frame: object, _what: str, _argument: object) -> None:
+        nonlocal looks
+        looks += 1
+
+    sys.setprofile(count)
+    try:
+        for here, there in reversed(links) if backwards else links:
+            here.forward_events(there)
+    finally:
+        sys.setprofile(None)
+    assert looks < 40 * len(links)
+    with pytest.raises(ExceptionGroup) as caught:
+        chain[0].emit("x")
+    assert got == list(range(2_000))
+    assert len(caught.value.exceptions) == 2
+    assert "".join(traceback.format_exception(caught.value)), "it can be shown"
+    with pytest.raises(EmitterError):
+        chain[-1].forward_events(chain[0])

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -319,3 +321,19 @@ async def test_emit_async_awaits_what_it_passes_on(emitter: AsyncEventEmitter) -
     emitter.copy_event(far, Opened)
     await emitter.emit_async(Opened("b"))
     assert got == [Opened("a"), Opened("a"), Opened("b")]
+
+
+async def test_emit_async_goes_through_a_long_chain() -> None:
+    """2,000 emitters that forward to each other are awaited in order, without recursion."""
+    chain, got = [AsyncEventEmitter(lambda entry: None) for _ in range(2_000)], list[int]()
+
+    async def listener(number: int) -> None:
+        await asyncio.sleep(0)
+        got.append(number)
+
+    for number, emitter in enumerate(chain):
+        emitter.on("x", partial(listener, number))
+    for here, there in pairwise(chain):
+        here.forward_events(there)
+    await chain[0].emit_async("x")
+    assert got == list(range(2_000))

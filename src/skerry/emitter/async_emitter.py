@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
-from skerry.emitter.emitter import EventEmitter, Mode
+from skerry.emitter.emitter import EventEmitter, Mode, _Passing
 from skerry.emitter.listeners import Name, Subscription, called, short
 from skerry.errors import DeadlineExceeded
 
@@ -77,6 +77,36 @@ class AsyncEventEmitter(EventEmitter):
         """
         if limit is not None and limit < 1:
             raise ValueError(f"1 or more listeners may run at once, not {limit}")
+        results, errors = await self._call_own_async(event, args, kwargs, limit, timeout_seconds)
+        passing = [_Passing(self, errors)]  # as in `emit`: a chain may be of any length
+        while passing:
+            at = passing[-1]
+            other = at.next()
+            if other is None:
+                passing.pop()
+                if passing:
+                    passing[-1].take(at, event)
+            elif isinstance(other, AsyncEventEmitter):
+                _, found = await other._call_own_async(event, args, kwargs, limit, timeout_seconds)
+                passing.append(_Passing(other, found))
+            else:
+                try:
+                    other.emit(event, *args, **kwargs)
+                except Exception as error:
+                    at.errors = at.emitter._caught(error, event, other, at.errors)
+        if at.errors is not None:
+            raise ExceptionGroup(f"listeners of {short(event)} failed", at.errors)
+        return results
+
+    async def _call_own_async(
+        self,
+        event: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        limit: int | None,
+        timeout_seconds: float | None,
+    ) -> tuple[list[Any], list[Exception] | None]:
+        """What the own listeners returned, and what failed."""
         results: dict[Subscription, Any] = {}
         waiting: set[Subscription] = set()
         errors: list[Exception] | None = None
@@ -110,20 +140,7 @@ class AsyncEventEmitter(EventEmitter):
         finally:
             for one in waiting:  # cancelled before their turn
                 self._not_made(one)
-        if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
-            for other in self._forwards:
-                try:
-                    if isinstance(other, AsyncEventEmitter):
-                        await other.emit_async(
-                            event, *args, limit=limit, timeout_seconds=timeout_seconds, **kwargs
-                        )
-                    else:
-                        other.emit(event, *args, **kwargs)
-                except Exception as error:
-                    errors = self._caught(error, event, other, errors)
-        if errors is not None:
-            raise ExceptionGroup(f"listeners of {short(event)} failed", errors)
-        return [results[one] for one, _ in admitted if one in results]
+        return [results[one] for one, _ in admitted if one in results], errors
 
     async def _finish(
         self, one: Subscription, args: tuple[Any, ...], kwargs: dict[str, Any], timeout_seconds: float | None

@@ -37,6 +37,8 @@ class EventEmitter(Listeners):
     def __init__(self) -> None:
         super().__init__()
         self._forwards: tuple[EventEmitter, ...] = ()
+        self._is_reached = False
+        """Whether another one has ever passed something on to this one: else no circle can close here."""
         self._mode = 0
         self.on_error: Callable[[Exception, Name], object] | None = None
         """Where the error of a listener goes, with the event's name; unset: `emit` raises them together."""
@@ -84,6 +86,19 @@ class EventEmitter(Listeners):
         kwargs: dict[str, Any],
     ) -> None:
         """The rarer ways: a typed event, a muted emitter, nobody listening here."""
+        errors = self._call_own(event, found, args, kwargs)
+        if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
+            errors = self._forward(event, args, kwargs, errors)
+        if errors is not None:
+            raise ExceptionGroup(f"listeners of {short(event)} failed", errors)
+
+    def _call_own(
+        self,
+        event: Any,
+        found: tuple[Subscription, ...] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> list[Exception] | None:
         listeners, given = self._resolve(event, found, args, kwargs)
         errors: list[Exception] | None = None
         for one in listeners:
@@ -92,10 +107,7 @@ class EventEmitter(Listeners):
                     one.call(*given, **kwargs)
                 except Exception as error:
                     errors = self._caught(error, one.event, one.listener, errors)
-        if self._forwards and not self._mode & Mode.MUTE_OUTGOING:
-            errors = self._forward(event, args, kwargs, errors)
-        if errors is not None:
-            raise ExceptionGroup(f"listeners of {short(event)} failed", errors)
+        return errors
 
     def _resolve(
         self,
@@ -122,13 +134,23 @@ class EventEmitter(Listeners):
     def _forward(
         self, event: Any, args: tuple[Any, ...], kwargs: dict[str, Any], errors: list[Exception] | None
     ) -> list[Exception] | None:
-        for other in self._forwards:
-            if other in self._forwards and not self._mode & Mode.MUTE_OUTGOING:  # both may change meanwhile
+        """Depth first, in order, and without recursion: a chain may be of any length."""
+        passing = [_Passing(self, errors)]
+        while True:
+            at = passing[-1]
+            other = at.next()
+            if other is None:
+                passing.pop()
+                if not passing:
+                    return at.errors
+                passing[-1].take(at, event)
+            elif type(other).emit is EventEmitter.emit:
+                passing.append(_Passing(other, other._call_own(event, None, args, kwargs)))
+            else:
                 try:
                     other.emit(event, *args, **kwargs)
                 except Exception as error:
-                    errors = self._caught(error, event, other, errors)
-        return errors
+                    at.errors = at.emitter._caught(error, event, other, at.errors)
 
     def _caught(
         self, error: Exception, event: Any, listener: object, errors: list[Exception] | None
@@ -156,6 +178,7 @@ class EventEmitter(Listeners):
 
         made = self._add(event, pass_on, 0, None)
         made.target = other
+        other._is_reached = True
         return made
 
     def copy_events(self, other: EventEmitter, events: Iterable[Name]) -> tuple[Subscription, ...]:
@@ -170,6 +193,7 @@ class EventEmitter(Listeners):
         if other not in self._forwards:
             self._refuse_circle(other, _EVERY)
             self._forwards = (*self._forwards, other)
+            other._is_reached = True
         return other
 
     def discard_events(self, other: EventEmitter) -> EventEmitter:
@@ -179,6 +203,8 @@ class EventEmitter(Listeners):
 
     def _refuse_circle(self, other: EventEmitter, event: Name) -> None:
         """Whether `event` would come back here. A copy carries one name, a forward every name."""
+        if other is not self and not self._is_reached:
+            return
         seen: set[tuple[int, Name]] = set()
         open_ends: list[tuple[EventEmitter, Name]] = [(other, event)]
         while open_ends:
@@ -237,6 +263,34 @@ class EventEmitter(Listeners):
         reports an EmitterError.
         """
         return EventStream(self, event, maxsize, overflow)
+
+
+class _Passing:
+    """One emitter on the way of an emission: which of its forwards is next, what has failed so far."""
+
+    __slots__ = ("_left", "emitter", "errors")
+
+    def __init__(self, emitter: EventEmitter, errors: list[Exception] | None) -> None:
+        self.emitter, self.errors = emitter, errors
+        self._left = iter(emitter._forwards)
+
+    def next(self) -> EventEmitter | None:
+        """The next that the emission goes to; both may change meanwhile."""
+        for other in self._left:
+            if other in self.emitter._forwards and not self.emitter._mode & Mode.MUTE_OUTGOING:
+                return other
+        return None
+
+    def take(self, passed: _Passing, event: Any) -> None:
+        """What has failed at a forward and behind it: to `on_error` as one, else with the rest."""
+        found = passed.errors
+        if found is None:
+            return
+        if self.emitter.on_error is None:
+            self.errors = found if self.errors is None else [*self.errors, *found]
+        else:
+            group = ExceptionGroup(f"listeners of {short(event)} failed", found)
+            self.errors = self.emitter._caught(group, event, passed.emitter, self.errors)
 
 
 def _is_typed(event: object) -> bool:
