@@ -1,0 +1,1 @@
+"""The Tars platform: its configuration files and its services, as a server meets them."""
