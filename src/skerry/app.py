@@ -28,7 +28,11 @@ from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor, ReactorOptions
 from skerry.journal.table import AnyTable
 from skerry.kernel.declaration import Declaration, Live
+from skerry.kernel.supervised import Part, ProcessPlugin, RoleName, checked_roles
 from skerry.messages.message import Command, Event, Query
+from skerry.supervision.policy import Intensity
+from skerry.supervision.rules import SolverPlugin
+from skerry.supervision.solvers import Solver
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=type[Projection])
@@ -272,6 +276,65 @@ class App:
             return function
 
         return declare
+
+    # --- what may fail, and what is done then
+
+    @overload
+    def supervise(self, failing: type[BaseException], solver: Solver, /, *further: Solver) -> None: ...
+
+    @overload
+    def supervise(
+        self,
+        /,
+        *,
+        name: str = "",
+        roles: Iterable[RoleName] = ("server",),
+        intensity: Intensity | None = None,
+        ends: bool = False,
+    ) -> Callable[[F], F]: ...
+
+    def supervise(
+        self,
+        failing: object = None,
+        /,
+        *solvers: Solver,
+        name: str = "",
+        roles: Iterable[RoleName] = ("server",),
+        intensity: Intensity | None = None,
+        ends: bool = False,
+    ) -> Any:
+        """`app.supervise(ConnectionError, log, restart)`: a rule, for failures of that class anywhere in a process of
+        this application: its roles, listeners, callbacks and supervised parts. The nearest class wins.
+
+        `@app.supervise()`: have the function or class below it as a supervised part of each process with one of these
+        `roles`. An `async def` is a task, started again when it raises or returns (`ends=True`: it may return); a
+        class, or a function that makes an object, is something with `start()` and `stop()`, and `hold()` and `resume()`
+        if it has them. Parameters are services. It starts when the roles work and is stopped before they are.
+        `intensity`: how often it may be restarted (20 times in 10 s) before the process enters the failed state.
+        Raises DeclarationError, SupervisionError.
+        """
+        if failing is not None and isinstance(failing, type) and issubclass(failing, BaseException):
+            self.declaration.supervised.add_rule(failing, solvers)
+            return None
+        if failing is not None:
+            raise DeclarationError(
+                "write @app.supervise(), with parentheses, or app.supervise(ERROR, SOLVER)"
+            )
+
+        def declare(function: F) -> F:
+            called = name or getattr(function, "__name__", "")
+            self.declaration.supervised.add_part(
+                Part(called, function, checked_roles(roles), intensity, ends)
+            )
+            return function
+
+        return declare
+
+    def plug(self, plugin: SolverPlugin | ProcessPlugin) -> None:
+        """Have a plugin in every process: its `rules()`, if it has them, are as those of `supervise`; its `start()`,
+        whose parameters are services, runs before the first role begins, its `stop()` when the last one has ended.
+        Raises DeclarationError, SupervisionError."""
+        self.declaration.supervised.add_plugin(plugin)
 
     # --- HTTP: all of it is `app.http`; these are the everyday names
 

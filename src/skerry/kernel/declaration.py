@@ -17,6 +17,7 @@ from skerry.journal.migration import Migrations
 from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor
 from skerry.journal.table import AnyTable
+from skerry.kernel.supervised import Supervised
 from skerry.messages.message import Event, MessageTypes
 
 Render = Callable[[Any, Record], Mapping[str, Any]]
@@ -47,6 +48,7 @@ class Declaration:
     renderers: dict[type[Event], Render] = field(default_factory=dict)
     live: Live | None = None
     migrations: Migrations | None = None
+    supervised: Supervised = field(default_factory=Supervised)
     unfinished: dict[object, str] = field(default_factory=dict)
     """Decorators that were made and decorated nothing: what was meant."""
 

@@ -12,6 +12,7 @@ from skerry.bus.bus import QueryBus
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler, bind, event_arguments
 from skerry.kernel.kernel import Kernel
+from skerry.kernel.supervised import rehearse_parts
 
 
 def rehearse(kernel: Kernel, *, decides: bool) -> None:
@@ -31,3 +32,4 @@ def rehearse(kernel: Kernel, *, decides: bool) -> None:
             bind(listener, promise, event_arguments(kind))
     QueryBus(declared.handlers.queries).compile(promise)
     declared.http.check(promise)
+    rehearse_parts(declared.supervised, promise)

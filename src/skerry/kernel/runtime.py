@@ -115,7 +115,7 @@ class Runtime:
             clock=self.clock,
             intensity=Intensity(3, 60.0) if recoveries is None else recoveries,
             solver_timeout_seconds=self.limits.solver_seconds,
-            child_timeout_seconds=self.limits.role_seconds * max(1, len(roles)) * 2,
+            child_timeout_seconds=self.limits.role_seconds * 2,
             last_resort=self._give_up,
             registry=registry,
         )
@@ -132,10 +132,13 @@ class Runtime:
         self._episode: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
 
-    def add(self, role: Role) -> None:
-        """Have one more role; before `start`."""
-        self.supervisor.add(role)
+    def add(
+        self, role: Role, make: Callable[[], Role] | None = None, intensity: Intensity | None = None
+    ) -> None:
+        """Have one more role; before `start`. `make`, `intensity`: see `Supervisor.add`."""
+        self.supervisor.add(role, make, intensity)
         self._roles[role.name] = role
+        self.guard.child_timeout_seconds = self.limits.role_seconds * len(self._roles) * 2
 
     def report(self, component: str, error: BaseException) -> None:
         """Something failed: the supervisor's rules say what happens. From the loop's thread; returns at once."""

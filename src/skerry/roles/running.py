@@ -24,6 +24,7 @@ from skerry.kernel.role import Role
 from skerry.kernel.routes import Surroundings
 from skerry.kernel.runtime import Limits, Runtime
 from skerry.kernel.settings import CLOSING_SECONDS, REPLACED_SECONDS, Settings, address
+from skerry.kernel.supervised import employ
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
@@ -149,9 +150,10 @@ class _Process:
         limits = Limits(
             role_seconds=max(longest + 20.0, self.settings.start_timeout), stop_seconds=2 * longest + 30.0
         )
-        runtime = Runtime(self.name, roles, clock=kernel.clock, registry=kernel.registry, limits=limits)
+        runtime = Runtime(self.name, clock=kernel.clock, registry=kernel.registry, limits=limits)
         kernel.services.add(runtime.loop)
         kernel.services.add(runtime.supervisor)
+        employ(self.declaration.supervised, runtime, self.roles, kernel.services.resolve, roles)
         rehearse(kernel, decides="consumer" in self.roles)
         self._composed = _Composed(kernel, runtime, roles)
 

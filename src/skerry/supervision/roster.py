@@ -34,7 +34,7 @@ class Roster:
     """Children by name. `owner` is named in errors; `timeout_seconds` bounds each start and each stop."""
 
     def __init__(self, owner: str, timeout_seconds: float) -> None:
-        self._owner, self._timeout_seconds = owner, timeout_seconds
+        self._owner, self.timeout_seconds = owner, timeout_seconds
         self._children: dict[str, Supervised] = {}
 
     @property
@@ -83,9 +83,9 @@ class Roster:
     async def _bounded(self, work: Awaitable[object] | object, what: str) -> None:
         if inspect.isawaitable(work):
             try:
-                async with asyncio.timeout(self._timeout_seconds) as scope:
+                async with asyncio.timeout(self.timeout_seconds) as scope:
                     await work
             except TimeoutError as error:
                 if scope.expired():
-                    raise DeadlineExceeded(what, self._timeout_seconds) from error
+                    raise DeadlineExceeded(what, self.timeout_seconds) from error
                 raise

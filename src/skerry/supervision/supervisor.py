@@ -102,8 +102,20 @@ class Supervisor:
 
     # Children.
 
-    def add(self, child: Child, make: Callable[[], Child] | None = None) -> None:
-        """Supervise a child. `make` gives a new one of the same name, for `recreate`. It starts with `start`."""
+    @property
+    def child_timeout_seconds(self) -> float:
+        """How long a child may take to start, and to stop."""
+        return self._roster.timeout_seconds
+
+    @child_timeout_seconds.setter
+    def child_timeout_seconds(self, seconds: float) -> None:
+        self._roster.timeout_seconds = seconds
+
+    def add(
+        self, child: Child, make: Callable[[], Child] | None = None, intensity: Intensity | None = None
+    ) -> None:
+        """Supervise a child. `make` gives a new one of the same name, for `recreate`; `intensity`: how often it may be
+        restarted, where that is not as often as the others. It starts with `start`."""
         if child.name in self._roster:
             raise SupervisionError(f"there is a child {child.name!r} already")
         if isinstance(child, Supervisor):
@@ -113,7 +125,8 @@ class Supervisor:
                     raise SupervisionError(f"{child.name} cannot be below itself")
                 at = at.parent
             child.parent = self
-        self._roster.add(Supervised(child, make, self._new_budget()))
+        budget = self._new_budget() if intensity is None else RestartBudget(intensity)
+        self._roster.add(Supervised(child, make, budget))
 
     def spawn(
         self,
