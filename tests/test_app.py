@@ -287,3 +287,22 @@ async def test_a_write_is_answered_with_whatever_a_view_may_return() -> None:
         assert (answer.status, answer.json()) == (200, {"told": "hello"})
         assert answer.headers.get("skerry-position")
         assert answer.headers.get("skerry-command")
+
+
+async def test_an_asgi_server_that_is_given_an_app_is_told_what_to_start() -> None:
+    """`uvicorn flags:app` ends at its start with the command that serves an App, not at the first request."""
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(message)
+
+    await App("flags")({"type": "lifespan"}, receive, send)
+
+    [failed] = told
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "skerry run MODULE:NAME" in failed["message"]
+    with pytest.raises(DeclarationError, match="skerry run"):
+        await App("flags")({"type": "http"}, receive, send)

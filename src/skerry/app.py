@@ -62,6 +62,21 @@ class App:
     def name(self) -> str:
         return self.declaration.name
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Not an ASGI application: tell so to a server that was given one, before it listens.
+
+        An application needs more than a server of its requests: its journal, memory and consumer. Raises DeclarationError
+        for a request; the lifespan of ASGI is answered with the same sentence, which ends the server's start.
+        """
+        cure = (
+            "an App is not an ASGI application by itself: start it with `skerry run MODULE:NAME`, which "
+            "opens its journal and memory too. Its HTTP side alone, without them, is the ASGI application `.http`"
+        )
+        if scope["type"] != "lifespan":
+            raise DeclarationError(cure)
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": cure})
+
     # --- commands, queries, events
 
     @overload

@@ -52,7 +52,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except click.NoSuchOption as error:
             if cure := CURES.get(error.option_name):
-                raise click.UsageError(f"{error.message}: {cure}", error.ctx) from error
+                raise click.UsageError(f"No such option {error.option_name}: {cure}.", error.ctx) from error
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
