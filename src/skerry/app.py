@@ -65,8 +65,8 @@ class App:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Not an ASGI application: tell so to a server that was given one, before it listens.
 
-        An application needs more than a server of its requests: its journal, memory and consumer. Raises DeclarationError
-        for a request; the lifespan of ASGI is answered with the same sentence, which ends the server's start.
+        An application needs more than a server of its requests: its journal, memory and consumer. Raises
+        DeclarationError for a request; ASGI's lifespan is answered with the same sentence, which ends the start.
         """
         cure = (
             "an App is not an ASGI application by itself: start it with `skerry run MODULE:NAME`, which "
