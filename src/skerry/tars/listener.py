@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import socket
 import ssl
 from dataclasses import dataclass
+from typing import Any
 
 from skerry.errors import SettingsError
+from skerry.tars.access import EVERYBODY, AccessList
 from skerry.tars.adapter import Adapter, Counters
 from skerry.tars.endpoint import Endpoint
 from skerry.tars.protocol import ServerDatagrams, ServerStream
@@ -22,6 +25,22 @@ log = logging.getLogger("skerry.tars.server")
 
 QUIET_SECONDS = 0.2
 SWEEP_SECONDS = 1.0
+BACKLOG = 1024
+YIELD_SECONDS = 0.005
+"""How long a process that has no room leaves a new connection to those it shares the socket with."""
+PAUSE_SECONDS = 0.1
+HANDSHAKE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who is let in, and how. `tls`: for an `ssl` endpoint. `access`: addresses that may connect. `shared`: a socket
+    that is bound already, and that other processes accept from as well; each gets its share."""
+
+    tls: ssl.SSLContext | None = None
+    access: AccessList = EVERYBODY
+    shared: socket.socket | None = None
+    reuse_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +63,18 @@ class Listener:
         adapter: Adapter,
         endpoint: Endpoint,
         loop: asyncio.AbstractEventLoop,
-        tls: ssl.SSLContext | None = None,
-        reuse_port: bool = False,
+        door: Door = Door(),
     ) -> None:
         self.adapter, self.endpoint = adapter, endpoint
-        self._loop, self._tls, self._reuse_port = loop, tls, reuse_port
+        self._loop, self._door, self._shared = loop, door, door.shared
+        self._taking: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
         self._connections: set[ServerStream] = set()
         self._server: asyncio.Server | None = None
         self._datagrams: ServerDatagrams | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
-        if endpoint.protocol == "ssl" and tls is None:
+        if endpoint.protocol == "ssl" and door.tls is None:
             raise SettingsError(
                 f"endpoint {endpoint}", "ssl needs a TLS context with a certificate (tls=...)"
             )
@@ -73,26 +93,26 @@ class Listener:
 
     async def start(self) -> None:
         """Listen; `endpoint` then says the port that was really bound. SettingsError when it cannot be."""
-        endpoint = self.endpoint
+        endpoint, door = self.endpoint, self._door
         try:
-            if endpoint.stream:
+            if not endpoint.stream:
+                address = await self._receive()
+            elif self._shared is not None:
+                self._shared.setblocking(False)
+                self._shared.listen(BACKLOG)
+                address = self._shared.getsockname()
+                self._loop.add_reader(self._shared.fileno(), self._on_acceptable)
+            else:
                 self._server = await self._loop.create_server(
                     self._connection,
                     endpoint.listens_on,
                     endpoint.port,
-                    ssl=self._tls if endpoint.protocol == "ssl" else None,
-                    ssl_handshake_timeout=10.0 if endpoint.protocol == "ssl" else None,
-                    backlog=1024,
-                    reuse_port=self._reuse_port or None,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+                    backlog=BACKLOG,
+                    reuse_port=door.reuse_port or None,
                 )
                 address = self._server.sockets[0].getsockname()
-            else:
-                transport, self._datagrams = await self._loop.create_datagram_endpoint(
-                    self._datagram_protocol,
-                    local_addr=(endpoint.listens_on, endpoint.port),
-                    reuse_port=self._reuse_port or None,
-                )
-                address = transport.get_extra_info("sockname")
         except OSError as error:
             reason = errno.errorcode.get(error.errno or 0, "") or type(error).__name__
             raise SettingsError(
@@ -101,22 +121,91 @@ class Listener:
         self.endpoint = endpoint.at_port(address[1])
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
+    @property
+    def _tls(self) -> ssl.SSLContext | None:
+        return self._door.tls if self.endpoint.protocol == "ssl" else None
+
+    async def _receive(self) -> Any:
+        """Receive datagrams; where."""
+        endpoint = self.endpoint
+        transport, self._datagrams = await self._loop.create_datagram_endpoint(
+            self._datagram_protocol,
+            local_addr=None if self._shared is not None else (endpoint.listens_on, endpoint.port),
+            reuse_port=self._door.reuse_port or None,
+            sock=self._shared,
+        )
+        return transport.get_extra_info("sockname")
+
+    def _on_acceptable(self) -> None:
+        """Take one connection. What comes at the same time is for others, too, if they are quicker."""
+        if self._is_full:
+            self._rest(YIELD_SECONDS)
+        else:
+            self._accept()
+
+    def _accept(self) -> None:
+        assert self._shared is not None
+        try:
+            connection, _ = self._shared.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no more descriptors: it would spin
+            log.error("cannot accept: %s; what comes waits in the kernel", error.strerror)
+            self._rest(PAUSE_SECONDS)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._take(connection))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    def _rest(self, seconds: float) -> None:
+        assert self._shared is not None
+        self._loop.remove_reader(self._shared.fileno())
+        self._pause = self._loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        """Whoever waits still was left by the others, too."""
+        assert self._shared is not None
+        self._pause = None
+        self._loop.add_reader(self._shared.fileno(), self._on_acceptable)
+        if self._is_full:
+            self._accept()
+
+    async def _take(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._connection,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+            )
+        except (OSError, TimeoutError) as error:  # the handshake, mostly
+            log.debug("a connection came to nothing: %s", error)
+            connection.close()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._connections) + len(self._taking) >= self.adapter.limits.connections
+
+    def admits(self, host: str) -> bool:
+        """Gate: whether the access list lets this address in."""
+        return self._door.access.allows(host)
+
     def enter(self, connection: ServerStream) -> bool:
-        """Door: a connection was made."""
-        if len(self._connections) >= self.adapter.limits.connections:
+        """Gate: a connection was made."""
+        if not self.admits(connection.peer[0]) or len(self._connections) >= self.adapter.limits.connections:
             return False
         self._connections.add(connection)
         return True
 
     def leave(self, connection: ServerStream) -> None:
-        """Door: a connection is gone."""
+        """Gate: a connection is gone."""
         self._connections.discard(connection)
         self._changed.set()
 
     def stop_listening(self) -> None:
         """No new connections from now on; open ones are told to go elsewhere."""
-        if self._server is not None:
-            self._server.close()
+        self._stop_accepting()
         for connection in self._connections:
             connection.ask_to_reconnect()
 
@@ -142,8 +231,9 @@ class Listener:
         """End everything now; calls under way are cancelled and answered, then connections are closed."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._stop_accepting()
+        for task in list(self._taking):
+            task.cancel()
         await self.adapter.stop()
         for connection in list(self._connections):
             connection.close()
@@ -161,11 +251,21 @@ class Listener:
         for connection in list(self._connections):
             connection.transport.abort()
 
+    def _stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        if self._shared is not None and self.endpoint.stream:
+            self._loop.remove_reader(self._shared.fileno())
+            if self._pause is not None:
+                self._pause.cancel()
+            self._shared.close()  # ours alone: whoever shares it goes on
+            self._shared = None
+
     def _connection(self) -> ServerStream:
         return ServerStream(self._loop, self.adapter, self)
 
     def _datagram_protocol(self) -> ServerDatagrams:
-        return ServerDatagrams(self.adapter)
+        return ServerDatagrams(self.adapter, self.admits)
 
     def _sweep(self) -> None:
         """Close connections that have been idle for the endpoint's -t, or never said anything."""

@@ -39,7 +39,7 @@ LARGE_REPLY_BYTES = 64 * 1024
 REPLIES_BYTES = 4 * 1024 * 1024
 
 
-class Door(Protocol):
+class Gate(Protocol):
     """Knows the open connections of one listening endpoint."""
 
     def enter(self, connection: ServerStream) -> bool:
@@ -56,12 +56,12 @@ class ServerStream(FrameStream):
     that what a client asked for and does not read stays within a few MiB (the first burst aside).
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, adapter: Adapter, door: Door) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, adapter: Adapter, gate: Gate) -> None:
         super().__init__(loop, adapter.limits.frame_bytes)
         self.peer: Peer = ("", 0)
         self.in_flight = 0
         self.heard = False
-        self._adapter, self._accept, self._door = adapter, adapter.accept, door
+        self._adapter, self._accept, self._gate = adapter, adapter.accept, gate
         self._limit = adapter.limits.in_flight
         self._window = min(FIRST_WINDOW, self._limit)
         self._backlog: deque[bytes] = deque()
@@ -73,10 +73,10 @@ class ServerStream(FrameStream):
         super().connection_made(transport)
         self.peer = _peer(transport.get_extra_info("peername"))
         self._adapter.counters.connections += 1
-        self._entered = self._reading = self._door.enter(self)
+        self._entered = self._reading = self._gate.enter(self)
         if not self._entered:
             self._adapter.counters.refused_connections += 1
-            log.warning("refused %s:%d: too many connections", *self.peer)
+            log.warning("refused %s:%d: too many connections, or not allowed", *self.peer)
             self.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -169,7 +169,7 @@ class ServerStream(FrameStream):
         self._backlog.clear()
         if self._entered:
             self._entered = False
-            self._door.leave(self)
+            self._gate.leave(self)
         callbacks, self._close_callbacks = self._close_callbacks, {}
         for callback in callbacks:
             try:
@@ -209,15 +209,15 @@ class ServerDatagrams(asyncio.DatagramProtocol):
 
     transport: asyncio.DatagramTransport
 
-    def __init__(self, adapter: Adapter) -> None:
-        self._adapter = adapter
+    def __init__(self, adapter: Adapter, admits: Callable[[str], bool] = lambda host: True) -> None:
+        self._adapter, self._admits = adapter, admits
         self.in_flight = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self.in_flight >= self._adapter.limits.in_flight:
+        if self.in_flight >= self._adapter.limits.in_flight or not self._admits(addr[0]):
             self._adapter.counters.dropped += 1
             return
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,11 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from skerry.errors import DeclarationError, LifecycleError
+from skerry.tars.access import EVERYBODY, AccessList
 from skerry.tars.adapter import Adapter, Observer
 from skerry.tars.endpoint import Endpoint, ObjectAddress
 from skerry.tars.limits import AdapterLimits
-from skerry.tars.listener import Listener, ListenerState
+from skerry.tars.listener import Door, Listener, ListenerState
 from skerry.tars.servant import Servant
 
 log = logging.getLogger("skerry.tars.server")
@@ -33,7 +35,8 @@ class _Place:
     servant: Servant
     endpoint: Endpoint
     limits: AdapterLimits
-    tls: ssl.SSLContext | None
+    door: Door
+    threads: int
 
 
 class Server:
@@ -59,7 +62,7 @@ class Server:
         self._required_set, self._observer, self._reuse_port = required_set, observer, reuse_port
         self._places: list[_Place] = []
         self._listeners: list[Listener] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[int, ThreadPoolExecutor] = {}
         self._state = "created"
 
     def add(
@@ -69,8 +72,15 @@ class Server:
         *,
         limits: AdapterLimits | None = None,
         tls: ssl.SSLContext | None = None,
+        access: AccessList | None = None,
+        threads: int = 0,
+        shared: socket.socket | None = None,
     ) -> None:
         """Serve `servant` at `App.Server.Obj@tcp -h ... -p ...[:udp ...]`; each endpoint has limits of its own.
+
+        `access`: which addresses may connect. `threads`: a pool of its own for plain functions (0: the server's).
+        `shared`: a socket for the endpoint that is bound already, as by a parent process whose children all accept
+        from it; it is closed when this server stops listening.
 
         Raises DeclarationError when the servant does not implement its interface, EndpointError for a bad
         address. Port 0 takes a free port; `endpoints` tells which.
@@ -83,8 +93,9 @@ class Server:
                 f"{address}: say where to listen, as {parsed.name}@tcp -h 127.0.0.1 -p 9000"
             )
         implementation = Servant.of(parsed.name, servant)
+        door = Door(tls, access or EVERYBODY, shared, self._reuse_port)
         for endpoint in parsed.endpoints:
-            self._places.append(_Place(implementation, endpoint, limits or self._limits, tls))
+            self._places.append(_Place(implementation, endpoint, limits or self._limits, door, threads))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -111,15 +122,12 @@ class Server:
         if not self._places:
             raise DeclarationError("a Tars server without servants: call add() first")
         loop = asyncio.get_running_loop()
-        if any(place.servant.needs_threads for place in self._places):
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="tars")
         self._state = "started"
         try:
             for place in self._places:
-                adapter = Adapter(
-                    place.servant, place.limits, loop, self._pool, self._observer, self._required_set
-                )
-                listener = Listener(adapter, place.endpoint, loop, place.tls, self._reuse_port)
+                pool = self._pool_of(place) if place.servant.needs_threads else None
+                adapter = Adapter(place.servant, place.limits, loop, pool, self._observer, self._required_set)
+                listener = Listener(adapter, place.endpoint, loop, place.door)
                 await listener.start()
                 self._listeners.append(listener)
                 log.info("%s listens on %s", place.servant.name, listener.endpoint)
@@ -144,8 +152,15 @@ class Server:
         """End at once; calls under way are cancelled and answered with an error."""
         self._state = "stopped"
         await asyncio.gather(*(listener.close() for listener in self._listeners))
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _pool_of(self, place: _Place) -> ThreadPoolExecutor:
+        """Of its own, or the one that all others share."""
+        key = id(place.servant) if place.threads else 0
+        if key not in self._pools:
+            self._pools[key] = ThreadPoolExecutor(place.threads or self._threads, thread_name_prefix="tars")
+        return self._pools[key]
 
     async def run(self, started: Callable[[Server], None] | None = None) -> None:
         """Start, serve until SIGINT or SIGTERM, drain. `started` is called once it listens. A second signal
