@@ -16,10 +16,12 @@ from skerry.tars.endpoint import Endpoint, parse_endpoints
 @dataclass(frozen=True, slots=True)
 class Located:
     """The endpoints of an object: those that take calls, and those that are registered and down (they keep
-    their place in the order that `hash` counts on)."""
+    their place in the order that `hash` counts on). `again_seconds`: the answer is an old one, ask again after that
+    time."""
 
     active: tuple[Endpoint, ...]
     inactive: tuple[Endpoint, ...] = ()
+    again_seconds: float | None = None
 
 
 class Locator(Protocol):

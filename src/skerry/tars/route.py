@@ -115,6 +115,7 @@ class Routes:
                 if found.active:
                     self.problem = ""
                     self._apply(found.active, found.inactive)
+                    pause = min(pause, found.again_seconds or pause)
                 else:
                     pause = min(pause, EMPTY_SECONDS)
                     self.problem = "the locator knows no endpoint of it"
