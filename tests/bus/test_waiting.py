@@ -224,9 +224,10 @@ async def test_an_unknown_command_waits_and_its_key_with_it() -> None:
             assert old.wants == {("newer", 1), ("note", 2)}
             assert await b.send("a", id=waits[0], name="newer") == waits[0]  # sent again: nothing changes
             await old.settle()
-            assert await b.texts("a") == ["1"]
+            assert (old.waiting, await b.texts("a")) == (4, ["1"])
             assert {event for event, _ in b.told} == {"waiting"}
-        async with b.working(newer=True):
+        async with b.working(newer=True) as new:
+            assert new.waiting == 0
             await b.send("a", "last", version=2)
             assert await b.texts("a") == ["1", "newer", "2", "3", "last"]
             assert await b.texts("b") == ["4"]

@@ -79,9 +79,12 @@ class Consumer:
         self._turn = asyncio.Lock()
         self._letters = True
         self._any_wait = True
+        self._noted = 0  # letters that were told to wait, so far
         self._stored: dict[str, float] = {}
         self.wants: set[tuple[str, int]] = set()
         """Names and versions of commands that wait here, as this consumer does not know them."""
+        self.waiting = 0
+        """Commands of this partition that are letters until a consumer knows their type, or that of the one before."""
         self._stopping = False
         self._busy = False
         self._receiving: asyncio.Task[list[Delivery]] | None = None
@@ -292,6 +295,8 @@ class Consumer:
         self._letters = True
         if WAITS in letter.headers:
             self._any_wait = True
+            self._noted += 1
+            self.waiting += 1
         self.events.emit("waiting" if WAITS in letter.headers else "dead", letter)
 
     def _tell(self, told: Told) -> None:
@@ -345,7 +350,7 @@ class Consumer:
         look at an empty list when nothing waits."""
         if not self._any_wait or self._stopping:
             return
-        after, blocked, found = 0, set[str](), False
+        after, blocked, left, found, noted = 0, set[str](), 0, False, self._noted
         self.wants.clear()
         while page := await self._writer.letters(after, 100, True):
             after = page[-1].number
@@ -354,7 +359,9 @@ class Consumer:
                     found = True
                     if head.key not in blocked and not await self._settle(head.command_id):
                         blocked.add(head.key)
-        self._any_wait = found
+                    left += head.key in blocked
+        # One that was noted after the last page was read is not in it.
+        self._any_wait, self.waiting = found or noted != self._noted, left
 
     async def _settle(self, command_id: str) -> bool:
         """Try one that waits; whether the next of its key may be tried."""

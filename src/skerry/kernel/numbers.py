@@ -109,6 +109,11 @@ def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[i
         "skerry_partitions", "Partitions that this consumer works on now.", read=lambda: len(consumers)
     )
     registry.gauge(
+        "skerry_commands_held",
+        "Commands that wait for a consumer which knows their type, or behind one of their key that does.",
+        read=lambda: sum(c.waiting for c in consumers.values()),
+    )
+    registry.gauge(
         "skerry_journal_offset",
         "The journal's end as this consumer knows it.",
         read=lambda: max((c.position.offset for c in consumers.values()), default=0),

@@ -327,6 +327,8 @@ def _gauges(kernel: Kernel, roles: list[Role]) -> dict[str, float | str]:
             found["connections"] = role.http.connections
         elif isinstance(role, ConsumerRole):
             found["decided"] = role.decided
+            if held := sum(consumer.waiting for consumer in role.consumers.values()):
+                found["held"] = held
             if reactors := [_reactor(run) for run in kernel.reactors if run.at_work]:
                 found["reactors"] = "\n".join(reactors)
             for consumer in role.consumers.values():
