@@ -142,7 +142,7 @@ def test_an_alias_is_named_as_the_user_wrote_it(tmp_path: Path) -> None:
 
 def test_secrets_are_never_shown() -> None:
     """No value of a secret stands in what is printed for people."""
-    assert [option.name for option in options() if option.secret] == ["tokens"]
+    assert [option.name for option in options() if option.secret] == ["tokens", "admin_token"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class Control:
     def __init__(self) -> None:
         self.gauges: Callable[[], dict[str, float | str]] = dict
         self.metrics: Callable[[], str] = str
+        self.findings: Callable[[], dict[str, list[str]]] = dict
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
         self.told: list[Any] = []

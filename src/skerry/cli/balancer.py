@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
 
 from skerry.cli.options import fail, settings_of, with_settings
 from skerry.errors import SettingsError
+from skerry.http.health import READY, Finding, Health, Purpose
+from skerry.kernel.admin import AdminServer
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import Settings, address, listed
 from skerry.loop.door import Door
@@ -28,6 +31,7 @@ from skerry.telemetry import Registry
 @click.argument("target", default="")
 @with_settings(
     "to", "health", "bind", "drain", "max_connections", "log_format", "log_level", "process", "tls_cert", "tls_key",
+    "admin_bind", "admin_token", "hosts",
     group="balancer",
 )  # fmt: skip
 def balancer(target: str, **given: Any) -> None:
@@ -97,6 +101,11 @@ async def _forward(settings: Settings, registry: Registry) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    admin = AdminServer(
+        settings, lambda purpose: _report(role, stopping.is_set(), purpose), _numbers(registry)
+    )
+    if settings.admin_bind:
+        await admin.start()
     await role.start()
     healthy = [str(each) for each in to if each.healthy]
     click.echo(
@@ -104,4 +113,24 @@ async def _forward(settings: Settings, registry: Registry) -> int:
     )
     await stopping.wait()
     await role.stop(settings.drain)
+    await admin.stop()
     return 0
+
+
+def _numbers(registry: Registry) -> Callable[[], Awaitable[str]]:
+    async def numbers() -> str:
+        return exposition(registry.collect())
+
+    return numbers
+
+
+def _report(role: Proxy, ending: bool, purpose: Purpose) -> tuple[bool, dict[str, Any]]:
+    """It is ready for connections as long as it runs (with no healthy server it tries them all); for everything, when
+    each of its servers is healthy; for writes, when one is."""
+    health = Health()
+    health.add("balancer", lambda: Finding(not ending, "ending" if ending else ""))
+    well = any(each.healthy for each in role.upstreams)
+    for upstream in role.upstreams:
+        found = READY if upstream.healthy else Finding(False, "it is not healthy", traffic=True, writes=well)
+        health.add(str(upstream), lambda found=found: found)  # type: ignore[misc]
+    return health.report(purpose)

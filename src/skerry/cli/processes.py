@@ -22,6 +22,7 @@ from skerry.cli.options import fail, settings_of, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
+from skerry.kernel.admin import AdminServer
 from skerry.kernel.settings import (
     CLOSING_SECONDS,
     PREFIX,
@@ -173,6 +174,9 @@ class _Up:
             gateway = None
             if topology.gateways:
                 gateway = stack.enter_context(bound(settings.gateway_bind, "gateway_bind"))
+            watched = None
+            if settings.admin_bind:
+                watched = stack.enter_context(bound(settings.admin_bind, "admin_bind"))
             inner, outer = map(stack.enter_context, Door.pair())
             sockets = Sockets(
                 public.fileno(), inner.fileno(), outer.fileno(), gateway.fileno() if gateway else None
@@ -200,13 +204,17 @@ class _Up:
                 lambda: control.status_of(runner, topology.target, settings.namespace, url), operator.act
             )
             await asked.start()
-            runner.events.on("all_ready", lambda: self._on_all_ready(runner, url))
+            admin = AdminServer(settings, runner.report, runner.all_metrics, operator.obey)
+            if settings.admin_bind:
+                await admin.start(watched)
+            runner.events.on("all_ready", lambda: self._on_all_ready(runner, url, admin.url))
             self._catch_signals(runner, operator)
             if settings.reload:
                 runner.own(self._watch(runner, operator))
             try:
                 return await runner.run()
             finally:
+                await admin.stop()
                 await asked.stop()
                 await asyncio.to_thread(output.close)
 
@@ -215,10 +223,12 @@ class _Up:
         host, port = public.getsockname()[:2]
         return f"{scheme}://{address_text(host, port)}"
 
-    def _on_all_ready(self, runner: Runner, url: str) -> None:
+    def _on_all_ready(self, runner: Runner, url: str, admin: str) -> None:
         took = time.monotonic() - self._began
         counts = f"{len(runner.slots)} processes"
         runner.say(f"ready on {url} after {took:.1f} s ({counts}); Ctrl-C ends it, skerry ps shows it")
+        if admin:
+            runner.say(f"health and numbers of all processes on {admin}")
         exposed = self._settings.exposed()
         if exposed is not None:
             runner.say(exposed, "warning")

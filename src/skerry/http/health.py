@@ -66,6 +66,15 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
 
+    def reasons(self, purpose: Purpose) -> list[str]:
+        """Why it is not ready for that; nothing when it is."""
+        _, told = self.report(purpose)
+        return [
+            f"{name}: {each.get('reason', 'not ready')}"
+            for name, each in told["checks"].items()
+            if not each["ready"]
+        ]
+
     def add(self, name: str, check: Check) -> None:
         """Add or replace a check. It must not wait; an exception in it counts as not ready."""
         self._checks[name] = check
@@ -93,17 +102,26 @@ class Health:
 
     def install(self, application: Application, prefix: str = "/health") -> None:
         """Declare `PREFIX/live` and `PREFIX/ready`, open to everybody: an orchestrator has no token."""
+        install_health(application, self.report, prefix)
 
-        @application.get(f"{prefix}/live", rights=None, documented=False)
-        def live() -> Response:
-            """The process answers."""
-            return Response.json({"status": "live"}, headers={"Cache-Control": "no-store"})
 
-        @application.get(f"{prefix}/ready", rights=None, documented=False)
-        def ready(request: Request) -> Response:
-            """The process can do its work (`?for=traffic`, `?for=writes`: that work); 503 with reasons when not."""
-            well, report = self.report(_purpose(request))
-            return Response.json(report, 200 if well else 503, headers={"Cache-Control": "no-store"})
+Report = Callable[[Purpose], tuple[bool, dict[str, Any]]]
+"""Whether something is ready for a purpose, and what was found, as plain data."""
+
+
+def install_health(application: Application, report: Report, prefix: str = "/health") -> None:
+    """What `Health.install` declares, of any report."""
+
+    @application.get(f"{prefix}/live", rights=None, documented=False)
+    def live() -> Response:
+        """The process answers."""
+        return Response.json({"status": "live"}, headers={"Cache-Control": "no-store"})
+
+    @application.get(f"{prefix}/ready", rights=None, documented=False)
+    def ready(request: Request) -> Response:
+        """The process can do its work (`?for=traffic`, `?for=writes`: that work); 503 with reasons when not."""
+        well, found = report(_purpose(request))
+        return Response.json(found, 200 if well else 503, headers={"Cache-Control": "no-store"})
 
 
 def _purpose(request: Request) -> Purpose:

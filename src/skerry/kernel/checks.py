@@ -8,9 +8,9 @@ event.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from skerry.http.health import READY, Finding, Health
+from skerry.http.health import READY, Finding, Health, Purpose
 from skerry.journal.projector import Phase
 from skerry.kernel.kernel import Kernel
 
@@ -26,6 +26,34 @@ def reading_checks(kernel: Kernel, reasons: Callable[[], tuple[str, ...]]) -> He
     health.add("commands", lambda: _commands(kernel))
     health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
     return health
+
+
+def findings(health: Health) -> dict[str, list[str]]:
+    """Why a process is not ready, by what readiness is asked for."""
+    return {purpose.value: health.reasons(purpose) for purpose in Purpose}
+
+
+def process_checks(
+    kernel: Kernel,
+    reasons: Callable[[], tuple[str, ...]],
+    *,
+    reads: bool,
+    troubles: Callable[[], Iterable[str]] | None = None,
+) -> Health:
+    """The checks of any process. `reads`: it reads along; `troubles`, of one that decides: what keeps it from that just
+    now. Commands wait meanwhile, which is the question of writes."""
+    health = reading_checks(kernel, reasons) if reads else Health()
+    if troubles is not None:
+        health.add("deciding", lambda: _deciding(kernel, list(troubles())))
+        health.add("reactors", lambda: _reactors(kernel))
+        health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
+    return health
+
+
+def _deciding(kernel: Kernel, troubles: list[str]) -> Finding:
+    if not kernel.transport.connected:
+        troubles.insert(0, "the command queue is away")
+    return Finding(True, "; ".join(troubles), writes=False) if troubles else READY
 
 
 def _memory(kernel: Kernel) -> Finding:

@@ -104,6 +104,15 @@ class Settings:
     loop_model: str = _option(
         "", "select | poll | epoll | kqueue | asyncio | uvloop; default uvloop where installed"
     )
+    admin_bind: str = _option(
+        "",
+        "HOST:PORT of health, readiness and numbers for operators, of `up` for all its processes; empty: none",
+    )
+    admin_token: str = _option(
+        "",
+        "bearer token for numbers and orders at admin_bind; needed where that is no loopback address",
+        secret=True,
+    )
     tls_cert: str = _option("", "certificate chain (PEM)")
     tls_key: str = _option("", "private key (PEM)")
     log_format: str = _option("auto", "auto (readable on a terminal, else json) | text | json")
@@ -176,6 +185,11 @@ class Settings:
         rate(self.intensity, "intensity")
         address(self.bind, "bind")
         address(self.gateway_bind, "gateway_bind")
+        if self.admin_bind and not (
+            is_loopback(address(self.admin_bind, "admin_bind")[0]) or self.admin_token
+        ):
+            what = "is reachable from outside: set SKERRY_ADMIN_TOKEN, or bind to 127.0.0.1"
+            raise SettingsError("admin_bind", f"{self.admin_bind} {what}")
         for host in listed(self.hosts):
             if not ENTRY.fullmatch(host):
                 raise SettingsError("hosts", f"{host!r} is none of NAME[:PORT], .DOMAIN, *")

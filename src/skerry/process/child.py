@@ -21,7 +21,20 @@ from typing import Any
 
 from skerry.process import worker
 from skerry.process.output import LineSplitter
-from skerry.process.words import AnyWord, Beat, Failed, Lines, Loaded, Now, Recall, Stop, Word, Yield, line
+from skerry.process.words import (
+    AnyWord,
+    Beat,
+    Failed,
+    Found,
+    Lines,
+    Loaded,
+    Now,
+    Recall,
+    Stop,
+    Word,
+    Yield,
+    line,
+)
 from skerry.supervision.failure import Failure, SupervisionError
 
 
@@ -76,6 +89,8 @@ class Child(asyncio.Protocol):
         self.state = "starting"
         self.reasons: list[str] = []
         self.gauges: dict[str, float | str] = {}
+        self.found: dict[str, list[str]] = {}
+        """Why it is not ready, by purpose, as far as it has told."""
         self.code = ""
         self.was_ready = False
         self.started_at = time.monotonic()
@@ -253,6 +268,8 @@ class Child(asyncio.Protocol):
                     if not (self.asked_to_stop and state in ("ready", "standby", "starting")):
                         self.state, self.reasons = state, reasons
                     self.was_ready = self.was_ready or state == "ready"
+                case Found(reasons):
+                    self.found = reasons
                 case Loaded(code):
                     self.code = code
                 case Failed(failure, fatal):

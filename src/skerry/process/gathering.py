@@ -1,4 +1,4 @@
-"""Asks all children for their metrics on behalf of one, and puts the answers together.
+"""Asks all children for their metrics, on behalf of one or of whoever else asks, and puts the answers together.
 
 Who is silent for too long, or ends meanwhile, is left out: the numbers of the others are worth having.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from skerry.process.child import Child
 from skerry.process.metrics import merged
-from skerry.process.words import Collect, Gathered
+from skerry.process.words import Collect
 
 
 @dataclass(slots=True)
 class _Round:
-    asking: Child
-    number: int
+    tell: Callable[[str], None]
+    asking: Child | None
     missing: set[Child]
     texts: dict[str, str] = field(default_factory=dict)
 
@@ -31,11 +31,13 @@ class Gathering:
         self._serials = itertools.count(1)
         self._rounds: dict[int, _Round] = {}
 
-    def begin(self, asking: Child, number: int, children: Iterable[Child]) -> None:
-        """`asking` wants everything, under its own `number`."""
+    def begin(
+        self, tell: Callable[[str], None], children: Iterable[Child], asking: Child | None = None
+    ) -> None:
+        """`tell` wants the numbers of `children`, on behalf of a child that may end meanwhile."""
         serial = next(self._serials)
         missing = set(children)
-        self._rounds[serial] = _Round(asking, number, set(missing))
+        self._rounds[serial] = _Round(tell, asking, set(missing))
         for child in missing:
             child.say(Collect(serial))
         if missing:
@@ -64,4 +66,4 @@ class Gathering:
     def _finish(self, serial: int) -> None:
         found = self._rounds.pop(serial, None)
         if found is not None:
-            found.asking.say(Gathered(found.number, merged(found.texts) + self._own()))
+            found.tell(merged(found.texts) + self._own())

@@ -6,11 +6,14 @@ Not here: the socket over which orders come (control.py), how children are repla
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 
 from skerry.errors import SettingsError
 from skerry.process.child import Spec
-from skerry.process.orders import AnyOrder, Outcome, Reload, Restart, Scale, Stop
+from skerry.process.orders import AnyOrder, Outcome, Reload, Restart, Scale, Stop, orders
 from skerry.process.runner import Runner
 
 
@@ -26,6 +29,7 @@ class Operator:
         specs: Callable[[str, int], Sequence[Spec]],
     ) -> None:
         self._runner, self._environment, self._specs = runner, environment, specs
+        self._obeying: set[asyncio.Task[Outcome]] = set()
 
     async def act(self, order: AnyOrder, tell: Callable[[str], None]) -> Outcome:
         """Carry it out; `tell` hears what the runner says meanwhile."""
@@ -34,6 +38,19 @@ class Operator:
                 return await self._act(order)
             except SettingsError as error:
                 return Outcome(2, str(error))
+
+    async def obey(self, text: bytes) -> tuple[int, str]:
+        """Carry out an order that came as JSON, to its end, also when whoever waits for it leaves; its outcome's code
+        and text. Raises ValueError for what is no order."""
+        try:
+            order = orders.decode(text)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"no such order: {error}") from error
+        task = asyncio.create_task(self.act(order, lambda text: None), name="skerry-order")
+        self._obeying.add(task)
+        task.add_done_callback(self._obeying.discard)
+        outcome = await asyncio.shield(task)
+        return outcome.code, outcome.text
 
     async def roll_and_say(self) -> None:
         """Read the settings again and replace every child with one that has them; with a wrong setting nothing is

@@ -16,16 +16,19 @@ import textwrap
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from skerry.emitter import EventEmitter
+from skerry.http.health import Purpose
 from skerry.process.child import Child, Spec
 from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
 from skerry.process.metrics import gauge
 from skerry.process.output import Output
+from skerry.process.readiness import report_of
 from skerry.process.restarts import RestartSettings, budget_of
 from skerry.process.slot import Slot
-from skerry.process.words import AnyWord, Failed, Gather, Now, Numbers
+from skerry.process.words import AnyWord, Failed, Gather, Gathered, Now, Numbers
 from skerry.supervision.failure import Failure
 from skerry.supervision.solvers import restart
 from skerry.supervision.supervisor import Supervisor
@@ -279,8 +282,7 @@ class Runner:
                     if slot.child is child:
                         slot.last_failure = child.last_failure
             case Gather(number):
-                speaking = [each for each in self._children() if each.state in ("ready", "not ready")]
-                self._gathering.begin(child, number, speaking)
+                self._gathering.begin(lambda text: child.say(Gathered(number, text)), self._speaking(), child)
             case Numbers(number, text):
                 self._gathering.take(child, number, text)
             case _:
@@ -585,6 +587,24 @@ class Runner:
             self._on_halfway()
 
     # --- numbers
+
+    def _speaking(self) -> list[Child]:
+        return [each for each in self._children() if each.state in ("ready", "not ready")]
+
+    async def all_metrics(self) -> str:
+        """The numbers of all processes, as Prometheus text."""
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._gathering.begin(lambda text: None if told.done() else told.set_result(text), self._speaking())
+        return await told
+
+    def report(self, purpose: Purpose) -> tuple[bool, dict[str, Any]]:
+        """Whether all processes together are ready for that, and what was found of each."""
+        trouble = "ending" if self._stopping.is_set() else self.halfway
+        if self._stopping.is_set() and purpose is not Purpose.EVERYTHING:
+            return False, report_of(self.slots, self._is_covered, purpose, trouble)[1] | {
+                "status": "not ready"
+            }
+        return report_of(self.slots, self._is_covered, purpose, trouble)
 
     def metrics(self) -> str:
         """What the runner itself knows, as Prometheus text."""

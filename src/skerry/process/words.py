@@ -46,6 +46,13 @@ class Failed(Word, frozen=True, tag="failed"):
     fatal: bool = False
 
 
+class Found(Word, frozen=True, tag="found"):
+    """Why the child is not ready, by what readiness is asked for (`""`, `traffic`, `writes`); nothing: it is. Said when
+    it changes."""
+
+    reasons: dict[str, list[str]]
+
+
 class Numbers(Word, frozen=True, tag="numbers"):
     """The answer to Collect: this child's metrics as Prometheus text."""
 
@@ -89,7 +96,7 @@ class Gathered(Word, frozen=True, tag="gathered"):
     text: str
 
 
-FromChild = Beat | Now | Loaded | Failed | Numbers | Gather
+FromChild = Beat | Now | Found | Loaded | Failed | Numbers | Gather
 FromRunner = Stop | Yield | Recall | Collect | Gathered
 AnyWord = FromChild | FromRunner
 

@@ -24,6 +24,7 @@ from skerry.process.words import (
     Beat,
     Collect,
     Failed,
+    Found,
     Gather,
     Gathered,
     Lines,
@@ -65,6 +66,9 @@ class Worker(asyncio.Protocol):
         self._numbers = itertools.count(1)
         self.gauges: Callable[[], dict[str, float | str]] = dict
         self.metrics: Callable[[], str] = str
+        self.findings: Callable[[], dict[str, list[str]]] = dict
+        """Why this process is not ready, by what readiness is asked for (see `words.Found`)."""
+        self._found: dict[str, list[str]] = {}
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
         self.mark = ""
@@ -117,6 +121,7 @@ class Worker(asyncio.Protocol):
 
     def state(self, name: str, reasons: list[str] | None = None) -> None:
         """`starting`, `standby`, `ready`, `not ready` (with reasons) or `stopping`."""
+        self._tell_findings()
         self._say(Now(name, reasons or []))
 
     def ready(self) -> None:
@@ -170,9 +175,20 @@ class Worker(asyncio.Protocol):
         except Exception:
             log.exception("a gauge of this process failed")
             gauges = {}
+        self._tell_findings()
         self._say(Beat(gauges))
         if self._watch is not None and self._stop_seconds is None:
             self._watch.turned()
+
+    def _tell_findings(self) -> None:
+        try:
+            found = self.findings()
+        except Exception:
+            log.exception("the health of this process cannot be told")
+            return
+        if found != self._found:
+            self._found = found
+            self._say(Found(found))
 
     def data_received(self, data: bytes) -> None:
         for word in self._lines.feed(data):

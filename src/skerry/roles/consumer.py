@@ -170,11 +170,11 @@ class ConsumerRole:
         while not self._stopping:
             try:
                 lease = await self._acquire(partition, name)
+                self._troubles.pop(name, None)
                 if lease is None:
                     await self._until_freed(partition, seconds / 4)
                     continue
                 backoff.reset()
-                self._troubles.pop(name, None)
                 with self._working(partition):
                     await self._with_lease(partition, lease)
                 self._tell(partition)
@@ -217,6 +217,12 @@ class ConsumerRole:
     def _on_batch(self, count: int, seconds: float) -> None:
         self.decided += count
         self._troubles.pop("commands", None)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What keeps it from its work just now, for readiness."""
+        told = self._troubles.items()
+        return [f"{what}: {trouble}" for what, trouble in told if what.startswith(("commands", "partition:"))]
 
     def _say(self, what: str, trouble: str) -> None:
         """A warning; the same trouble is said once."""

@@ -9,13 +9,15 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
-from skerry.http.health import exposition
+from skerry.http.health import Health, Purpose, exposition
 from skerry.journal.reactor import ReactorRun
+from skerry.kernel.admin import AdminServer
+from skerry.kernel.checks import findings, process_checks
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import Kernel, has_copy
 from skerry.kernel.numbers import measure_reading
@@ -51,6 +53,7 @@ class Control(Protocol):
 
     gauges: Callable[[], dict[str, float | str]]
     metrics: Callable[[], str]
+    findings: Callable[[], dict[str, list[str]]]
     on_yield: Callable[[], None]
     on_recall: Callable[[], None]
 
@@ -87,6 +90,10 @@ class _Process:
         self._stop_asked = False
         self._yielding = False
         self._recalled = asyncio.Event()
+        self._health: Health | None = None
+        self._is_standby = False
+        self._admin = AdminServer(settings, self._report, self._numbers)
+        """Of a process without a runner; a runner has one for all."""
 
     async def run(self) -> int:
         """Open what is needed and serve. A signal while something is waited for (the journal's owner, a broker) ends
@@ -113,6 +120,7 @@ class _Process:
                 control.failure(Failure.of(self.name, error, at=SystemClock.now()), fatal=True)
             raise
         finally:
+            await self._admin.stop()
             if control is not None:
                 await control.close()
 
@@ -123,6 +131,8 @@ class _Process:
         chosen = plan(settings, namespace, one_process=together, tables=list(self.declaration.tables))
         if self._composed is None:
             self._check()
+            if control is None and settings.admin_bind:
+                await self._admin.start()
             if control is not None:
                 control.on_yield, control.on_recall = self._yield, self._recall
                 await control.start(self._stop)
@@ -132,11 +142,16 @@ class _Process:
             chosen,
             decides="consumer" in self.roles,
             name=self.name,
-            on_standby=(lambda: control.state("standby")) if control else None,
+            on_standby=self._on_standby,
             wait=not has_copy(settings, namespace, self.name),
             made=self._compose,
         ):
             return await self._serve()
+
+    def _on_standby(self) -> None:
+        self._is_standby = True
+        if self.control is not None:
+            self.control.state("standby")
 
     def _compose(self, parts: Parts) -> None:
         """Make everything that needs nothing opened, and check the rest: a process that says that it stands by for
@@ -181,6 +196,7 @@ class _Process:
                 everybody = self.control.all_metrics if self.control is not None else None
                 role.around = Surroundings(lambda: runtime.reasons, all_metrics=everybody)
                 self._let_in(role)
+        self._health = _health(kernel, runtime, roles)
         if self.control is not None:
             self._tell(self.control, runtime, kernel, roles)
         if self._stop_asked:
@@ -190,7 +206,7 @@ class _Process:
         try:
             return await runtime.serve(signals=self._signals())
         finally:
-            self.runtime, self._is_started = None, False
+            self.runtime, self._health, self._is_started = None, None, False
 
     def _started(self, roles: list[Role]) -> None:
         self._is_started = True
@@ -227,9 +243,30 @@ class _Process:
                 control.state("not ready", ["it has not joined the balancer"])
         asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch_joined, control, roles, missed)
 
+    def _report(self, purpose: Purpose) -> tuple[bool, dict[str, Any]]:
+        """How ready this process is, also before it has anything."""
+        if self._health is not None:
+            return self._health.report(purpose)
+        waiting = "standing by for the process that owns the journal" if self._is_standby else "starting"
+        doing = "ending" if self._stop_asked else waiting
+        return False, {"status": "not ready", "checks": {"runtime": {"ready": False, "reason": doing}}}
+
+    async def _numbers(self) -> str:
+        if self._composed is None:
+            return ""
+        roles = self._composed.roles if self._is_started else []
+        return exposition(_metrics(self._composed.kernel, roles)).decode()
+
+    def _findings(self, roles: list[Role]) -> dict[str, list[str]]:
+        found = {} if self._health is None else findings(self._health)
+        if not all(role.joined for role in roles if isinstance(role, ServerRole)):
+            found["traffic"] = [*found.get("traffic", ()), "it has not joined the balancer"]
+        return found
+
     def _tell(self, control: Control, runtime: Runtime, kernel: Kernel, roles: list[Role]) -> None:
         """Let the runner know how this process is."""
         control.gauges = lambda: _gauges(kernel, roles)
+        control.findings = lambda: self._findings(roles)
         control.metrics = lambda: exposition(_metrics(kernel, roles)).decode()
         runtime.supervisor.events.on("failure", control.failure)
         runtime.events.on("fail", lambda failure: control.state("not ready", list(runtime.reasons)))
@@ -299,6 +336,16 @@ class _Composed:
     kernel: Kernel
     runtime: Runtime
     roles: list[Role]
+
+
+def _health(kernel: Kernel, runtime: Runtime, roles: list[Role]) -> Health:
+    deciding = next((role for role in roles if isinstance(role, ConsumerRole)), None)
+    return process_checks(
+        kernel,
+        lambda: runtime.reasons,
+        reads=any(isinstance(role, ServerRole) for role in roles),
+        troubles=None if deciding is None else lambda: deciding.troubles,
+    )
 
 
 def _reactor(run: ReactorRun) -> str:
