@@ -53,6 +53,7 @@ class ListenerState:
     running: int
     queued: int
     counters: Counters
+    most_connections: int = 0
 
 
 class Listener:
@@ -89,6 +90,7 @@ class Listener:
             adapter.running,
             adapter.queued,
             adapter.counters,
+            adapter.limits.connections,
         )
 
     async def start(self) -> None:
