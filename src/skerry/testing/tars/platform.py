@@ -18,7 +18,7 @@ from skerry.errors import LifecycleError
 from skerry.tars.platform.configuration import ClientConfiguration
 from skerry.tars.server import Server
 from skerry.testing.tars.config import ConfigCenter
-from skerry.testing.tars.records import LogCenter, PropertyCenter, StatCenter
+from skerry.testing.tars.records import LogCenter, NotifyCenter, PropertyCenter, StatCenter
 from skerry.testing.tars.registry import Registry
 
 R = TypeVar("R")
@@ -28,6 +28,7 @@ OBJECTS = {
     "log": "tars.tarslog.LogObj",
     "stat": "tars.tarsstat.StatObj",
     "property": "tars.tarsproperty.PropertyObj",
+    "notify": "tars.tarsnotify.NotifyObj",
 }
 PATIENCE_SECONDS = 30.0
 
@@ -35,13 +36,13 @@ PATIENCE_SECONDS = 30.0
 class TarsPlatform:
     """`with TarsPlatform() as platform:`; `platform.locator` is for a server's file, the registry knows the rest.
 
-    `registry`, `config`, `log`, `stat`, `property` are the doubles with what they were told. `ports`: fixed ones, by
-    those names.
+    `registry`, `config`, `log`, `stat`, `property`, `notify` are the doubles with what they were told.
+    `ports`: fixed ones, by those names.
     """
 
     def __init__(self, host: str = "127.0.0.1", ports: Mapping[str, int] | None = None) -> None:
         self.registry, self.config, self.log = Registry(), ConfigCenter(), LogCenter()
-        self.stat, self.property = StatCenter(), PropertyCenter()
+        self.stat, self.property, self.notify = StatCenter(), PropertyCenter(), NotifyCenter()
         self._host, self._ports = host, dict(ports or {})
         self._servers: dict[str, Server] = {}
         self._loop = asyncio.new_event_loop()

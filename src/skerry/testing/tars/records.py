@@ -1,4 +1,4 @@
-"""The services that only take things in: log, statistics, properties. They keep what they were told, the newest 10,000.
+"""The services that only take things in: log, statistics, properties, notes. Each keeps the newest 10,000.
 
 `LogCenter.text()`, `StatCenter.totals()` and `PropertyCenter.values()` read it as a test or a page wants it.
 """
@@ -15,6 +15,7 @@ from skerry.tars.platform.interfaces import interfaces
 LOG: Any = interfaces("LogF")
 STAT: Any = interfaces("StatF")
 PROPERTY: Any = interfaces("PropertyF")
+NOTIFY: Any = interfaces("NotifyF")
 KEPT = 10_000
 
 
@@ -125,3 +126,17 @@ class PropertyCenter(PROPERTY.PropertyF):  # type: ignore[misc]
             for head, policies in tuple(self.entries)
             if module in ("", head.moduleName)
         }
+
+
+class NotifyCenter(NOTIFY.Notify):  # type: ignore[misc]
+    """Messages for people: `notes` are ReportInfo."""
+
+    def __init__(self) -> None:
+        self.notes: deque[Any] = deque(maxlen=KEPT)
+
+    async def reportNotifyInfo(self, info: Any) -> None:  # noqa: N802
+        self.notes.append(info)
+
+    def messages(self, module: str = "") -> list[str]:
+        """Their texts, of one server with `module`."""
+        return [each.sMessage for each in tuple(self.notes) if module in ("", f"{each.sApp}.{each.sServer}")]
