@@ -28,6 +28,7 @@ from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor, ReactorOptions
 from skerry.journal.table import AnyTable
 from skerry.kernel.declaration import Declaration, Live
+from skerry.kernel.settings import check_declared
 from skerry.kernel.supervised import Part, ProcessPlugin, RoleName, checked_roles
 from skerry.messages.message import Command, Event, Query
 from skerry.supervision.policy import Intensity
@@ -52,11 +53,19 @@ class App:
     """
 
     def __init__(
-        self, name: str, *, title: str = "", version: str = "0", http: ApplicationSettings | None = None
+        self,
+        name: str,
+        *,
+        title: str = "",
+        version: str = "0",
+        http: ApplicationSettings | None = None,
+        settings: Iterable[object] = (),
     ) -> None:
-        settings = http or ApplicationSettings(title=title or name, version=version)
-        self.http = Application(settings)
-        self.declaration = Declaration(name, self.http)
+        """`settings`: records of parts, as `HubSettings(replay_events=50_000)`; files, environment and flags beat
+        them. Raises SettingsError for a value that is not allowed."""
+        self.http = Application(http or ApplicationSettings(title=title or name, version=version))
+        self.declaration = Declaration(name, self.http, settings=tuple(settings))
+        check_declared(self.declaration.settings)
 
     @property
     def name(self) -> str:

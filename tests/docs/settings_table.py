@@ -1,4 +1,4 @@
-"""The table of settings in docs/configuration.md, made from the settings themselves.
+"""The tables of settings in docs/configuration.md, made from the settings themselves.
 
 `python tests/docs/settings_table.py` writes it anew.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skerry.kernel.settings import Option, options
+from skerry.kernel.settings import Option, options, sections
+from skerry.options import options_of
+from skerry.plugins import SETTINGS, ours
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 
 
 def table() -> str:
@@ -18,9 +19,14 @@ def table() -> str:
     lines = ["| environment, `.env` | `skerry.toml` | flag | default | |", "|---|---|---|---|---|"]
     for option in options():
         flag = f"`{option.flag}`" if option.kind is not bool else f"`{option.flag}`, `--no-{option.flag[2:]}`"
-        meaning = option.help.replace("|", "\\|")
-        lines.append(f"| `{option.variable}` | `{option.name}` | {flag} | {_default(option)} | {meaning} |")
+        lines.append(
+            f"| `{option.variable}` | `{option.name}` | {flag} | {_default(option)} | {_cell(option.help)} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _default(option: Option) -> str:
@@ -29,15 +35,38 @@ def _default(option: Option) -> str:
     return f"`{option.default}`" if option.default != "" else ""
 
 
-def split(text: str) -> tuple[str, str, str]:
-    """What stands before, in and behind the table. Raises ValueError when the page has lost its marks."""
-    before, begin, rest = text.partition(BEGIN)
-    inside, end, after = rest.partition(END)
+def parts() -> str:
+    """A table for each part of ours, under its name."""
+    lines: list[str] = []
+    for section in ours(SETTINGS):
+        kind = sections()[section]
+        lines += [
+            f"### {section}",
+            "",
+            (kind.__doc__ or "").partition(". ")[0].replace("\n    ", " ").rstrip(".") + ".",
+        ]
+        lines += ["", "| environment, `.env` | `skerry.toml` | default | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{each.variable}` | `{each.name}` | {_default(each)} | {_cell(each.meaning)} |"
+            for each in options_of(kind, section)
+        ]
+        lines.append("")
+    return "\n" + "\n".join(lines)
+
+
+def split(text: str, mark: str = "settings") -> tuple[str, str, str]:
+    """What stands before, in and behind a table. Raises ValueError when the page has lost its marks."""
+    first, last = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->\n"
+    before, begin, rest = text.partition(first)
+    inside, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{PAGE}: {BEGIN.strip()} ... {END.strip()} is missing")
+        raise ValueError(f"{PAGE}: {first.strip()} ... {last.strip()} is missing")
     return before + begin, inside, end + after
 
 
 if __name__ == "__main__":
-    before, _, after = split(PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(before + table() + after, encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    for mark, made in (("settings", table()), ("parts", parts())):
+        before, _, after = split(page, mark)
+        page = before + made + after
+    PAGE.write_text(page, encoding="utf-8")

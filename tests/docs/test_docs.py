@@ -21,10 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 from tests.docs.pages import anchors, blocks, commands, links, name_of, pages  # noqa: E402
 from tests.docs.settings_table import PAGE as CONFIGURATION  # noqa: E402
-from tests.docs.settings_table import split, table  # noqa: E402
+from tests.docs.settings_table import parts, split, table  # noqa: E402
 
 from skerry.cli.main import main  # noqa: E402
-from skerry.kernel.settings import options  # noqa: E402
+from skerry.kernel.settings import options, sections  # noqa: E402
+from skerry.options import options_of  # noqa: E402
 from skerry.testing.broker import free_ports  # noqa: E402
 
 DEADLINE_SECONDS = 250
@@ -138,7 +139,9 @@ def test_every_wing_is_on_the_floor_that_the_page_says() -> None:
 
 def test_the_table_of_settings_is_theirs() -> None:
     """docs/configuration.md says what the settings say: `python tests/docs/settings_table.py` writes it anew."""
-    assert split(CONFIGURATION.read_text(encoding="utf-8"))[1] == table()
+    page = CONFIGURATION.read_text(encoding="utf-8")
+    assert split(page)[1] == table()
+    assert split(page, "parts")[1] == parts()
 
 
 def test_every_setting_is_read() -> None:
@@ -148,7 +151,9 @@ def test_every_setting_is_read() -> None:
         for path in (ROOT / "src").rglob("*.py")
         if path.name != "settings.py" or path.parent.name != "kernel"
     )
-    unread = {option.name for option in options() if not re.search(rf"\.{option.name}\b(?!\()", source)}
+    found = [option for section, kind in sections().items() for option in options_of(kind, section)]
+    read = r'\.{0}\b(?!\()|same_as\(\s*"{0}"'
+    unread = {o.key for o in (*options(), *found) if not re.search(read.format(o.name), source)}
     assert not unread
 
 

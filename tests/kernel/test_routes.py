@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,6 +22,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import LISTENERS, Surroundings, TransportAnnouncer, _snapshot, declare_routes
 from skerry.kernel.settings import Settings
 from skerry.roles.consumer import ConsumerRole
+from skerry.settings import HubSettings
 from skerry.testing.app import World, running
 from skerry.testing.client import Client
 from skerry.testing.clock import VirtualClock, settle
@@ -250,3 +252,21 @@ async def test_a_snapshot_is_taken_at_memorys_position(world: World) -> None:
     shown = b'{"type":"domain_event","event":"value_put","key":"%s","value":"x","position":"%s:%d"}'
     epoch = position.epoch.encode()
     assert found == [shown % (b"b", epoch, 2), shown % (b"ba", epoch, 3)]
+
+
+@pytest.mark.parametrize(("told_singly", "recovered"), [(10, True), (1, False)])
+async def test_a_part_s_settings_reach_it(told_singly: int, recovered: bool) -> None:
+    """As the hub's: a history that is longer than what is told event by event becomes a snapshot."""
+    settings = replace(MEMORY, sections=(HubSettings(replay_events=told_singly),))
+    async with running(app, settings=settings) as world:
+        first = await world.client.put("/values/a", body="1")
+        await world.client.put("/values/b", body="2")
+        await world.client.put("/values/c", body="3")
+        query = f"/events?since={first.headers['skerry-position']}"
+        async with world.client.stream("GET", query, headers={"Accept": "text/event-stream"}) as stream:
+            text = b""
+            async for part in stream:
+                text += part
+                if b"recovered" in text:
+                    break
+        assert (b'"recovered":true' in text) is recovered

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from skerry.app import App
 from skerry.errors import SettingsError
-from skerry.kernel.settings import PREFIX, Option, Settings, address, load_settings, options, rate
+from skerry.kernel.settings import PREFIX, Option, Settings, address, load_settings, options, rate, sections
+from skerry.options import options_of
+from skerry.settings import (
+    BalancerSettings,
+    HubSettings,
+    PostgresSettings,
+    RabbitSettings,
+    ServerSettings,
+    SqliteSettings,
+)  # fmt: skip
 
 
 def write(directory: Path, *, toml: str | bytes = "", dotenv: str | bytes = "") -> Path:
@@ -232,3 +242,109 @@ def test_what_is_no_rate_is_an_error(text: str) -> None:
     """It names the setting and says what would be right."""
     with pytest.raises(SettingsError, match=r"intensity: .* is not N/SECONDS"):
         rate(text, "intensity")
+
+
+PARTS = [option for section, kind in sections().items() for option in options_of(kind, section)]
+
+
+@pytest.mark.parametrize("option", PARTS, ids=lambda option: option.key)
+def test_every_setting_of_a_part_can_come_from_every_source(option: Option, tmp_path: Path) -> None:
+    """Its table in skerry.toml, its variable, `.env`, and by name as a flag gives it; within its limits."""
+    kind = sections()[option.section]
+    other: object = not option.default if option.kind is bool else option.most
+    other = option.default if other is None else other
+    text = str(other).lower()
+    for flags, environ, files in (
+        ({option.key: text}, {}, {}),
+        ({}, {option.variable: text}, {}),
+        ({}, {}, {"dotenv": f"{option.variable}={text}"}),
+        ({}, {}, {"toml": f"[{option.section}]\n{option.name.replace('_', '-')} = {text}"}),
+    ):
+        for name in (".env", "skerry.toml"):
+            (tmp_path / name).unlink(missing_ok=True)
+        found = load_settings(flags, environ, write(tmp_path, **files))
+        assert getattr(found.of(kind), option.name) == other
+    assert option.help
+    assert option.kind in (bool, str) or option.least is not None
+    if option.kind in (int, float):
+        assert option.least <= option.default <= option.most
+        expected = rf"^{option.key}: .* \(from environment\) is not between"
+        with pytest.raises(SettingsError, match=expected):
+            load_settings({}, {option.variable: "1e99" if option.kind is float else "9" * 30}, tmp_path)
+
+
+def test_no_two_settings_share_a_variable() -> None:
+    """A part's table and a setting's name never read as the same variable."""
+    variables = [option.variable for option in (*options(), *PARTS)]
+    assert len(variables) == len(set(variables))
+
+
+def test_what_an_application_declares_is_the_default_of_its_parts(tmp_path: Path) -> None:
+    """Files and environment beat it, one by one; what neither sets is the record's."""
+    app = App("shop", settings=[HubSettings(replay_events=5, ping_seconds=9)])
+    write(tmp_path, toml="[skerry.hub]\nping_seconds = 7")
+    found = load_settings({}, {}, tmp_path, declared=app.declaration.settings)
+    assert found.of(HubSettings) == HubSettings(replay_events=5, ping_seconds=7)
+    assert Settings().over(app.declaration.settings).of(HubSettings).replay_events == 5
+    own = Settings(sections=(HubSettings(replay_events=8),))
+    assert own.over(app.declaration.settings).of(HubSettings).replay_events == 8
+
+
+def test_a_part_takes_what_is_set_for_the_whole_process() -> None:
+    """Limits that had a name before keep it; the part has the same value."""
+    settings = Settings(max_listeners=3, max_header=2048, drain=0.0, access_log=True, durability="normal")
+    assert settings.of(HubSettings).max_listeners == 3
+    server = settings.of(ServerSettings)
+    assert (server.max_head_bytes, server.drain_seconds, server.access_log) == (2048, 0.01, "all")
+    assert settings.of(SqliteSettings).synchronous == "NORMAL"
+    assert Settings(partitions=4).of(RabbitSettings).partitions == 4
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        ([HubSettings(ping_seconds=0)], "hub.ping_seconds: 0 is not between 1 and 3600"),
+        ([HubSettings(ping_seconds="9")], "hub.ping_seconds: '9' is not a whole number"),  # type: ignore[arg-type]
+        ([HubSettings(max_listeners=5)], "hub.max_listeners: has a setting of its own, max_listeners"),
+        ([HubSettings(), HubSettings()], "hub: there are two HubSettings"),
+        ([object()], "settings: <object object"),
+        (
+            [BalancerSettings()],
+            r"balancer: the balancer does not load the application: set it by \[balancer\]",
+        ),
+    ],
+)
+def test_an_application_s_slips_are_told_where_it_is_made(records: list[object], why: str) -> None:
+    """One line, at the declaration."""
+    with pytest.raises(SettingsError, match=f"^{why}"):
+        App("shop", settings=records)
+
+
+@pytest.mark.parametrize(
+    ("toml", "why"),
+    [
+        ("[hub]\nheld_byte = 1", "hub.held_byte: no such setting (in skerry.toml); did you mean hub.held_bytes?"),
+        ("[hubb]\nping_seconds = 1", "hubb: no such table of settings (in skerry.toml); did you mean hub?"),
+        ("[hub]\nping_seconds = [1]", "hub.ping_seconds: [1] (from skerry.toml) is not a whole number"),
+        ("[amqp]\nprefetch = 0", "amqp.prefetch: 0 (from skerry.toml) is not between 1 and 2000"),
+    ],
+)  # fmt: skip
+def test_a_table_that_makes_no_sense(toml: str, why: str, tmp_path: Path) -> None:
+    """The setting is named with its table."""
+    assert problem(write(tmp_path, toml=toml)) == why
+
+
+def test_a_slip_in_dotenv_s_parts_is_said(tmp_path: Path) -> None:
+    """Names of ours in a file of ours; the environment may hold what an orchestrator puts there."""
+    write(tmp_path, dotenv="SKERRY_HUB_PING_SECOND=3")
+    assert "did you mean SKERRY_HUB_PING_SECONDS?" in problem(tmp_path)
+    (tmp_path / ".env").unlink()
+    environ = {"SKERRY_SERVER_SERVICE_HOST": "10.0.0.1", "SKERRY_SERVER_PORT": "tcp://10.0.0.1:80"}
+    assert load_settings({}, environ, tmp_path) == Settings()
+
+
+def test_backends_have_parts_too() -> None:
+    """Typed, by the class of the record."""
+    settings = Settings(sections=(PostgresSettings(connections=20),))
+    assert settings.of(PostgresSettings).connections == 20
+    assert settings.of(RabbitSettings) == RabbitSettings()

@@ -28,6 +28,7 @@ from skerry.journal.epochs import Epochs
 from skerry.journal.journal import WAITS, DeadLetter, JournalWriter, Lease, Status
 from skerry.journal.unit import Overlay
 from skerry.messages.envelope import Envelope
+from skerry.options import option
 from skerry.position import Position
 
 T = TypeVar("T")
@@ -36,13 +37,18 @@ INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class ConsumerSettings:
-    """`attempts`: how often a command that kills its process is tried alone. `idle_tip_seconds`: after that
-    much silence the journal's end is published. `unknown_seconds`: how long a command of an unknown type or version
-    waits for a consumer that knows it, before it is a dead letter."""
+    """How one partition is worked on."""
 
-    attempts: int = 3
-    idle_tip_seconds: float = 0.1
-    unknown_seconds: float = 600.0
+    attempts: int = option(3, "tries of a command that kills its process, alone", least=1, most=1000)
+    idle_tip_seconds: float = option(
+        0.1, "of silence after which the journal's end is published", least=0.01, most=60.0
+    )
+    unknown_seconds: float = option(
+        600.0,
+        "that a command of an unknown type or version waits for a consumer that knows it",
+        least=0.0,
+        most=7 * 86_400.0,
+    )
 
 
 class Consumer:

@@ -22,7 +22,7 @@ from skerry.loop.sockets import adopt_listener, bind_tcp
 from skerry.process.metrics import exposition
 from skerry.process.topology import DOOR, GATEWAY_LISTEN, LISTEN
 from skerry.process.worker import Worker
-from skerry.roles.balancer import Balancer
+from skerry.roles.balancer import Balancer, BalancerSettings
 from skerry.roles.proxy import Proxy, ProxySettings, Upstream
 from skerry.telemetry import Registry
 
@@ -70,7 +70,7 @@ async def _hand_over(control: Worker, settings: Settings, registry: Registry) ->
         listeners[adopt_listener(int(os.environ.pop(GATEWAY_LISTEN)))] = "gateway"
     door = Door.inherited(int(os.environ.pop(DOOR)))
     tls = frozenset(listeners.values()) if settings.tls_cert else frozenset[str]()
-    role = Balancer(listeners, door, registry=registry, tls_groups=tls)
+    role = Balancer(listeners, door, settings.of(BalancerSettings), registry, tls)
     control.gauges = lambda: {"connections": role.waiting, "servers": len(role.servers)}
     control.metrics = lambda: exposition(registry.collect())
     await control.start(lambda seconds: stopping.set())
@@ -88,7 +88,7 @@ async def _forward(settings: Settings, registry: Registry) -> int:
     role = Proxy(
         [bind_tcp(*address(settings.bind))],
         to,
-        ProxySettings(health_path=settings.health, max_connections=settings.max_connections),
+        settings.of(ProxySettings),
         registry,
     )
     stopping = asyncio.Event()

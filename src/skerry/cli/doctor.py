@@ -20,9 +20,9 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ER
 @with_settings()
 def doctor(target: str | None, **given: Any) -> None:
     """Look at settings, libraries, journal and broker; name known traps with their fix. Exit code 1 for an error."""
-    settings = settings_of(given)
+    app = app_of(target) if target else None
+    settings, declaration = settings_of(given, app), app.declaration if app else None
     namespace = namespace_of(target, settings)
-    declaration = app_of(target).declaration if target else None
 
     async def look() -> int:
         errors = 0

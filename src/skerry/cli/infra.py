@@ -99,9 +99,9 @@ def drop(target: str | None, yes: bool, force: bool, broker_only: bool, **given:
 
 
 def _belongings(target: str | None, given: dict[str, Any]) -> work.Belongings:
-    settings = settings_of(given)
+    app = app_of(target) if target else None
+    settings, declaration = settings_of(given, app), app.declaration if app else None
     namespace = namespace_of(target, settings)
-    declaration = app_of(target).declaration if target else None
     try:
         tables = list(declaration.tables) if declaration else []
         chosen = plan(settings, namespace, one_process=False, tables=tables)

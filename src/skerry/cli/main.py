@@ -24,6 +24,7 @@ COMMANDS = {
     "consumer": "skerry.cli.run:consumer",
     "gateway": "skerry.cli.run:gateway",
     "balancer": "skerry.cli.balancer:balancer",
+    "settings": "skerry.cli.settings:settings",
     "routes": "skerry.cli.inspect:routes",
     "bus": "skerry.cli.inspect:bus",
     "infra": "skerry.cli.infra:infra",

@@ -47,9 +47,28 @@ def with_settings(*names: str, group: str = "") -> Callable[[F], F]:
             else:
                 metavar = option.name.upper() if option.kind is str else option.kind.__name__.upper()
                 function = option_of(option.flag, option.name, metavar=metavar, help=help)(function)
-        return function
+        return option_of(
+            "--set",
+            "parts",
+            multiple=True,
+            metavar="NAME=VALUE",
+            expose_value=False,
+            callback=_part,
+            help="a setting of a part, as hub.ping_seconds=10; may be repeated (skerry settings lists them)",
+        )(function)
 
     return decorate
+
+
+def _part(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> None:
+    """Settings of parts, among the arguments of the command under their own names."""
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or "." not in name:
+            raise click.BadParameter(
+                f"{text!r} is not NAME=VALUE, as in hub.ping_seconds=10", context, parameter
+            )
+        context.params[name.strip().replace("-", "_")] = value
 
 
 def _joined(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | None:
@@ -57,10 +76,11 @@ def _joined(context: click.Context, parameter: click.Parameter, given: tuple[str
     return ",".join(given) or None
 
 
-def settings_of(given: dict[str, Any]) -> Settings:
-    """The merged settings. Ends the command with exit code 2 and one line for a wrong one."""
+def settings_of(given: dict[str, Any], app: App | None = None) -> Settings:
+    """The merged settings, with those that the application declares. Ends the command with exit code 2 and one line
+    for a wrong one."""
     try:
-        return load_settings(given)
+        return load_settings(given, declared=app.declaration.settings if app else ())
     except SettingsError as error:
         fail(error)
 

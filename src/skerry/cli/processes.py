@@ -61,7 +61,7 @@ def up(target: str, **given: Any) -> None:
     """  # fmt: skip
     settings = settings_of(given)
     environment = {
-        PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value)
+        PREFIX + name.replace(".", "_").upper(): str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in given.items()
         if value is not None
     }
@@ -108,7 +108,7 @@ def check(settings: Settings) -> None:
         sqlite_path(chosen.journal_url)
     Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
     if settings.tls_cert:
-        ServerSettings(tls_cert=Path(settings.tls_cert), tls_key=Path(settings.tls_key)).tls()
+        settings.of(ServerSettings).tls()
 
 
 def source_directory(target: str) -> Path:

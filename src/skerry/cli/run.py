@@ -58,8 +58,8 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
     failure. A runner that started this process is told what is wrong, and says it once for all its children."""
     control = Worker.inherited()
     try:
-        settings = load_settings(given)
         app = load_app(target)
+        settings = load_settings(given, declared=app.declaration.settings)
         if control is not None:
             control.code = code_of(target)
         # Under a runner a line of text gets its process's name there.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from skerry.options import option, same_as
+
 RESTART = 1012  # RFC 6455 registry: "Service Restart", the client may reconnect after a random pause
 TRY_LATER = 1013  # "Try Again Later": too slow here; reconnect and catch up
 SILENT = 1011  # no answer to a ping
@@ -11,31 +13,45 @@ SILENT = 1011  # no answer to a ping
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """Limits of one process. `slice_bytes`: most that one listener is sent in a loop turn of catching up, and of one
-    write; `turn_bytes`: about the most that all of them together are sent in such a turn. `held_bytes`: most that is
-    held for a slow one. `replay_events`: a longer history is told as a snapshot. `wait_seconds`: how long a listener
-    that is ahead of this process waits for it. `backlog_reads`: journal reads at a time. `announcements_per_second`:
-    connection events told one by one; above it they are summed up once a second.
+    """Limits of the streams of one process."""
 
-    `snapshot_seconds`: how long a snapshot of more than one slice is given to newcomers too. `snapshot_bytes`: most
-    that all snapshots of a channel keep for those who lag behind their foremost reader; half of it, most that
-    one keeps of what happened since. `snapshots_at_once`: snapshots that are being produced."""
-
-    ping_seconds: int = 25
-    pong_seconds: int = 8
-    slice_bytes: int = 64 * 1024
-    turn_bytes: int = 256 * 1024
-    held_bytes: int = 1 << 20
-    max_listeners: int = 20_000
-    opens_per_second: int = 1000
-    replay_events: int = 10_000
-    wait_seconds: float = 2.0
-    backlog_seconds: float = 10.0
-    backlog_reads: int = 4
-    announcements_per_second: int = 100
-    snapshot_seconds: float = 5.0
-    snapshot_bytes: int = 32 << 20
-    snapshots_at_once: int = 64
+    ping_seconds: int = option(25, "between two pings of a listener", least=1, most=3600)
+    pong_seconds: int = option(8, "that a listener may take to answer a ping", least=1, most=3600)
+    slice_bytes: int = option(
+        64 * 1024,
+        "that one listener is sent in a turn of the loop, and in one write",
+        least=1024,
+        most=1 << 24,
+    )
+    turn_bytes: int = option(
+        256 * 1024, "that all listeners together are sent in such a turn, about", least=1024, most=1 << 28
+    )
+    held_bytes: int = option(1 << 20, "that are held for a slow listener, at most", least=1024, most=1 << 30)
+    max_listeners: int = same_as("max_listeners", 20_000)
+    opens_per_second: int = option(1000, "new listeners within a second", least=1, most=1_000_000)
+    replay_events: int = option(
+        10_000, "missed events that are told one by one; more become a snapshot", least=0, most=10_000_000
+    )
+    wait_seconds: float = option(
+        2.0, "that a listener which is ahead of this process waits for it", least=0.0, most=60.0
+    )
+    backlog_seconds: float = option(
+        10.0, "that a listener may take to read what it missed", least=0.1, most=3600.0
+    )
+    backlog_reads: int = option(4, "reads of the journal for listeners at a time", least=1, most=1000)
+    announcements_per_second: int = option(
+        100, "connection events told one by one; above it they are summed up", least=1, most=1_000_000
+    )
+    snapshot_seconds: float = option(
+        5.0, "that a snapshot of more than one slice is given to newcomers too", least=0.0, most=3600.0
+    )
+    snapshot_bytes: int = option(
+        32 << 20,
+        "that snapshots of a channel keep for slow readers; half of it, what one keeps of events since",
+        least=1 << 16,
+        most=1 << 34,
+    )
+    snapshots_at_once: int = option(64, "snapshots that are being made", least=1, most=100_000)
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ from skerry.journal.projection import Projection
 from skerry.journal.snapshot import Copied, SnapshotFile
 from skerry.journal.waiters import Waiters
 from skerry.messages.serializer import Serializer
+from skerry.options import option
 from skerry.position import Position
 
 
@@ -50,13 +51,17 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProjectorSettings:
-    """`poll_seconds`: how often the journal's end is asked for. `reorder_seconds`: how long a gap may wait for
-    another consumer's hint. `page`: records read at a time. `max_held`: records of early hints kept meanwhile."""
+    """How memory follows the journal."""
 
-    poll_seconds: float = 1.0
-    reorder_seconds: float = 0.02
-    page: int = 1000
-    max_held: int = 10_000
+    poll_seconds: float = option(1.0, "between two looks at the journal's end", least=0.01, most=3600.0)
+    reorder_seconds: float = option(
+        0.02,
+        "that a gap waits for another consumer's hint before it is read from the journal",
+        least=0.0,
+        most=10.0,
+    )
+    page: int = option(1000, "events read at a time", least=1, most=100_000)
+    max_held: int = option(10_000, "events of early hints kept meanwhile", least=0, most=10_000_000)
 
 
 MAX_OFFSET = 1 << 62

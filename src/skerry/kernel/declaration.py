@@ -49,6 +49,8 @@ class Declaration:
     live: Live | None = None
     migrations: Migrations | None = None
     supervised: Supervised = field(default_factory=Supervised)
+    settings: tuple[Any, ...] = ()
+    """Records of settings that the application declares: what no other source sets."""
     unfinished: dict[object, str] = field(default_factory=dict)
     """Decorators that were made and decorated nothing: what was meant."""
 

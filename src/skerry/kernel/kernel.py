@@ -21,7 +21,7 @@ from skerry.clock import Clock, SystemClock
 from skerry.errors import DeclarationError, MessageError, SkerryError
 from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.projection import Projection
-from skerry.journal.projector import Projector
+from skerry.journal.projector import Projector, ProjectorSettings
 from skerry.journal.reactor import ReactorRun
 from skerry.journal.snapshot import SnapshotFile
 from skerry.kernel.declaration import Declaration
@@ -97,8 +97,9 @@ class Kernel:
         self.services = Services()
         self.projections = self._make_projections()
         self.projector = Projector(
-            reader, transport, self.projections, self.serializer, warm=self._warm_file(), clock=self.clock
-        )
+            reader, transport, self.projections, self.serializer, settings=settings.of(ProjectorSettings),
+            warm=self._warm_file(), clock=self.clock,
+        )  # fmt: skip
         self.outcomes = Outcomes(
             lambda: self.projector.position,
             self.projector.reach,

@@ -77,8 +77,9 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
         """What became of a command."""
         return await view(id)
 
-    limits = HubSettings(max_listeners=kernel.settings.max_listeners)
-    hub = Hub(limits, announcer=TransportAnnouncer(kernel.transport), name=kernel.name)
+    hub = Hub(
+        kernel.settings.of(HubSettings), announcer=TransportAnnouncer(kernel.transport), name=kernel.name
+    )
     measure_hub(kernel.registry, hub)
     reading_checks(kernel, around.reasons).install(http)
     _declare_metrics(kernel, around)

@@ -1,31 +1,42 @@
-"""Settings: one list, five sources.
+"""Settings: one tree, five sources.
 
-Flags beat environment (`SKERRY_...`) beats `.env` beats `skerry.toml` beats the default. Each setting stands here
-once, with its type, default, limits and help; the command line is made from the same list. A wrong value ends
+Flags beat environment (`SKERRY_...`) beats `.env` beats `skerry.toml` beats what the application declares
+(`App(settings=...)`) beats the default. Each setting is declared once, with its type, default, limits and help: those
+of a process here, those of a part in the part's own record, a table of `skerry.toml` (`skerry.options`; which records
+there are: `skerry.plugins`). The command line and the documentation are made from the same lists. A wrong value ends
 with one line that names the setting and where it came from.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from skerry.errors import SettingsError
 from skerry.http.hosts import ENTRY, is_loopback
+from skerry.options import PREFIX as PREFIX
+from skerry.options import Option as Option
+from skerry.options import check_record, completed, is_record, nearest, options_of, set_in
+from skerry.options import option as _option
+from skerry.plugins import SETTINGS, find, name_of, names, ours
 
-PREFIX = "SKERRY_"
+S = TypeVar("S")
 COMMANDS = "commands"
 """The table of `skerry.toml` with the options of single commands."""
 OF_COMMAND = re.compile(
-    PREFIX + "(PS|RELOAD|STOP|RESTART|SCALE|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|ROW|DEAD|TARS)_[A-Z]+)_[A-Z_]+"
+    PREFIX
+    + "(PS|RELOAD|SETTINGS|STOP|RESTART|SCALE|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|ROW|DEAD|TARS)_[A-Z]+)_[A-Z_]+"
 )
 """The variable of an option that only one command has."""
+INTERNAL = re.compile(PREFIX + "([A-Z_]+_FD|CONTROL|PARENT|LOG_MARK|RUNTIME_DIR|TEST_LOG)")
+"""Variables by which processes tell each other what they are; no settings."""
+ELSEWHERE = ("balancer", "proxy")
+"""Parts of processes that do not load the application."""
 REPLACED_SECONDS = 30.0
 """How long a request may take at least in a process that is replaced: nobody is in a hurry then."""
 CLOSING_SECONDS = 0.5
@@ -34,10 +45,6 @@ _ORIGIN = re.compile(
     r"\*|:[0-9]{1,5}|https?://[^/\s:@]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
 )
 _NAMESPACE = re.compile(r"(?=.{1,20}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
-
-
-def _option(default: Any, help: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
@@ -166,8 +173,11 @@ class Settings:
         group="balancer",
     )
     process: str = _option("", "this process's name in logs and metrics; set by `skerry up`")
+    sections: tuple[Any, ...] = ()
+    """The records of parts that differ from their defaults, as `HubSettings(replay_events=50_000)`; `of` finds them."""
 
     def __post_init__(self) -> None:
+        check_sections(self.sections)
         if self.namespace and not _NAMESPACE.fullmatch(self.namespace):
             what = "at most 20 lower case letters and digits, a letter first, single _ between them"
             raise SettingsError("namespace", what)
@@ -196,6 +206,17 @@ class Settings:
         for origin in listed(self.origins):
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError("origins", f"{origin!r} is none of http(s)://HOST[:PORT], :PORT, *")
+
+    def of(self, kind: type[S]) -> S:
+        """The settings of a part, by the class of its record: as they were set, or the defaults."""
+        found = next((record for record in self.sections if type(record) is kind), None)
+        return completed(kind() if found is None else found, self)
+
+    def over(self, declared: Iterable[Any]) -> Settings:
+        """These settings with an application's own records where nothing else was set."""
+        kinds = {type(record) for record in self.sections}
+        added = tuple(record for record in declared if type(record) not in kinds)
+        return replace(self, sections=(*self.sections, *added)) if added else self
 
     def exposed(self, setting: str = "bind") -> str | None:
         """A line of warning when that address is reached from outside and nobody needs a token; else None."""
@@ -246,74 +267,114 @@ def address(text: str, setting: str = "bind") -> tuple[str, int]:
     return host, int(port)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One setting, for whoever builds a command line or a table from the list."""
-
-    name: str
-    kind: type
-    default: Any
-    help: str
-    secret: bool
-    group: str = ""
-    multiple: bool = False
-
-    @property
-    def variable(self) -> str:
-        return PREFIX + self.name.upper()
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-
 def options() -> list[Option]:
-    """Every setting, in order."""
-    kinds = {"str": str, "int": int, "float": float, "bool": bool}
-    return [
-        Option(
-            f.name,
-            kinds[str(f.type)],
-            f.default,
-            f.metadata["help"],
-            bool(f.metadata.get("secret")),
-            f.metadata.get("group", ""),
-            bool(f.metadata.get("multiple")),
-        )
-        for f in fields(Settings)
-    ]
+    """Every setting of its own, in order; not those of parts."""
+    return list(options_of(Settings))
+
+
+def sections() -> dict[str, type]:
+    """The records of parts, ours and those of plugins, by the names of their tables. Loads them all."""
+    return {name: _section(name) for name in names(SETTINGS)}
+
+
+def section_of(record: Any) -> str:
+    """The name of a record's table. Raises SettingsError for what is no settings record."""
+    if (name := name_of(SETTINGS, type(record))) is not None:
+        return name
+    raise SettingsError(
+        "settings", f"{record!r} is not a settings record, as HubSettings(replay_events=50_000) is"
+    )
+
+
+def check_sections(records: Iterable[Any]) -> None:
+    """Raises SettingsError for what is no settings record, is there twice, or has a value that is not allowed."""
+    seen: set[type] = set()
+    for record in records:
+        section = section_of(record)
+        if type(record) in seen:
+            raise SettingsError(
+                section, f"there are two {type(record).__name__}: one record has all of a part"
+            )
+        seen.add(type(record))
+        check_record(record, section)
+
+
+def check_declared(records: Iterable[Any]) -> None:
+    """The same for those that an application declares, which a process without it would not know."""
+    check_sections(records)
+    for record in records:
+        if (section := section_of(record)) in ELSEWHERE:
+            where = f"[{section}] in skerry.toml, SKERRY_{section.upper()}_... or --set {section}.NAME=VALUE"
+            raise SettingsError(section, f"the {section} does not load the application: set it by {where}")
+
+
+def _section(name: str) -> type:
+    kind = find(SETTINGS, name)
+    if not is_record(kind):
+        raise SettingsError(name, f"the plugin's {kind!r} is not a dataclass with options")
+    return kind  # type: ignore[no-any-return]
+
+
+def given_settings(
+    flags: Mapping[str, Any], environ: Mapping[str, str] | None = None, directory: Path | None = None
+) -> dict[str, tuple[Any, str]]:
+    """What the sources have, by name (`wait`, `hub.ping_seconds`): the value that wins as it is written, and where it
+    stands. Raises SettingsError for a file that makes no sense."""
+    environ = os.environ if environ is None else environ
+    directory = directory or Path.cwd()
+    found: dict[str, tuple[Any, str]] = {}
+    for source, values in (
+        ("skerry.toml", _without_commands(_from_toml(directory / "skerry.toml"))),
+        (".env", _from_environment(_known(_from_dotenv(directory / ".env")))),
+        ("environment", _from_environment(environ)),
+        ("command line", {name: value for name, value in flags.items() if value is not None}),
+    ):
+        found |= {name: (value, source) for name, value in values.items()}
+    return found
 
 
 def load_settings(
     flags: Mapping[str, Any],
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    *,
+    declared: Iterable[Any] = (),
 ) -> Settings:
-    """Merge the sources. `flags`: setting name -> value, None for not given. Raises SettingsError."""
-    environ = os.environ if environ is None else environ
-    directory = directory or Path.cwd()
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for source, found in (
-        ("skerry.toml", _without_commands(_from_toml(directory / "skerry.toml"))),
-        (".env", _from_environment(_known(_from_dotenv(directory / ".env")))),
-        ("environment", _from_environment(environ)),
-        ("command line", {name: value for name, value in flags.items() if value is not None}),
-    ):
-        values |= found
-        sources |= dict.fromkeys(found, source)
+    """Merge the sources. `flags`: setting name (`wait`, `hub.ping_seconds`) -> value, None for not given. `declared`:
+    the application's records. Raises SettingsError."""
+    found = given_settings(flags, environ, directory)
     known = {option.name: option for option in options()}
-    converted: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            raise SettingsError(name, f"no such setting (in {sources[name]}); see skerry run --help")
-        converted[name] = _convert(known[name], value, sources[name])
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, tuple[Any, str]]] = {}
+    for key, (value, source) in found.items():
+        section, _, name = key.rpartition(".")
+        if section:
+            parts.setdefault(section, {})[name] = value, source
+        elif key in known:
+            own[key] = known[key].value(value, source)
+        else:
+            raise SettingsError(
+                key, f"no such setting (in {source}){nearest(key, known)}; see skerry run --help"
+            )
     try:
-        return Settings(**converted)
+        return Settings(**own, sections=_records(parts, declared))
     except SettingsError as error:
-        if error.setting not in sources:
+        if error.setting not in own:
             raise
-        raise SettingsError(error.setting, f"{error.problem} (from {sources[error.setting]})") from None
+        raise SettingsError(error.setting, f"{error.problem} (from {found[error.setting][1]})") from None
+
+
+def _records(parts: Mapping[str, Mapping[str, tuple[Any, str]]], declared: Iterable[Any]) -> tuple[Any, ...]:
+    """What is set of parts, over what the application declares."""
+    records = {type(record): record for record in declared}
+    for section, given in parts.items():
+        if section not in ours(SETTINGS) and section not in names(SETTINGS):
+            source = next(iter(given.values()))[1]
+            hint = nearest(section, names(SETTINGS))
+            raise SettingsError(section, f"no such table of settings (in {source}){hint}")
+        kind = _section(section)
+        records[kind] = set_in(records.get(kind, kind()), section, given)
+    return tuple(records.values())
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
@@ -326,7 +387,14 @@ def _from_toml(path: Path) -> dict[str, Any]:
     table = data.get("skerry", data)
     if not isinstance(table, dict):
         raise SettingsError("skerry.toml", "[skerry] is not a table")
-    return {str(name).replace("-", "_"): value for name, value in table.items()}
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = str(key).replace("-", "_")
+        if name == COMMANDS or not isinstance(value, dict):
+            found[name] = value
+        else:
+            found |= {f"{name}.{str(part).replace('-', '_')}": each for part, each in value.items()}
+    return found
 
 
 def command_options(directory: Path | None = None) -> tuple[dict[str, str], dict[str, Any]]:
@@ -368,64 +436,49 @@ def _from_dotenv(path: Path) -> dict[str, str]:
 
 def _known(found: dict[str, str]) -> dict[str, str]:
     """Our names in a file of ours are settings, or a slip. Raises SettingsError for a slip."""
-    names = {PREFIX + f.name.upper() for f in fields(Settings)}
+    taken = _from_environment(found)
+    variables = {_variable(key) for key in taken}
     for name in found:
-        if name.startswith(PREFIX) and name not in names and not OF_COMMAND.fullmatch(name):
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(name, f"no such setting (in .env){hint}")
+        if name.startswith(PREFIX) and name not in variables and not OF_COMMAND.fullmatch(name):
+            known = [option.variable for option in options()]
+            for section in _named(name):
+                known += [option.variable for option in options_of(_section(section), section)]
+            raise SettingsError(name, f"no such setting (in .env){nearest(name, known)}")
     return found
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.replace(".", "_").upper()
+
+
+def _named(variable: str) -> list[str]:
+    """The tables that a variable may be of. Plugins are looked for where it is of none of ours."""
+    rest = variable.removeprefix(PREFIX).lower()
+    found = [name for name in ours(SETTINGS) if rest.startswith(f"{name}_")]
+    if found or INTERNAL.fullmatch(variable):
+        return found
+    return [name for name in names(SETTINGS) if rest.startswith(f"{name}_")]
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    own = {option.variable: option.name for option in options()}
     for f in fields(Settings):
         for alias in f.metadata.get("aliases", ()):
             if environ.get(alias):
                 found[f.name] = f"127.0.0.1:{environ[alias]}"
-        variable = PREFIX + f.name.upper()
-        if variable in environ:
-            found[f.name] = environ[variable]
+    for variable, value in environ.items():
+        if variable in own:
+            found[own[variable]] = value
+        elif variable.startswith(PREFIX):
+            found |= _of_section(variable, value)
     return found
 
 
-def _convert(option: Option, value: Any, source: str) -> Any:
-    metadata = next(f.metadata for f in fields(Settings) if f.name == option.name)
-    where = f"{value!r} (from {source})" if not option.secret else f"the value from {source}"
-    try:
-        if option.kind is bool:
-            return _boolean(value)
-        if option.multiple and isinstance(value, list):
-            return ",".join(map(_text, value))
-        if option.kind is str:
-            return _text(value)
-        if isinstance(value, bool):
-            raise ValueError(value)
-        number = option.kind(value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(option.name, f"{where} is not {_EXPECTED[option.kind]}") from error
-    least, most = metadata.get("least"), metadata.get("most")
-    if (least is not None and number < least) or (most is not None and number > most) or number != number:
-        raise SettingsError(option.name, f"{where} is not between {least} and {most}")
-    return number
-
-
-_EXPECTED = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
-
-
-def _text(value: Any) -> str:
-    """Text as it is; a number that a file has without quotes (`bind = 8999`) as its digits."""
-    if isinstance(value, bool | list | dict):
-        raise ValueError(value)
-    return str(value)
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).lower()
-    if text in ("1", "true", "yes", "on"):
-        return True
-    if text in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError(text)
+def _of_section(variable: str, value: str) -> dict[str, str]:
+    """The setting of a part that a variable is: none or one."""
+    for section in _named(variable):
+        for option in options_of(_section(section), section):
+            if option.variable == variable:
+                return {option.key: value}
+    return {}

@@ -77,7 +77,8 @@ async def _embedded(settings: Settings, plan: Plan, namespace: str) -> AsyncIter
         raise SettingsError(
             "journal", f"there is no file {path} (set --data, --journal, --namespace or TARGET)"
         )
-    peer = LocalPeer(hub_path(path), f"admin.{os.getpid()}", PeerSettings(start_seconds=0.5))
+    patience = replace(settings.of(PeerSettings), start_seconds=0.5)
+    peer = LocalPeer(hub_path(path), f"admin.{os.getpid()}", patience)
     try:
         await peer.start()
     except Disconnected:
@@ -95,13 +96,15 @@ async def _servers(settings: Settings, plan: Plan, namespace: str) -> AsyncItera
     """The shared database; the broker only when something is to be sent, so that it may be away."""
     from skerry.backends.postgres.journal import PostgresJournal
     from skerry.backends.postgres.role import Need
+    from skerry.backends.postgres.settings import PostgresSettings
     from skerry.backends.rabbitmq.settings import RabbitSettings
     from skerry.backends.rabbitmq.transport import RabbitTransport
 
-    rabbit = RabbitSettings(
-        plan.transport_url, namespace, settings.partitions, settings.generation, start_seconds=5.0
+    rabbit = replace(
+        settings.of(RabbitSettings), url=plan.transport_url, namespace=namespace, start_seconds=5.0
     )
-    async with PostgresJournal(plan.journal_url, namespace, need=Need.ANY) as journal:
+    chosen = settings.of(PostgresSettings)
+    async with PostgresJournal(plan.journal_url, namespace, settings=chosen, need=Need.ANY) as journal:
         transport = RabbitTransport(rabbit, journal.bodies, name=f"admin.{os.urandom(4).hex()}")
         try:
             await transport.start()

@@ -22,6 +22,7 @@ from skerry.balancing import LeastBusy
 from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed
 from skerry.loop.door import Door
 from skerry.loop.handover import WELCOME
+from skerry.options import option
 from skerry.roles.accepting import Acceptor
 from skerry.roles.link import Link, Waiting
 from skerry.roles.refusal import Refusals
@@ -35,12 +36,15 @@ SPARE_DESCRIPTORS = 24
 
 @dataclass(frozen=True, slots=True)
 class BalancerSettings:
-    """`wait_seconds`: how long a connection waits for a healthy server before it is told 503; `max_waiting`: how
-    many may wait. `silent_seconds`: a server that acknowledges nothing for so long is given up (it hangs)."""
+    """The balancer of `skerry up`."""
 
-    wait_seconds: float = 5.0
-    max_waiting: int = 4096
-    silent_seconds: float = 1.0
+    wait_seconds: float = option(
+        5.0, "that a connection waits for a healthy server before it is told 503", least=0.0, most=600.0
+    )
+    max_waiting: int = option(4096, "connections that may wait", least=1, most=1_000_000)
+    silent_seconds: float = option(
+        1.0, "after which a server that acknowledges nothing is given up", least=0.1, most=600.0
+    )
 
 
 class Balancer:

@@ -20,7 +20,7 @@ import msgspec
 
 from skerry.bus.attempts import Attempts
 from skerry.bus.bus import partition_of
-from skerry.bus.consumer import INFRASTRUCTURE, Consumer
+from skerry.bus.consumer import INFRASTRUCTURE, Consumer, ConsumerSettings
 from skerry.bus.deadletter import DeadQueue, SetsAside
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler
@@ -295,6 +295,7 @@ class ConsumerRole:
             self._decider,
             partition=partition,
             lease=lambda: lease,
+            settings=self.kernel.settings.of(ConsumerSettings),
             clock=self.kernel.clock,
             events=self.events,
             attempts=self._attempts,

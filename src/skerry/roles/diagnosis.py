@@ -11,7 +11,7 @@ import platform
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -204,8 +204,8 @@ async def _rabbit(plan: Plan, settings: Settings, namespace: str) -> AsyncIterat
     except ModuleNotFoundError as error:
         yield Finding("error", f"{error.name} is not installed", "pip install 'skerry[rabbitmq]'")
         return
-    rabbit = RabbitSettings(
-        plan.transport_url, namespace, settings.partitions, settings.generation, start_seconds=5.0
+    rabbit = replace(
+        settings.of(RabbitSettings), url=plan.transport_url, namespace=namespace, start_seconds=5.0
     )
     for found in await doctor(rabbit):
         yield Finding(found.level, found.what, found.fix)

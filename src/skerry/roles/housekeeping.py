@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from skerry.errors import JournalError, Unavailable
 from skerry.journal.journal import JournalWriter, StoredProjection
 from skerry.journal.projection import Projection
-from skerry.journal.projector import Phase, Projector
+from skerry.journal.projector import Phase, Projector, ProjectorSettings
 from skerry.kernel.kernel import Kernel
+from skerry.options import option
 from skerry.position import Position
 
 logger = logging.getLogger("skerry.housekeeping")
@@ -21,10 +22,10 @@ logger = logging.getLogger("skerry.housekeeping")
 
 @dataclass(frozen=True, slots=True)
 class HousekeepingSettings:
-    """`every_seconds`: between two rounds. `keep_events`: how many of the last events are never trimmed."""
+    """What a consumer keeps of what is old."""
 
-    every_seconds: float = 60.0
-    keep_events: int = 1_000_000
+    every_seconds: float = option(60.0, "between two rounds", least=0.1, most=86_400.0)
+    keep_events: int = option(1_000_000, "of the last events that are never trimmed", least=0, most=1 << 62)
 
 
 class Housekeeping:
@@ -39,7 +40,7 @@ class Housekeeping:
         settings: HousekeepingSettings | None = None,
     ) -> None:
         self._kernel, self._writer, self._shared, self._owner = kernel, writer, shared, owner
-        self._settings = settings or HousekeepingSettings()
+        self._settings = settings or kernel.settings.of(HousekeepingSettings)
         self._stored: list[Projection] = [kind() for kind in kernel.declaration.projections if kind.stored]
 
     async def run(self) -> None:
@@ -49,8 +50,9 @@ class Housekeeping:
             if self._stored:
                 kernel = self._kernel
                 projector = Projector(
-                    self._writer, kernel.transport, self._stored, kernel.serializer, clock=kernel.clock
-                )
+                    self._writer, kernel.transport, self._stored, kernel.serializer,
+                    settings=kernel.settings.of(ProjectorSettings), clock=kernel.clock,
+                )  # fmt: skip
                 await projector.start()
                 await self._begin(projector)
             while True:

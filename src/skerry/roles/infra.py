@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -200,7 +200,10 @@ async def _journal(own: Belongings) -> AsyncIterator[Kept]:
             with _installed():
                 from skerry.backends.postgres.journal import PostgresJournal
                 from skerry.backends.postgres.role import Need
-            async with PostgresJournal(own.plan.journal_url, own.namespace, need=Need.ANY) as journal:
+                from skerry.backends.postgres.settings import PostgresSettings
+            chosen = own.settings.of(PostgresSettings)
+            url, namespace = own.plan.journal_url, own.namespace
+            async with PostgresJournal(url, namespace, settings=chosen, need=Need.ANY) as journal:
                 yield journal
         case _:
             raise SettingsError("journal", "memory: keeps nothing: there is nothing to make, check or drop")
@@ -219,6 +222,4 @@ def _installed() -> Iterator[None]:
 def _rabbit(own: Belongings) -> RabbitSettings:
     from skerry.backends.rabbitmq.settings import RabbitSettings
 
-    return RabbitSettings(
-        own.plan.transport_url, own.namespace, own.settings.partitions, own.settings.generation
-    )
+    return replace(own.settings.of(RabbitSettings), url=own.plan.transport_url, namespace=own.namespace)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +186,7 @@ def _sqlite(opening: _Opening) -> SqliteJournal:
     from skerry.backends.sqlite.journal import SqliteJournal
     from skerry.backends.sqlite.settings import SqliteSettings
 
-    chosen = SqliteSettings(synchronous=opening.settings.durability.upper())
+    chosen = opening.settings.of(SqliteSettings)
     return SqliteJournal(str(sqlite_path(opening.plan.journal_url)), opening.namespace, settings=chosen)
 
 
@@ -215,11 +215,12 @@ async def _local_owner(opening: _Opening, on_standby: Standby | None) -> Parts:
 
 async def _local_peer(opening: _Opening, wait: bool) -> Parts:
     from skerry.backends.local.owner import hub_path
-    from skerry.backends.local.peer import LocalPeer
+    from skerry.backends.local.peer import LocalPeer, PeerSettings
     from skerry.backends.local.reader import RemoteJournal
 
     # While a process is replaced there are two of its name for a moment: each is a peer of its own.
-    peer = LocalPeer(hub_path(sqlite_path(opening.plan.journal_url)), f"{opening.name}.{os.getpid()}")
+    path, name = hub_path(sqlite_path(opening.plan.journal_url)), f"{opening.name}.{os.getpid()}"
+    peer = LocalPeer(path, name, opening.settings.of(PeerSettings))
     parts = Parts(peer, RemoteJournal(peer), None)
     opening.made(parts)
     await peer.start(required=wait)
@@ -232,6 +233,7 @@ async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
     try:
         from skerry.backends.postgres.journal import PostgresJournal
         from skerry.backends.postgres.role import Need
+        from skerry.backends.postgres.settings import PostgresSettings
         from skerry.backends.rabbitmq.settings import RabbitSettings
         from skerry.backends.rabbitmq.transport import RabbitTransport
     except ModuleNotFoundError as error:
@@ -239,9 +241,9 @@ async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
             "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
         ) from error
     plan, settings, namespace = opening.plan, opening.settings, opening.namespace
-    rabbit = RabbitSettings(plan.transport_url, namespace, settings.partitions, settings.generation)
-    need = Need.WRITABLE if decides else Need.PRIMARY
-    journal = PostgresJournal(plan.journal_url, namespace, required=wait, need=need)
+    rabbit = replace(settings.of(RabbitSettings), url=plan.transport_url, namespace=namespace)
+    need, chosen = Need.WRITABLE if decides else Need.PRIMARY, settings.of(PostgresSettings)
+    journal = PostgresJournal(plan.journal_url, namespace, settings=chosen, required=wait, need=need)
     # The name is an address on the broker: two processes of one name would take each other's answers.
     transport = RabbitTransport(rabbit, journal.bodies, name=f"{opening.name}.{os.urandom(4).hex()}")
     parts = Parts(transport, journal, journal if decides else None, shared=True)

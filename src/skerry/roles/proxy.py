@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from skerry.balancing import LeastBusy
 from skerry.loop.sockets import address_text, end_when_silent
+from skerry.options import option, same_as
 from skerry.roles.refusal import BUSY
 from skerry.telemetry import Registry
 
@@ -36,20 +37,24 @@ UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETI
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """`health_path`: asked by GET, 200 to 399 is healthy; empty: a connection that opens is enough. An upstream is
-    out after `fall` bad checks in a row (or one refused connection), and back after one good one. With all of them
-    out, connections go to whichever can be reached, silent ones last. `cut`: so many checks in a row without any answer
-    end the connections there. `silent_seconds`: the same by the kernel, for what it acknowledges nothing of."""
+    """`skerry balancer` in front of other machines. An upstream is out after `fall` bad checks in a row (or one refused
+    connection), and back after one good one. With all of them out, connections go to whichever can be reached, silent
+    ones last."""
 
-    health_path: str = "/health/ready?for=traffic"
-    check_seconds: float = 1.0
-    check_timeout_seconds: float = 2.0
-    connect_seconds: float = 2.0
-    wait_seconds: float = 5.0
-    fall: int = 2
-    cut: int = 3
-    silent_seconds: int = 10
-    max_connections: int = 10_000
+    health_path: str = same_as("health", "/health/ready?for=traffic")
+    """Asked by GET, 200 to 399 is healthy; empty: a connection that opens is enough."""
+    check_seconds: float = option(1.0, "between two health checks", least=0.05, most=3600.0)
+    check_timeout_seconds: float = option(2.0, "that a health check may take", least=0.05, most=600.0)
+    connect_seconds: float = option(2.0, "to connect to a server", least=0.05, most=600.0)
+    wait_seconds: float = option(
+        5.0, "that a connection waits while no server can be reached", least=0.0, most=600.0
+    )
+    fall: int = option(2, "bad checks in a row after which a server gets nothing new", least=1, most=1000)
+    cut: int = option(3, "checks in a row without any answer that end its connections", least=1, most=1000)
+    silent_seconds: int = option(
+        10, "the same by the kernel, for a server that acknowledges nothing", least=1, most=3600
+    )
+    max_connections: int = same_as("max_connections", 10_000)
 
 
 class Upstream:

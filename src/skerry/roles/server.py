@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from skerry.http.application import Application, ApplicationSettings
 from skerry.http.auth import Tokens
@@ -25,7 +24,7 @@ from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.server.server import HttpServer
 from skerry.server.settings import ServerSettings
-from skerry.server.websocket import WebSockets
+from skerry.server.websocket import WebSockets, WebSocketSettings
 
 logger = logging.getLogger("skerry.server")
 LAST_REQUESTS = 2.0
@@ -77,18 +76,12 @@ class ServerRole:
 
     def _server(self) -> HttpServer:
         settings = self.kernel.settings
-        limits = ServerSettings(
-            max_connections=min(settings.max_connections, max(8, most_descriptors() - OWN_DESCRIPTORS)),
-            max_pending=settings.max_pending,
-            max_head_bytes=settings.max_header,
-            head_seconds=settings.request_timeout,
-            keep_alive_seconds=settings.keep_alive,
-            drain_seconds=max(settings.drain, 0.01),
-            access_log="all" if settings.access_log else "off",
-            tls_cert=Path(settings.tls_cert) if settings.tls_cert else None,
-            tls_key=Path(settings.tls_key) if settings.tls_key else None,
+        limits = settings.of(ServerSettings)
+        open_files = max(8, most_descriptors() - OWN_DESCRIPTORS)
+        limits = replace(limits, max_connections=min(limits.max_connections, open_files))
+        return HttpServer(
+            self.kernel.application, limits, websocket=WebSockets(settings.of(WebSocketSettings))
         )
-        return HttpServer(self.kernel.application, limits, websocket=WebSockets())
 
     async def start(self) -> None:
         """Load memory, then listen: nobody is answered from a memory that is not there."""

@@ -8,44 +8,70 @@ from pathlib import Path
 from typing import Literal
 
 from skerry.errors import SettingsError
+from skerry.options import option, same_as
 
 AccessLog = Literal["off", "asgi", "all"]
 
 
+def _file(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Limits of one server process. Bytes and seconds; every one must be positive.
+    """Limits of one server process. Bytes and seconds; every one must be positive."""
 
-    `max_pending`: ASGI requests whose answer has not begun, further ones get 503; an open websocket and an answer whose
-    body goes on count as connections. `max_abandoned`: applications that run on after their client has gone; beyond,
-    the oldest is cancelled. `gone_seconds`: how long a client that says no more may still be answered, and how long a
-    stream for nobody goes on. `head_seconds`: from the first byte of a
-    request to the end of its head, and for the first byte of a new connection. `body_seconds` is the grace of a body,
-    after which it must have arrived at `body_bytes_per_second` on average. `stall_seconds`: how long a client may take
-    none of its answer. `patience_seconds`: while the server drains, how long a client may let it wait for the rest of
-    a request, or take none of its answer. `access_log`: "asgi" logs all but answers from the lane.
-    """
-
-    max_connections: int = 20_000
-    max_pending: int = 2_000
-    max_abandoned: int = 2_000
-    max_target_bytes: int = 8_192
-    max_head_bytes: int = 32_768
-    max_fields: int = 100
-    head_seconds: float = 10.0
-    body_seconds: float = 20.0
-    body_bytes_per_second: float = 1_024.0
-    keep_alive_seconds: float = 65.0
-    stall_seconds: float = 30.0
-    gone_seconds: float = 30.0
-    linger_seconds: float = 2.0
-    drain_seconds: float = 10.0
-    patience_seconds: float = 1.0
-    slow_view_seconds: float = 0.05
-    backlog: int = 2_048
-    access_log: AccessLog = "asgi"
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    max_connections: int = same_as("max_connections", 20_000)
+    max_pending: int = same_as("max_pending", 2_000)
+    """ASGI requests whose answer has not begun; an open websocket and an answer whose body goes on count as
+    connections."""
+    max_abandoned: int = option(
+        2_000,
+        "applications that run on after their client has gone; beyond, the oldest is cancelled",
+        least=1,
+        most=1_000_000,
+    )
+    max_target_bytes: int = option(8_192, "of a request's path and query", least=256, most=1 << 20)
+    max_head_bytes: int = same_as("max_header", 32_768)
+    max_fields: int = option(100, "header fields of a request", least=8, most=10_000)
+    head_seconds: float = same_as("request_timeout", 10.0)
+    """From the first byte of a request to the end of its head, and for the first byte of a new connection."""
+    body_seconds: float = option(
+        20.0, "that a body may take before body_bytes_per_second counts", least=0.1, most=86_400.0
+    )
+    body_bytes_per_second: float = option(
+        1_024.0, "bytes per second of a body, at least, on average", least=1.0, most=1e9
+    )
+    keep_alive_seconds: float = same_as("keep_alive", 65.0)
+    stall_seconds: float = option(
+        30.0, "that a client may take nothing of its answer", least=0.1, most=86_400.0
+    )
+    gone_seconds: float = option(
+        30.0,
+        "that a client which says no more is still answered, and a stream for nobody goes on",
+        least=0.1,
+        most=86_400.0,
+    )
+    linger_seconds: float = option(
+        2.0, "that a refused request is read on, so that its answer arrives", least=0.1, most=60.0
+    )
+    drain_seconds: float = same_as("drain", 10.0, becomes=lambda seconds: max(seconds, 0.01))
+    patience_seconds: float = option(
+        1.0,
+        "that a client may let a server wait that drains: for the rest of a request, or to take its answer",
+        least=0.01,
+        most=3600.0,
+    )
+    slow_view_seconds: float = option(
+        0.05, "of a view that reads memory, after which it is logged as slow", least=0.001, most=60.0
+    )
+    backlog: int = option(
+        2_048, "connections that the kernel keeps until they are accepted", least=1, most=65_535
+    )
+    access_log: AccessLog = same_as("access_log", "asgi", becomes=lambda every: "all" if every else "off")
+    """ "asgi" logs all but answers from the lane."""
+    tls_cert: Path | None = same_as("tls_cert", None, becomes=_file)
+    tls_key: Path | None = same_as("tls_key", None, becomes=_file)
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -19,6 +19,7 @@ from websockets.http11 import Response
 
 from skerry.http.listener import Listener
 from skerry.http.wheel import Wheel
+from skerry.options import option
 from skerry.server.actions import Send, Signal
 from skerry.server.conversation import ABNORMAL, Conversation
 from skerry.server.frames import Frames
@@ -31,17 +32,23 @@ from skerry.server.ws13 import RESTART, Action, Ended, Expire, Failed, Message, 
 
 @dataclass(frozen=True, slots=True)
 class WebSocketSettings:
-    """`max_message_bytes` of an ASGI route, fragments together; `max_listener_bytes` of a hub's listener, which has
-    little to say. `close_seconds`: how long a peer has to answer a close frame. `compression`: permessage-deflate
-    for ASGI routes; off, because it multiplies the memory of each connection."""
+    """How one server speaks over WebSockets."""
 
-    max_message_bytes: int = 1 << 20
-    max_listener_bytes: int = 64 * 1024
-    ping_seconds: int = 25
-    pong_seconds: int = 8
-    close_seconds: float = 5.0
-    linger_seconds: float = 2.0
-    compression: bool = False
+    max_message_bytes: int = option(
+        1 << 20, "of a message to an ASGI route, fragments together", least=125, most=1 << 30
+    )
+    max_listener_bytes: int = option(
+        64 * 1024, "of a message of a listener to the stream of events", least=125, most=1 << 30
+    )
+    ping_seconds: int = option(25, "between two pings", least=1, most=3600)
+    pong_seconds: int = option(8, "that a peer may take to answer a ping", least=1, most=3600)
+    close_seconds: float = option(5.0, "that a peer may take to answer a close frame", least=0.1, most=60.0)
+    linger_seconds: float = option(
+        2.0, "that a closed connection is read on, so that its close frame arrives", least=0.1, most=60.0
+    )
+    compression: bool = option(
+        False, "permessage-deflate for ASGI routes; it multiplies the memory of each connection"
+    )
 
 
 class WebSockets:

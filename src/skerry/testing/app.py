@@ -28,7 +28,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import declare_routes
 from skerry.kernel.settings import Settings
 from skerry.roles.consumer import ConsumerRole
-from skerry.server.websocket import WebSockets
+from skerry.server.websocket import WebSockets, WebSocketSettings
 from skerry.testing.client import Client
 
 T = TypeVar("T")
@@ -82,6 +82,7 @@ async def running(
     application in SQL mode: `SqliteJournal(str(tmp_path / "a.db"), "test")`. Raises DeclarationError for an
     application that contradicts itself, as at a real start."""
     chosen = settings or Settings(journal="memory:", transport="memory:", warm_start=False)
+    chosen = chosen.over(app.declaration.settings)
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
         kept = await stack.enter_async_context(journal or MemoryJournal(clock=time))
@@ -99,6 +100,6 @@ async def running(
         kernel.application.compile(kernel.services.resolve, tokens, kernel.visibility.gate)
         hub.start()
         stack.push_async_callback(hub.drain)
-        client = Client(kernel.application, websocket=WebSockets(), token=token)
+        client = Client(kernel.application, websocket=WebSockets(chosen.of(WebSocketSettings)), token=token)
         await stack.enter_async_context(client)
         yield World(kernel, consumer, client, hub)

@@ -33,6 +33,7 @@ from skerry.clock import Backoff
 from skerry.errors import Disconnected
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import Envelope
+from skerry.options import option
 
 log = logging.getLogger("skerry.local")
 
@@ -43,18 +44,20 @@ _TRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
-    """`window`: undecided commands at most; `window_bytes`: their size. `start_seconds`: how long `start` tries.
-    `resend_seconds`: how long an unconfirmed send outlives its connection. `grace_seconds`: how long a lost
-    connection still counts as `connected`, since sends are held meanwhile: a restart of the consumer is shorter.
-    `ping_seconds`: how often the hub is
-    asked whether it lives; it is given up after three of them without an answer."""
+    """A process that speaks to the owner of an embedded journal."""
 
-    window: int = 10_000
-    window_bytes: int = 48 * 1024 * 1024
-    start_seconds: float = 10.0
-    resend_seconds: float = 10.0
-    grace_seconds: float = 3.0
-    ping_seconds: float = 2.0
+    window: int = option(10_000, "undecided commands of one process", least=1, most=10_000_000)
+    window_bytes: int = option(48 * 1024 * 1024, "of these commands together", least=1 << 16, most=1 << 34)
+    start_seconds: float = option(10.0, "that a start waits for the owner", least=0.1, most=3600.0)
+    resend_seconds: float = option(
+        10.0, "that an unconfirmed command outlives its connection", least=0.1, most=3600.0
+    )
+    grace_seconds: float = option(
+        3.0, "that a lost connection still counts as connected: commands are held", least=0.1, most=600.0
+    )
+    ping_seconds: float = option(
+        2.0, "between two pings of the owner, given up after three without an answer", least=0.1, most=600.0
+    )
 
 
 class Calls:

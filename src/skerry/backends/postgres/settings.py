@@ -5,27 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skerry.errors import SettingsError
+from skerry.options import option
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresSettings:
-    """`connections`: at most so many at a time, opened when needed. Seconds: `connect_seconds` for one host (the URL's
-    `connect_timeout` comes before it), `doubt_seconds` after which a server that owes an answer is asked whether it is
-    at work, `turn_seconds` to wait for a free connection, `statement_seconds` for one statement (the server ends it
-    too), `idle_transaction_seconds` after which the server ends a transaction whose client says nothing (a process
-    that hangs must not hold up the others), `snapshot_seconds` for a whole snapshot (while it is open, the
-    server keeps old versions of rows), `first_pause_seconds` and `longest_pause_seconds` between attempts to
-    connect while the server is away."""
+    """A journal in PostgreSQL."""
 
-    connections: int = 8
-    connect_seconds: float = 5.0
-    doubt_seconds: float = 3.0
-    turn_seconds: float = 10.0
-    statement_seconds: float = 30.0
-    idle_transaction_seconds: float = 10.0
-    snapshot_seconds: float = 600.0
-    first_pause_seconds: float = 0.1
-    longest_pause_seconds: float = 2.0
+    connections: int = option(8, "connections of one process, opened when needed", least=2, most=1000)
+    connect_seconds: float = option(
+        5.0, "to connect to one host, where the URL has no connect_timeout", least=0.1, most=600.0
+    )
+    doubt_seconds: float = option(
+        3.0, "after which a server that owes an answer is asked whether it is at work", least=0.1, most=600.0
+    )
+    turn_seconds: float = option(10.0, "to wait for a free connection", least=0.1, most=600.0)
+    statement_seconds: float = option(
+        30.0, "for one statement; the server ends it too", least=0.1, most=3600.0
+    )
+    idle_transaction_seconds: float = option(
+        10.0,
+        "after which the server ends a transaction whose process hangs, so that it holds up nobody",
+        least=0.5,
+        most=3600.0,
+    )
+    snapshot_seconds: float = option(
+        600.0, "for a whole snapshot; while it is open the server keeps old rows", least=1.0, most=86_400.0
+    )
+    first_pause_seconds: float = option(
+        0.1, "between the first attempts to connect while the server is away", least=0.01, most=60.0
+    )
+    longest_pause_seconds: float = option(2.0, "between later ones, at most", least=0.01, most=600.0)
 
     def __post_init__(self) -> None:
         if self.connections < 2:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from skerry.errors import SettingsError
+from skerry.options import option, same_as
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -20,47 +21,62 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class RabbitSettings:
-    """All processes of one application use the same `namespace`, `partitions` and `generation`.
+    """Commands over RabbitMQ. Defaults are meant to stay; all processes of one application use the same `namespace`,
+    `partitions` and `generation`."""
 
-    url: `amqp://user:password@host:port/vhost`, or `amqps://`; several brokers of a cluster by commas,
-    `amqp://user:password@a,b:5673,c/vhost`; a query may hold what aiormq takes (cafile, ...).
-    partitions: command queues; keys are hashed to them. generation: raised by one whenever `partitions` changes.
-    window, window_bytes: unconfirmed messages, and their bytes, before `send` raises Overloaded.
-    resend_seconds: how long an unconfirmed message is sent again over reconnects before Disconnected.
-    prefetch: command messages given to a consumer and not yet acknowledged: what it works on and what waits beside
-    it. All of them are "redelivered" when it dies, and each costs a transaction more then, so more is not better.
-    heartbeat_seconds: of AMQP itself; the broker gives up a process that hangs after about three of them (2 s: 5.4 s,
-    3 s: 8.1 s, 4 s: 10.7 s, measured), and 10 s are promised. beat_seconds: of our own, through our own queue; three
-    that do not come back end the connection.
-    connect_seconds: to connect, shared out among the addresses there are. grace_seconds: how long a lost connection
-    still counts as connected: what is sent meanwhile is held for the next one.
-    """
-
-    url: str
+    url: str = ""
+    """`amqp://user:password@host:port/vhost`, or `amqps://`; several brokers of a cluster by commas,
+    `amqp://user:password@a,b:5673,c/vhost`; a query may hold what aiormq takes (cafile, ...). Empty: none yet."""
     namespace: str = "skerry"
-    partitions: int = 1
-    generation: int = 1
-    window: int = 1000
-    window_bytes: int = 64 * MIB
-    resend_seconds: float = 10.0
-    prefetch: int = 256
-    pack_commands: int = 256
-    pack_bytes: int = 64 * KIB
-    stored_above_bytes: int = 256 * KIB
-    max_message_bytes: int = 16 * MIB
-    events_backlog_bytes: int = 32 * MIB
-    heartbeat_seconds: int = 3
-    beat_seconds: float = 2.0
-    connect_seconds: float = 10.0
-    start_seconds: float = 30.0
-    grace_seconds: float = 3.0
+    partitions: int = same_as("partitions", 1)
+    """Command queues; keys are hashed to them."""
+    generation: int = same_as("generation", 1)
+    """Raised by one whenever `partitions` changes."""
+    window: int = option(1000, "unconfirmed messages before a write is refused", least=1, most=100_000)
+    window_bytes: int = option(
+        64 * MIB, "of unconfirmed messages before a write is refused", least=KIB, most=1 << 34
+    )
+    resend_seconds: float = option(
+        10.0, "that an unconfirmed message is sent again over reconnects", least=0.1, most=3600.0
+    )
+    prefetch: int = option(  # the most that quorum queues allow is 2000
+        256,
+        "command messages given to a consumer and not acknowledged; all of them are redelivered when it dies",
+        least=1,
+        most=2000,
+    )
+    pack_commands: int = option(256, "commands in one message", least=1, most=10_000)
+    pack_bytes: int = option(64 * KIB, "of the commands in one message", least=KIB, most=16 * MIB)
+    stored_above_bytes: int = option(
+        256 * KIB, "of a command above which its body travels by the database", least=KIB, most=16 * MIB
+    )
+    max_message_bytes: int = option(16 * MIB, "of a message, at most", least=KIB, most=128 * MIB)
+    events_backlog_bytes: int = option(
+        32 * MIB, "of events that wait for the broker; more are left to the journal", least=KIB, most=1 << 34
+    )
+    heartbeat_seconds: int = option(  # 2 s: 5.4 s, 3 s: 8.1 s, 4 s: 10.7 s, measured; 10 s are promised
+        3, "between heartbeats; the broker gives up a process that hangs after about three", least=1, most=600
+    )
+    beat_seconds: float = option(
+        2.0,
+        "between messages through a queue of our own; three that do not come back end the connection",
+        least=0.1,
+        most=600.0,
+    )
+    connect_seconds: float = option(
+        10.0, "to connect, shared out among the addresses there are", least=0.1, most=600.0
+    )
+    start_seconds: float = option(30.0, "that a start waits for the broker", least=0.1, most=3600.0)
+    grace_seconds: float = option(
+        3.0, "that a lost connection still counts as connected: messages are held", least=0.1, most=600.0
+    )
 
     def __post_init__(self) -> None:
         try:
             is_broker = urlsplit(self.url).scheme in ("amqp", "amqps") and bool(self.hosts)
         except ValueError:  # brackets that do not match
             is_broker = False
-        if not is_broker:
+        if self.url and not is_broker:
             raise SettingsError(
                 "transport",
                 "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://..., several HOST:PORT by commas",
