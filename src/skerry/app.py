@@ -166,10 +166,13 @@ class App:
 
         return Hears(declare)
 
-    def emits(self, *events: type[Event]) -> None:
-        """Make events known that no projection, listener or reactor names."""
+    def emits(self, *events: type[Event], foreign: bool = False) -> None:
+        """Make events known that no projection, listener or reactor names. `foreign`: they may also be left by the
+        application's own transactions (`skerry.hosting.emit`); of others it is a dead letter."""
         for event in events:
             self.declaration.messages.add(event)
+            if foreign:
+                self.declaration.foreign.add(event.message_name)
 
     def uses(self, *tables: AnyTable) -> None:
         """Make tables known that neither a projection nor a handler's `loads=` names."""

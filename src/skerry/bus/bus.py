@@ -126,6 +126,8 @@ class CommandBus:
     ) -> None:
         self._transport, self._outcomes = transport, outcomes
         self._settings = settings or CommandBusSettings()
+        self.wait_seconds = self._settings.wait_seconds
+        """How long a sender waits that does not say."""
         self._clock = clock or SystemClock()
         self._ids = CommandIds()
         self._kinds = {kind: (kind.message_name, kind.writes_version, typed(kind)) for kind in handlers}
@@ -135,6 +137,10 @@ class CommandBus:
         }
         self._packs: dict[int, list[Envelope]] = {}
         self._sends: set[asyncio.Future[Any]] = set()
+
+    def __contains__(self, kind: object) -> bool:
+        """Whether commands of this class are decided."""
+        return kind in self._kinds
 
     def submit(
         self,
@@ -264,6 +270,10 @@ class QueryBus:
             self._handlers[kind] = _Asked(
                 function, handler, plan.is_async, _proof_of(kind), _answer_classes(kind)
             )
+
+    def is_async(self, query: Query[Any]) -> bool:
+        """Whether its handler is asynchronous. Raises DeclarationError when there is none."""
+        return self._find(query).is_async
 
     def ask(self, query: Query[R]) -> R:
         """The answer of a plain `def` handler. Raises DeclarationError when there is none, or an asynchronous one,

@@ -97,6 +97,11 @@ class Consumer:
         self._idle: asyncio.TimerHandle | None = None
 
     @property
+    def turn(self) -> asyncio.Lock:
+        """Held while a batch of this partition is under way."""
+        return self._turn
+
+    @property
     def position(self) -> Position:
         """The journal's end as this consumer last knew it."""
         return self._position

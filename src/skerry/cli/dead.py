@@ -9,6 +9,7 @@ import click
 
 from skerry.cli.options import administer, fail, with_settings
 from skerry.errors import SettingsError, SkerryError
+from skerry.journal.intake import LETTER
 from skerry.journal.journal import DeadLetter
 from skerry.roles.admin import Admin
 
@@ -83,7 +84,7 @@ def retry(ids: tuple[str, ...], everything: bool, target: str | None, **given: A
             outcome = await admin.journal.outcome(letter.command_id)
             told = (
                 "will be tried"
-                if letter.headers.get("reactor")
+                if letter.headers.get("reactor") or letter.command_id.startswith(LETTER)
                 else outcome.status.value
                 if outcome
                 else "sent"

@@ -174,7 +174,8 @@ class Amendment:
 class Writes:
     """Everything that one batch changes, written in one go. `puts`: per table, key -> (JSON, events_before):
     the row's offset is the batch's base + events_before. A key is never in `puts` and `deletes` at once.
-    `amendments`: of events that stand in the journal when the batch is opened."""
+    `amendments`: of events that stand in the journal when the batch is opened. `moved`: rows of the intake, by number,
+    that go in the same transaction, all of them or nothing is written."""
 
     puts: dict[str, dict[str, tuple[bytes | str, int]]] = field(default_factory=dict)
     deletes: dict[str, set[str]] = field(default_factory=dict)
@@ -182,6 +183,7 @@ class Writes:
     outcomes: list[NewOutcome] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     amendments: list[Amendment] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)
 
 
 class Correction(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ def reading_checks(kernel: Kernel, reasons: Callable[[], tuple[str, ...]]) -> He
     health.add("events", lambda: _events(kernel))
     health.add("reactors", lambda: _reactors(kernel))
     health.add("commands", lambda: _commands(kernel))
+    health.add("intake", lambda: _intake(kernel))
     health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
     return health
 
@@ -88,6 +89,11 @@ def _reactors(kernel: Kernel) -> Finding:
     told = [line for run in kernel.reactors for line in run.told()]
     behind = max((run.behind for run in kernel.reactors if run.at_work), default=None)
     return Finding(True, "; ".join(told), behind)
+
+
+def _intake(kernel: Kernel) -> Finding:
+    trouble = kernel.intake.trouble if kernel.intake is not None else ""
+    return Finding(False, trouble, traffic=True, writes=True) if trouble else READY
 
 
 def _commands(kernel: Kernel) -> Finding:

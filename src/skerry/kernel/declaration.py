@@ -40,6 +40,8 @@ class Declaration:
     http: Application
     handlers: Handlers = field(default_factory=Handlers)
     messages: MessageTypes = field(default_factory=MessageTypes)
+    foreign: set[str] = field(default_factory=set)
+    """Names of the events that the application's own transactions may leave (`skerry.hosting.emit`)."""
     middlewares: list[Middleware] = field(default_factory=list)
     tables: dict[str, AnyTable] = field(default_factory=dict)
     projections: list[type[Projection]] = field(default_factory=list)

@@ -19,6 +19,7 @@ from skerry.bus.outcomes import Outcomes
 from skerry.bus.transport import Announcement, Transport
 from skerry.clock import Clock, SystemClock
 from skerry.errors import DeclarationError, MessageError, SkerryError
+from skerry.journal.intake import HasIntake
 from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector, ProjectorSettings
@@ -26,6 +27,7 @@ from skerry.journal.reactor import ReactorRun
 from skerry.journal.snapshot import SnapshotFile
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.feed import JournalFeed
+from skerry.kernel.intake_watch import IntakeWatch
 from skerry.kernel.losses import Losses
 from skerry.kernel.services import Services
 from skerry.kernel.settings import Settings
@@ -139,7 +141,13 @@ class Kernel:
             self.projector, reader, self.serializer, declaration.renderers, lost=self.losses.note
         )
         self._asking: set[asyncio.Task[None]] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
+        self.intake = (
+            IntakeWatch(reader.intake, self.clock, self.registry)
+            if isinstance(reader, HasIntake) and declaration.foreign
+            else None
+        )
+        """Where foreign transactions may leave events that have to be moved."""
         self._subscriptions: list[Any] = []
         parts = (
             self.commands,
@@ -202,7 +210,9 @@ class Kernel:
         self._listen_for_application()
         transport.announce(Announcement(ASKING, b""))
         await self.projector.start(wait=wait)
-        self._watching = asyncio.create_task(self.writable.run(), name="skerry-writable")
+        self._watching = [asyncio.create_task(self.writable.run(), name="skerry-writable")]
+        if self.intake is not None:
+            self._watching.append(asyncio.create_task(self.intake.run(), name="skerry-intake-watch"))
 
     async def stop_reading(self) -> None:
         """Stop following; writes the warm-start file."""
@@ -210,7 +220,7 @@ class Kernel:
         for unsubscribe in self._subscriptions:
             unsubscribe()
         self._subscriptions.clear()
-        tasks = self._asking if self._watching is None else self._asking | {self._watching}
+        tasks = self._asking.union(self._watching)
         for task in list(tasks):
             task.cancel()
         if tasks:

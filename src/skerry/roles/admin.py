@@ -15,6 +15,7 @@ from skerry.bus.bus import partition_of
 from skerry.bus.transport import Transport
 from skerry.bus.waiting import envelope_of
 from skerry.errors import Disconnected, SettingsError, SkerryError
+from skerry.journal.intake import LETTER, HasIntake
 from skerry.journal.journal import DeadLetter, JournalAdmin
 from skerry.journal.reactor import RETRY
 from skerry.kernel.settings import Settings
@@ -31,11 +32,14 @@ class Admin:
 
     async def retry(self, letter: DeadLetter) -> None:
         """Send a dead letter's command again, under its own id; it leaves the dead letters (and comes back to its place
-        when it fails again). A reactor's event is
-        marked for its reactor to try again; it leaves when that has worked.
+        when it fails again). A reactor's event is marked for its reactor to try again; it leaves when that has worked.
+        An event that a foreign transaction left goes to the end of the intake.
         Raises SkerryError when nobody takes commands: the letter then stays."""
         if letter.headers.get("reactor"):  # its own process tries it, within seconds
             await self.journal.bury(replace(letter, headers={**letter.headers, RETRY: "1"}))
+            return
+        if letter.command_id.startswith(LETTER) and isinstance(self.journal, HasIntake):
+            await self.journal.intake.put_back(letter)
             return
         if not letter.name:
             raise SkerryError("these bytes are no command: they can be shown and dropped, not retried")

@@ -24,13 +24,16 @@ from skerry.bus.consumer import INFRASTRUCTURE, Consumer, ConsumerSettings
 from skerry.bus.deadletter import DeadQueue, SetsAside
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler
-from skerry.bus.transport import Announcement
+from skerry.bus.intake import Mover
+from skerry.bus.transport import Announcement, tip
 from skerry.clock import Backoff
 from skerry.emitter import EventEmitter
 from skerry.errors import Disconnected, Fenced, Unavailable
 from skerry.journal.correcting import rename
+from skerry.journal.intake import GUEST_SECONDS, LOOK, HasIntake, TakesGuests
 from skerry.journal.journal import DeadLetter, Lease, Record
 from skerry.journal.migration import migrate
+from skerry.journal.poll import Poll
 from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_deciding, measure_reactor
@@ -54,6 +57,8 @@ class ConsumerRole:
         self.shared = shared
         self.events = EventEmitter()
         self.reactions = EventEmitter()
+        self.intake = EventEmitter()
+        """What the mover tells (`skerry.bus.intake`)."""
         self.consumers: dict[int, Consumer] = {}
         self._at_work: set[int] = set()
         self._idle = asyncio.Event()
@@ -73,6 +78,8 @@ class ConsumerRole:
         self.decided = 0
         """Commands of this process's life."""
         self._decider: Decider | None = None
+        self._mover: Mover | None = None
+        self._guests = Poll(kernel.clock)
         self._stopping = False
         measure_deciding(kernel.registry, self.events, self.consumers)
         self.events.on(
@@ -93,9 +100,8 @@ class ConsumerRole:
         self._stopping = False
         if not self.supervisor.children:  # else it is started again after a failure
             self._employ()
-        if self.shared:
-            self._unhear()
-            self._unhear = self.kernel.transport.announcements(self._heard)
+        self._unhear()
+        self._unhear = self.kernel.transport.announcements(self._heard)
         await self.supervisor.start()
 
     async def _rename_tables(self) -> None:
@@ -118,6 +124,10 @@ class ConsumerRole:
         for partition in range(self.kernel.settings.partitions):
             self.supervisor.spawn(f"partition-{partition}", partial(self._work_on, partition), ends=True)
         self.supervisor.spawn("waiting", self._settle)
+        if isinstance(self.writer, HasIntake):
+            self.supervisor.spawn("intake", self._move)
+        elif isinstance(self.writer, TakesGuests) and self.kernel.declaration.foreign:
+            self.supervisor.spawn("guests", partial(self._watch_guests, self.writer))
         if self.shared:
             self.supervisor.spawn("sharing", self._share)
         self.kernel.reactors = self._reactor_runs()
@@ -343,7 +353,11 @@ class ConsumerRole:
         self.kernel.transport.announce(Announcement(SHARING, encode(told)))
 
     def _heard(self, announcement: Announcement) -> None:
-        if announcement.topic != SHARING:
+        if announcement.topic == LOOK:
+            self._guests.repair()
+            if self._mover is not None:
+                self._mover.look()
+        if announcement.topic != SHARING or not self.shared:
             return
         try:
             told = decode(announcement.payload)
@@ -362,6 +376,74 @@ class ConsumerRole:
                 self._tell()
         for partition in told.freed if told.owner != self.owner else ():
             self._freed[partition].set()
+
+    # --- events of foreign transactions
+
+    async def _move(self) -> None:
+        """Move what they left into the journal, as long as this process works on partition 0."""
+        seconds, clock = self.kernel.settings.lease, self.kernel.clock
+        while True:
+            consumer = self.consumers.get(0)
+            if consumer is not None and not self._stopping:
+                try:
+                    lease = await self.writer.acquire("intake", self.owner, seconds) if self.shared else None
+                    if lease is not None or not self.shared:
+                        await self._move_with(consumer, lease)
+                except (Unavailable, OSError, TimeoutError) as error:
+                    self._say("intake", str(error) or type(error).__name__)
+            await clock.sleep(seconds / 20)
+
+    async def _watch_guests(self, journal: TakesGuests) -> None:
+        """Tell everybody of what foreign transactions wrote into this journal themselves."""
+        while True:
+            self._guests.settle()
+            try:
+                end = await journal.guests_end()
+            except (Unavailable, OSError, TimeoutError) as error:
+                self._say("guests", str(error) or type(error).__name__)
+            else:
+                self._troubles.pop("guests", None)
+                if end is not None:
+                    self.kernel.transport.publish(tip(end))
+            await self._guests.pause(GUEST_SECONDS)
+
+    async def _move_with(self, consumer: Consumer, lease: Lease | None) -> None:
+        """Until the partition, or the lease, is somebody else's."""
+        kernel = self.kernel
+        mover = Mover(
+            self.writer, kernel.transport, kernel.serializer, kernel.declaration.foreign,
+            lease=lambda: lease, turn=consumer.turn, clock=kernel.clock, events=self._moving(),
+        )  # fmt: skip
+        self._mover = mover
+        moving = asyncio.create_task(mover.run(), name="skerry-intake")
+        watching = asyncio.create_task(self._watch_partition(consumer), name="skerry-intake-partition")
+        keeping = [asyncio.create_task(self._keep(lease), name="skerry-keep-intake")] if lease else []
+        tasks = {moving, watching, *keeping}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._mover = None
+            await _end(tasks)
+            if lease is not None:
+                await self._give_back(lease)
+        for task in tasks:
+            if not task.cancelled() and not isinstance(task.exception(), Fenced | None):
+                task.result()
+
+    async def _watch_partition(self, consumer: Consumer) -> None:
+        while self.consumers.get(0) is consumer and not self._stopping:
+            await self.kernel.clock.sleep(0.1)
+
+    def _moving(self) -> EventEmitter:
+        events = EventEmitter()
+        events.on("dead", self._say_dead_event)
+        events.on("retrying", lambda error, pause: self._say("intake", str(error)))
+        events.on("moved", lambda count, position: self._troubles.pop("intake", None))
+        events.forward_events(self.intake)
+        return events
+
+    def _say_dead_event(self, letter: DeadLetter) -> None:
+        logger.error("event %s of %r set aside: %s", letter.name, letter.key, letter.reason)
 
     # --- commands that wait for another release
 

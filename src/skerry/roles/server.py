@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from skerry.bridge.site import Site
 from skerry.http.application import Application, ApplicationSettings
 from skerry.http.auth import Tokens
 from skerry.http.hosts import hosts_of
@@ -22,6 +23,7 @@ from skerry.kernel.writes import HttpReads
 from skerry.loop.descriptors import MAX_AT_ONCE, most_descriptors
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
+from skerry.roles.bridging import site_of
 from skerry.server.server import HttpServer
 from skerry.server.settings import ServerSettings
 from skerry.server.websocket import WebSockets, WebSocketSettings
@@ -68,6 +70,7 @@ class ServerRole:
         """Seconds that requests under way may take when it stops."""
         self._handover: HandoverReceiver | None = None
         self.hub: Hub | None = None
+        self._site: Site | None = None
         self.around = Surroundings()
         self._trouble = ""
         kernel.projector.events.on("retrying", self._note_away)
@@ -93,6 +96,8 @@ class ServerRole:
                 await kernel.projector.live()
         except TimeoutError:
             logger.warning("the journal is away: serving the copy at %s", kernel.projector.position)
+        self._site = site_of(kernel)
+        self._site.install()
         kernel.application = self._application()
         self.hub = declare_routes(kernel, replace(self.around, collect=lambda: self.http.collect()))
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
@@ -164,6 +169,8 @@ class ServerRole:
                 await self.kernel.commands.drain()
         except TimeoutError:
             logger.warning("commands were still unconfirmed when the drain time ended")
+        if self._site is not None:
+            self._site.remove()
         await self.kernel.stop_reading()
         if self._handover is not None:
             await self._handover.stop()

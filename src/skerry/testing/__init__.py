@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from skerry.testing.clock import settle as settle
     from skerry.testing.faults import FaultyTransport as FaultyTransport
     from skerry.testing.faults import HintFaults as HintFaults
+    from skerry.testing.intakes import IntakeSuite as IntakeSuite
+    from skerry.testing.intakes import SharedIntakeSuite as SharedIntakeSuite
     from skerry.testing.journals import JournalSuite as JournalSuite
     from skerry.testing.proxy import FaultProxy as FaultProxy
     from skerry.testing.services import PrivatePostgres as PrivatePostgres
@@ -37,9 +39,11 @@ _HOME = {
     "FaultProxy": "skerry.testing.proxy",
     "FaultyTransport": "skerry.testing.faults",
     "HintFaults": "skerry.testing.faults",
+    "IntakeSuite": "skerry.testing.intakes",
     "JournalSuite": "skerry.testing.journals",
     "PrivateBroker": "skerry.testing.broker",
     "PrivatePostgres": "skerry.testing.services",
+    "SharedIntakeSuite": "skerry.testing.intakes",
     "Stream": "skerry.testing.client",
     "TransportSuite": "skerry.testing.transports",
     "VirtualClock": "skerry.testing.clock",

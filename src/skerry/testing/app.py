@@ -27,6 +27,7 @@ from skerry.journal.journal import JournalWriter, Record
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import declare_routes
 from skerry.kernel.settings import Settings
+from skerry.roles.bridging import bridged
 from skerry.roles.consumer import ConsumerRole
 from skerry.server.websocket import WebSockets, WebSocketSettings
 from skerry.testing.client import Client
@@ -95,6 +96,7 @@ async def running(
         stack.push_async_callback(consumer.stop)
         await kernel.start_reading()
         stack.push_async_callback(kernel.stop_reading)
+        stack.enter_context(bridged(kernel))
         hub = declare_routes(kernel)
         tokens = Tokens.parse(chosen.tokens, time)
         kernel.application.compile(kernel.services.resolve, tokens, kernel.visibility.gate)

@@ -35,6 +35,8 @@ Place = tuple[str, str]
 _CROWDED = 8
 ANOTHER_HISTORY = "the database has another history (promoted, restored or restarted)"
 _FENCED, _MOVED = -2, -3
+_NOT_ALL_MOVED = "skerry: moved"
+"""What `flush_and_move` says when it deleted other rows than it was to."""
 _NO_EVIDENCE: Mapping[str, Any] = dict.fromkeys(
     ("claims", "read_tables", "read_counts", "read_keys", "read_positions")
 )
@@ -269,6 +271,7 @@ class PostgresBatch:
             bool(writes.events),
             bool(writes.outcomes),
             bool(writes.dead),
+            bool(writes.moved),
             tuple(table for table in sorted(writes.puts) if writes.puts[table]),
             tuple(table for table in sorted(writes.deletes) if writes.deletes[table]),
         )
@@ -281,6 +284,10 @@ class PostgresBatch:
             except asyncpg.UniqueViolationError as error:
                 if error.table_name == f"{room.statements.namespace}__outcome":
                     raise Conflict("another writer decided one of these commands") from error
+                raise
+            except asyncpg.InvalidTextRepresentationError as error:
+                if _NOT_ALL_MOVED in str(error):
+                    raise Conflict("another one has moved some of these rows of the intake") from error
                 raise
             if base == _MOVED and not is_checked:
                 is_checked = True

@@ -21,6 +21,7 @@ from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.doctor import Finding, check_rights, doctor, places
+from skerry.backends.postgres.intake import PostgresIntake
 from skerry.backends.postgres.role import Need
 from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare, rename
@@ -86,6 +87,8 @@ class PostgresJournal(StoredReads):
         self._room = Room(self._connections, self._statements, self._settings, self._clock)
         self.bodies = PostgresBodies(self._connections, self._statements, self._clock)
         """Where the transport keeps the bodies of large commands."""
+        self.intake = PostgresIntake(self._connections, self._statements)
+        """What foreign transactions have left."""
 
     async def __aenter__(self) -> PostgresJournal:
         """Raises SettingsError for a DSN that is refused, Disconnected when the server cannot be reached (where

@@ -34,6 +34,8 @@ def flush_values(writes: Writes, now: float) -> dict[str, Any]:
         _add_outcomes(values, writes.outcomes)
     if writes.dead:
         values.update(letter_values(writes.dead, now))
+    if writes.moved:
+        values["moved"] = writes.moved
     for table, rows in writes.puts.items():
         values[f"put_{table}_keys"] = list(rows)
         values[f"put_{table}_data"] = [_text(data) for data, _ in rows.values()]

@@ -60,6 +60,7 @@ class Shape:
     has_events: bool
     has_outcomes: bool
     has_dead: bool
+    has_moved: bool
     puts: tuple[str, ...]
     deletes: tuple[str, ...]
 
@@ -112,10 +113,13 @@ class Statements:
         if made is None:
             parts = [self.text("counter_moving" if shape.moves else "counter_still")]
             wanted = {"events": shape.has_events, "outcomes": shape.has_outcomes, "dead": shape.has_dead}
+            wanted["moved"] = shape.has_moved
             parts += [self.text(f"flush_{name}") for name, is_wanted in wanted.items() if is_wanted]
             parts += [self.text("flush_puts").replace("{table}", table) for table in shape.puts]
             parts += [self.text("flush_deletes").replace("{table}", table) for table in shape.deletes]
-            text = self.text("flush").replace("{parts}", ",\n".join(parts))
+            text = self.text("flush_and_move" if shape.has_moved else "flush").replace(
+                "{parts}", ",\n".join(parts)
+            )
             made = self._made[shape] = compiled(text.replace("{counter}", "asked"))
         return made
 

@@ -167,6 +167,13 @@ from {ns}__outcome where command_id = any($claims::text[])
 with {parts}
 select base from {counter}
 
+-- name: flush_and_move
+with {parts}
+-- a cast that fails: one statement has no other way to undo what its parts have done
+select case when base >= 0 and (select count(*) from moved) <> cardinality($moved)
+    then ('skerry: moved ' || (select count(*) from moved))::bigint else base end
+from {counter}
+
 -- name: counter_moving
 asked as materialized (
     select {ns}__advance(
@@ -226,6 +233,11 @@ dead as (
     on conflict (command_id) do update set name = excluded.name, version = excluded.version,
         key = excluded.key, body = excluded.body, reason = excluded.reason, details = excluded.details,
         attempts = excluded.attempts, at = excluded.at, headers = excluded.headers
+)
+
+-- name: flush_moved
+moved as (
+    delete from {ns}__intake using counter where id = any($moved::bigint[]) returning 1
 )
 
 -- name: flush_puts
@@ -327,10 +339,10 @@ where number > $after::bigint and headers like '%"skerry-waits":%' order by numb
 select number, command_id, name, version, key, reason, attempts, at, headers from {ns}__dead
 where number in (
     select min(number) from {ns}__dead where key = any($keys::text[])
-        and name <> '' and command_id not like 'reactor-%' group by key
+        and name <> '' and command_id !~ '^(reactor|intake)-' group by key
     union
     select min(number) from {ns}__dead where key = any($keys::text[])
-        and name <> '' and command_id not like 'reactor-%' and headers like '%"skerry-waits":%' group by key
+        and name <> '' and command_id !~ '^(reactor|intake)-' and headers like '%"skerry-waits":%' group by key
 )
 
 -- name: bury
@@ -388,6 +400,27 @@ select count(*) from gone
 
 -- name: trim_attempts
 delete from {ns}__attempt where at < extract(epoch from clock_timestamp()) - $keep::double precision
+
+-- name: intake
+select id, event_id, source, name, version, key, data, who, trace, extract(epoch from at)::double precision, xid::text
+from {ns}__intake where id <= (
+    select max(id) from (
+        select id, size, sum(size) over (order by id rows unbounded preceding) as total
+        from (select id, octet_length(data) as size from {ns}__intake order by id limit $limit::bigint) as sizes
+    ) as found
+    where total <= $bytes::bigint or total = size
+)
+order by id
+
+-- name: intake_waiting
+select coalesce((select max(id) from {ns}__intake) - min(id) + 1, 0),
+    coalesce(max(extract(epoch from clock_timestamp() - at)), 0)::double precision
+from (select id, at from {ns}__intake order by id limit 1) as oldest
+
+-- name: intake_put_back
+with letter as (delete from {ns}__dead where command_id = $letter::text returning 1)
+insert into {ns}__intake (event_id, source, name, version, key, data, who)
+select $id::text, $source::text, $name::text, $version::integer, $key::text, $data::text, $who::text from letter
 
 -- name: put_body
 insert into {ns}__body values ($key::text, $body::bytea, extract(epoch from clock_timestamp())::double precision)

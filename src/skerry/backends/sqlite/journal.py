@@ -102,6 +102,8 @@ class SqliteJournal(StoredReads):
         self._writer = Worker(self.path, self._open_writer, name="skerry-sqlite-writer")
         self._reader = Worker(self.path, lambda: open_reader(self.path), name="skerry-sqlite-reader")
         self._room = Room(self._writer, self._statements, self._settings, self._clock, self._note)
+        self._end = Position("", 0)
+        self._seen_version = 0
         self._turn = asyncio.Lock()
         self._snapshots = asyncio.Semaphore(self._settings.max_snapshots)
 
@@ -162,8 +164,30 @@ class SqliteJournal(StoredReads):
 
     def _note(self, end: Position, command_id: str) -> None:
         """Keep beside the file how far it has come."""
+        self._end = end
         if self._ownership is not None:
             self._ownership.note(f"{self.namespace} {end.epoch} {end.offset} {command_id[:_NOTED]}\n")
+
+    async def guests_end(self) -> Position | None:
+        seen = self._seen_version
+
+        def job(connection: apsw.Connection) -> tuple[int, str, int, str] | None:
+            version = int(str(connection.pragma("data_version")))
+            if version == seen:
+                return None
+            epoch, pos = connection.execute(self._statements["end"]).fetchall()[0]
+            found = connection.execute(self._statements["head"], (pos,)).fetchall()[0]
+            return version, str(epoch), int(str(pos)), str(found[3])
+
+        found = await self._reader.run(job, self._settings.statement_seconds)
+        if found is None:
+            return None
+        self._seen_version, epoch, pos, command_id = found
+        end = Position(epoch, pos)
+        if end.epoch == self._end.epoch and end.offset <= self._end.offset:
+            return None  # it was this process itself
+        self._note(end, command_id)
+        return end
 
     async def _recognise(self) -> None:
         """A file that is not as far as the last owner had brought it, or has other events, is an older copy: begin an

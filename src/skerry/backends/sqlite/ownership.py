@@ -19,6 +19,11 @@ _PID, _NOTE = 32, 224
 """Bytes of the two parts of a lock file."""
 
 
+def owned_here() -> frozenset[str]:
+    """The files that this process owns, by their real paths."""
+    return frozenset(_held)
+
+
 class Ownership:
     """The right to write to `path`, from `take` to `give_back`."""
 
