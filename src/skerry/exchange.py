@@ -14,7 +14,7 @@ and asks the exchange for the rest; from another thread everything here goes thr
 
 After a client has gone there is no waiting for room: a `write` that finds none closes the exchange. From then on
 `start`, `write` and `finish` raise ClientDisconnected. Answers are framed by the server (RFC 9112 section 6): who
-answers gives fields and bytes. Sending a file will be one more method beside `write`.
+answers gives fields and bytes. An answer that is known as a whole is given with `reply`, a file with `finish_file`.
 """
 
 from __future__ import annotations
@@ -106,9 +106,13 @@ class Exchange(Protocol):
         """What has come of the body since the last time, perhaps nothing; the client is read on."""
         ...
 
-    def start(self, status: int, fields: Fields) -> None:
-        """Begin the answer. Raises RuntimeError for a field that would break the message and when it has begun
-        already, ClientDisconnected."""
+    def start(self, status: int, fields: Fields, *, reason: bytes = b"") -> None:
+        """Begin the answer. `reason`: where it is not the usual one of the status. Raises RuntimeError for a field
+        that would break the message and when it has begun already, ClientDisconnected."""
+        ...
+
+    def reply(self, status: int, fields: Fields, data: bytes, *, reason: bytes = b"") -> None:
+        """The whole answer in one: `start` and `finish`. Raises as they do."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -118,6 +122,12 @@ class Exchange(Protocol):
 
     def finish(self, data: bytes = b"") -> None:
         """The last part. Raises as `write`, and RuntimeError when less came than was declared."""
+        ...
+
+    def finish_file(self, descriptor: int, offset: int, count: int) -> None:
+        """The last part is so much of a regular file; the system sends it where it can (sendfile(2)). The descriptor
+        is the exchange's from here on, which closes it. Returns at once; `writable` is told when all is sent. Raises
+        as `write`, and RuntimeError when it is not as long as was declared."""
         ...
 
     def abort(self) -> None:

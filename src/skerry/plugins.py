@@ -30,6 +30,7 @@ OURS: dict[str, dict[str, str]] = {
         "projector": "skerry.journal.projector:ProjectorSettings",
         "consumer": "skerry.bus.consumer:ConsumerSettings",
         "housekeeping": "skerry.roles.housekeeping:HousekeepingSettings",
+        "host": "skerry.hosting.settings:HostSettings",
         "balancer": "skerry.roles.balancer:BalancerSettings",
         "proxy": "skerry.roles.proxy:ProxySettings",
         "sqlite": "skerry.backends.sqlite.settings:SqliteSettings",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skerry.backends.rabbitmq.settings import RabbitSettings as RabbitSettings
     from skerry.backends.sqlite.settings import SqliteSettings as SqliteSettings
     from skerry.bus.consumer import ConsumerSettings as ConsumerSettings
+    from skerry.hosting.settings import HostSettings as HostSettings
     from skerry.http.limits import HubSettings as HubSettings
     from skerry.journal.projector import ProjectorSettings as ProjectorSettings
     from skerry.kernel.settings import Settings as Settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOME = {
     "BalancerSettings": "skerry.roles.balancer",
     "ConsumerSettings": "skerry.bus.consumer",
+    "HostSettings": "skerry.hosting.settings",
     "HousekeepingSettings": "skerry.roles.housekeeping",
     "HubSettings": "skerry.http.limits",
     "PeerSettings": "skerry.backends.local.peer",

@@ -9,10 +9,10 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-import django  # type: ignore[import-untyped]
+import django
 from bridgeshop import OrderPaid, PaidOrders, Refund, open_shop  # type: ignore[import-not-found]
-from django.conf import settings  # type: ignore[import-untyped]
-from django.db import connection, models, transaction  # type: ignore[import-untyped]
+from django.conf import settings
+from django.db import connection, models, transaction
 
 from skerry.errors import SkerryError
 from skerry.hosting import ask, emit, send

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from skerry.cli.main import main
-from skerry.kernel.settings import OF_COMMAND, PREFIX, Settings, options
+from skerry.kernel.settings import OF_COMMAND, PREFIX, Settings, options, sections
+from skerry.options import options_of
 
 
 def commands(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -28,6 +29,7 @@ def commands(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, .
 def test_every_option_has_a_variable() -> None:
     """A setting by its own name, any other by its command's: none is a flag only."""
     settings = {option.name for option in options()}
+    settings |= {option.key for name, record in sections().items() for option in options_of(record, name)}
     seen = 0
     for words, command in commands(main):
         for parameter in command.params:

@@ -254,11 +254,12 @@ def test_every_setting_of_a_part_can_come_from_every_source(option: Option, tmp_
     other: object = not option.default if option.kind is bool else option.most
     other = option.default if other is None else other
     text = str(other).lower()
+    written = f'"{text}"' if option.kind is str else text
     for flags, environ, files in (
         ({option.key: text}, {}, {}),
         ({}, {option.variable: text}, {}),
         ({}, {}, {"dotenv": f"{option.variable}={text}"}),
-        ({}, {}, {"toml": f"[{option.section}]\n{option.name.replace('_', '-')} = {text}"}),
+        ({}, {}, {"toml": f"[{option.section}]\n{option.name.replace('_', '-')} = {written}"}),
     ):
         for name in (".env", "skerry.toml"):
             (tmp_path / name).unlink(missing_ok=True)

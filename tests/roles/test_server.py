@@ -22,7 +22,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_reading
 from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
-from skerry.roles import server as role
+from skerry.roles import limits
 from skerry.roles.consumer import ConsumerRole
 from skerry.roles.server import GatewayRole, ServerRole
 from skerry.testing.program import HttpConnection
@@ -154,7 +154,7 @@ async def test_started_again_it_waits_for_memory_again() -> None:
 
 async def test_it_takes_no_more_connections_than_it_may_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a server of 10,000 cannot hold is told 503, rather than lost with the link to the balancer."""
-    monkeypatch.setattr(role, "most_descriptors", lambda: role.OWN_DESCRIPTORS + 100)
+    monkeypatch.setattr(limits, "most_descriptors", lambda: limits.OWN_DESCRIPTORS + 100)
     async with world(max_connections=10_000) as here:
         assert here.role.http.settings.max_connections == 100
     async with world(max_connections=50) as here:

@@ -21,6 +21,7 @@ COMMANDS = {
     "restart": "skerry.cli.operating:restart",
     "scale": "skerry.cli.operating:scale",
     "server": "skerry.cli.run:server",
+    "host": "skerry.cli.host:host",
     "consumer": "skerry.cli.run:consumer",
     "gateway": "skerry.cli.run:gateway",
     "balancer": "skerry.cli.balancer:balancer",

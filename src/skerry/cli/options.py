@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -14,6 +14,7 @@ from skerry.app import App
 from skerry.errors import DeclarationError, SettingsError, SkerryError
 from skerry.kernel.importing import load_target
 from skerry.kernel.settings import Settings, load_settings, options
+from skerry.options import options_of
 from skerry.roles.admin import Admin, open_admin
 from skerry.roles.parts import plan
 
@@ -56,6 +57,31 @@ def with_settings(*names: str, group: str = "") -> Callable[[F], F]:
             callback=_part,
             help="a setting of a part, as hub.ping_seconds=10; may be repeated (skerry settings lists them)",
         )(function)
+
+    return decorate
+
+
+class _PartOption(click.Option):
+    """A flag of a command for a setting of a part: the command gets it under the setting's own name."""
+
+    def __init__(self, declarations: Sequence[str], *, key: str, **more: Any) -> None:
+        super().__init__(declarations, **more)
+        self.name = key
+
+
+def with_part(section: str, record: type, flags: Mapping[str, str]) -> Callable[[F], F]:
+    """Add settings of a part as options of their own: field -> flag."""
+
+    def decorate(function: F) -> F:
+        known = {option.name: option for option in options_of(record, section)}
+        for name, flag in reversed(list(flags.items())):
+            option = known[name]
+            function = click.option(
+                flag, cls=_PartOption, key=option.key, default=None, allow_from_autoenv=False,
+                metavar="|".join(option.choices) or option.kind.__name__.upper(),
+                help=f"{option.help} [default: {option.default}] (${option.variable})",
+            )(function)  # fmt: skip
+        return function
 
     return decorate
 

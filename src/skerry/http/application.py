@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -177,6 +177,11 @@ class Application:
         self.compiled = False
         self._mounts.append(Mount(prefix, app, name or path, rights))
 
+    @property
+    def mounts(self) -> Sequence[Mount]:
+        """What is mounted, in the order of its declaration."""
+        return tuple(self._mounts)
+
     def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
         """Serve the files of a directory: safe against traversal, with ETag, ranges and 304."""
         self.mount(path, StaticFiles(directory=directory), name=name or f"files {path}")
@@ -274,6 +279,10 @@ class Application:
         for declared in (*self._declared, *self._own_pages()):
             table.add(self._compose(declared, resolve, watch))
         for mount in self._mounts:
+            open_to_all = self._tokens is None or mount.right is None
+            mount.respond = (
+                getattr(mount.app, "respond", None) if open_to_all and not self._covering else None
+            )
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
         self.lane = Lane(

@@ -71,13 +71,15 @@ class Route:
 
 @dataclass(slots=True, eq=False)
 class Mount:
-    """A foreign ASGI application under a prefix; `state` is what its lifespan left there."""
+    """A foreign ASGI application under a prefix; `state` is what its lifespan left there. `respond`: it also answers
+    through an exchange (`skerry.exchange.Respond`), and nothing of ours stands before it."""
 
     prefix: bytes
     app: ASGIApp
     name: str
     right: Right | str | None = "method"
     state: dict[str, Any] = field(default_factory=dict)
+    respond: Callable[[Any], Any] | None = None
 
     @property
     def root_path(self) -> str:

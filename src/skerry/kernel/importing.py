@@ -56,6 +56,39 @@ def load_target(target: str) -> Any:
     return found
 
 
+def load_application(target: str) -> Any:
+    """Import a WSGI or ASGI application: MODULE:NAME, MODULE (its `application`, else its `app`), or MODULE:NAME() for
+    what a factory makes. Raises SettingsError, DeclarationError as `load_target`."""
+    named, call, rest = target.partition("(")
+    if call and rest != ")":
+        raise SettingsError(
+            "TARGET", f"{target!r}: a factory is called without arguments, as in shop:create_app()"
+        )
+    if ":" not in named:
+        try:
+            return load_target(f"{named}:application")
+        except SettingsError as error:
+            if "has no 'application'" not in error.problem:
+                raise
+        try:
+            return load_target(f"{named}:app")
+        except SettingsError as error:
+            if "has no 'app'" not in error.problem:
+                raise
+            raise SettingsError("TARGET", f"module {named!r} has neither 'application' nor 'app'") from error
+    found = load_target(named)
+    if not call:
+        return found
+    if not callable(found):
+        raise SettingsError("TARGET", f"{named} is a {type(found).__name__}, which cannot be called")
+    try:
+        return found()
+    except (SettingsError, DeclarationError):
+        raise
+    except Exception as error:
+        raise SettingsError("TARGET", _why_not(f"{target} failed", error)) from error
+
+
 def code_of(target: str) -> str:
     """Which code of an application this process has imported: a short hash of its files.
 
@@ -75,6 +108,10 @@ def code_of(target: str) -> str:
 
 
 def _why_not_imported(module_name: str, error: Exception) -> str:
+    return _why_not(f"{module_name!r} cannot be imported", error)
+
+
+def _why_not(what: str, error: Exception) -> str:
     """The traceback from the module's own first line on: how it came to be imported helps nobody."""
     told = traceback.TracebackException.from_exception(error)
     ways = (
@@ -85,4 +122,4 @@ def _why_not_imported(module_name: str, error: Exception) -> str:
     )
     own = list(itertools.dropwhile(lambda frame: frame.filename in ways, told.stack))
     told.stack = traceback.StackSummary.from_list(own)
-    return f"{module_name!r} cannot be imported:\n" + "".join(told.format()).rstrip()
+    return f"{what}:\n" + "".join(told.format()).rstrip()

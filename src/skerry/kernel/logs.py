@@ -104,7 +104,25 @@ def configure_logs(
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
+    _own[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
     for noisy in ("asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+_own: list[logging.Handler] = []
+"""What `configure_logs` has put at the root."""
+
+
+def keep_logs() -> None:
+    """Have our own loggers heard although an application has configured logging since: one that disables those that
+    exist (as `logging.config` does unless told otherwise), or has handlers of its own at the root."""
+    ours = logging.getLogger("skerry")
+    for name in [*logging.root.manager.loggerDict, "skerry"]:
+        if name == "skerry" or name.startswith("skerry."):
+            logging.getLogger(name).disabled = False
+    if _own and _own[0] not in logging.root.handlers and _own[0] not in ours.handlers:
+        ours.addHandler(_own[0])
+        ours.setLevel(ours.level or logging.INFO)
+        ours.propagate = False

@@ -20,12 +20,11 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.routes import Surroundings, declare_routes
 from skerry.kernel.settings import address, listed
 from skerry.kernel.writes import HttpReads
-from skerry.loop.descriptors import MAX_AT_ONCE, most_descriptors
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.roles.bridging import site_of
+from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer
-from skerry.server.settings import ServerSettings
 from skerry.server.websocket import WebSockets, WebSocketSettings
 
 logger = logging.getLogger("skerry.server")
@@ -34,8 +33,6 @@ LAST_REQUESTS = 2.0
 LEAVING_SECONDS = 4.0
 """How long a server that ends waits for the balancer to let it go: without it idle connections have nowhere to go.
 A balancer that has ended is noticed at once."""
-OWN_DESCRIPTORS = 32 + 2 * MAX_AT_ONCE
-"""What a server needs besides its connections: files of its own, and room for a burst that it refuses."""
 COPY_SECONDS = 1.0
 """How long a server with a copy of its memory tries to bring it up to date before it serves it as it is."""
 
@@ -79,11 +76,10 @@ class ServerRole:
 
     def _server(self) -> HttpServer:
         settings = self.kernel.settings
-        limits = settings.of(ServerSettings)
-        open_files = max(8, most_descriptors() - OWN_DESCRIPTORS)
-        limits = replace(limits, max_connections=min(limits.max_connections, open_files))
         return HttpServer(
-            self.kernel.application, limits, websocket=WebSockets(settings.of(WebSocketSettings))
+            self.kernel.application,
+            server_settings(settings),
+            websocket=WebSockets(settings.of(WebSocketSettings)),
         )
 
     async def start(self) -> None:

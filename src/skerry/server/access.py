@@ -5,22 +5,35 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from skerry.exchange import Fields, Head
+
 access = logging.getLogger("skerry.access")
 
 
 def log_access(scope: Any, status: int, seconds: float) -> None:
     """One line for one answer; the fields are in `extra` for JSON logs."""
     path = scope["raw_path"].decode("ascii")
-    client = scope.get("client")
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    _log(scope["method"], path, scope.get("client"), scope["headers"], status, seconds)
+
+
+def log_answer(head: Head, status: int, seconds: float) -> None:
+    """The same for an answer that was given through an exchange."""
+    path = head.target.partition(b"?")[0].decode("latin-1")
+    _log(head.method, path, head.client, head.fields, status, seconds)
+
+
+def _log(
+    method: str, path: str, client: tuple[str, int] | None, fields: Fields, status: int, seconds: float
+) -> None:
+    given = next((value for name, value in fields if name == b"x-request-id"), b"")
     access.info(
         "%s %s %d %.1f ms",
-        scope["method"],
+        method,
         path,
         status,
         seconds * 1000,
         extra={
-            "method": scope["method"],
+            "method": method,
             "path": path,
             "status": status,
             "seconds": seconds,

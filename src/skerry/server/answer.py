@@ -5,12 +5,14 @@ Framing is `framing`'s, the order of answers `http1`'s. Here is what an answer m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
 from skerry.exchange import Answerer, ClientDisconnected, Fields, Head
 from skerry.server.framing import CLOSE, Framing
 from skerry.server.http1 import Turn
+from skerry.server.transfer import Transfer
 
 
 class Way(Protocol):
@@ -37,6 +39,10 @@ class Way(Protocol):
         """What has come of its body; reads on."""
         ...
 
+    def send_file(self, transfer: Transfer) -> None:
+        """Send a file behind what was written."""
+        ...
+
     def answered(self) -> None:
         """The answer of the present turn is complete."""
         ...
@@ -54,7 +60,7 @@ class Answer:
     """One answer; see `skerry.exchange`. `on_stream` is called with the first part of a body that is not the last:
     from then on the connection is a long-lived one."""
 
-    __slots__ = ("_date", "_framing", "_way", "answerer", "closed", "on_stream", "turn")
+    __slots__ = ("_date", "_framing", "_way", "answerer", "closed", "on_stream", "transfer", "turn")
 
     def __init__(self, way: Way, turn: Turn, date: bytes) -> None:
         self._way, self.turn, self._date = way, turn, date
@@ -62,6 +68,8 @@ class Answer:
         self.closed = False
         self.answerer: Answerer | None = None
         self.on_stream: Callable[[], None] | None = None
+        self.transfer: Transfer | None = None
+        """The file that is being sent."""
 
     @property
     def head(self) -> Head:
@@ -99,15 +107,24 @@ class Answer:
             return b""
         return self._way.take(self.turn)
 
-    def start(self, status: int, fields: Fields) -> None:
+    def start(self, status: int, fields: Fields, *, reason: bytes = b"") -> None:
         self._check()
+        self._way.write(self._head(status, fields, reason))
+
+    def reply(self, status: int, fields: Fields, data: bytes, *, reason: bytes = b"") -> None:
+        self._check()
+        head = self._head(status, fields, reason)
+        self._way.write(head + self._framing.part(data, last=True))
+        self._end()
+
+    def _head(self, status: int, fields: Fields, reason: bytes) -> bytes:
         framing, turn = self._framing, self.turn
         framing.keep = turn.keep if framing.keep else CLOSE  # the server may be ending by now
-        data = framing.head(status, fields, self._date)
+        data = framing.head(status, fields, self._date, reason)
         turn.started = True
         if not framing.keep:
             turn.keep = CLOSE
-        self._way.write(data)
+        return data
 
     def write(self, data: bytes) -> None:
         self._check()
@@ -123,8 +140,44 @@ class Answer:
         data = self._framing.part(data, last=True)
         if data:
             self._way.write(data)
+        self._end()
+
+    def _end(self) -> None:
         if not self.finished:
             raise RuntimeError("Response content shorter than Content-Length")
+        self._way.answered()
+
+    def finish_file(self, descriptor: int, offset: int, count: int) -> None:
+        try:
+            self._check()
+            around = self._framing.file(count)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if around is None:
+            os.close(descriptor)
+            self.finish()
+            return
+        before, after = around
+        if before:
+            self._way.write(before)
+        self.transfer = Transfer(descriptor, offset, count, after, self._sent)
+        if self.on_stream is not None:
+            self.on_stream()
+            self.on_stream = None
+        self._way.send_file(self.transfer)
+
+    def _sent(self, *, whole: bool) -> None:
+        """The file has gone out, or as much of it as there was."""
+        self.transfer = None
+        if self.closed:
+            return
+        if not whole:
+            self.abort()
+            return
+        self._framing.finished = True
+        if self.answerer is not None:
+            self.answerer.writable()
         self._way.answered()
 
     def abort(self) -> None:
@@ -132,14 +185,21 @@ class Answer:
             self._way.end()
         elif not self.closed:
             self.closed = True
+            self._stop_transfer()
             self._way.abort()
 
     def close(self) -> None:
         """Nothing more is sent; the answerer is told. The connection calls this."""
+        self._stop_transfer()
         if not self.closed and not self.finished:
             self.closed = True
             if self.answerer is not None:
                 self.answerer.gone()
+
+    def _stop_transfer(self) -> None:
+        transfer, self.transfer = self.transfer, None
+        if transfer is not None:
+            transfer.close()
 
     def _check(self) -> None:
         """Raises ClientDisconnected when nothing can be sent: as soon as the transport knows that the connection is

@@ -29,11 +29,17 @@ class Framing:
         self.keep = keep
         self.started = self.finished = False
 
-    def head(self, status: int, fields: Fields, common: bytes) -> bytes:
-        """The head; `common` are ready lines. Raises RuntimeError for a field that would break the message."""
+    def head(self, status: int, fields: Fields, date: bytes, reason: bytes = b"") -> bytes:
+        """The head; `date` is the ready line, for an answer without one. Raises RuntimeError for a field that would
+        break the message."""
         if self.started:
             raise RuntimeError("the answer has begun already")
-        parts = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, common]
+        line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        if reason and line[13:-2] != reason:
+            if _NOT_IN_VALUE.search(reason):
+                raise RuntimeError("Invalid HTTP reason phrase.")
+            line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+        parts = [line, date]
         length: int | None = None
         place = 0  # of its line
         chunked = closes = False
@@ -47,6 +53,8 @@ class Framing:
                 if length is not None:
                     continue
                 length, place = int(value), len(parts)
+            elif name == b"date":
+                parts[1] = b""
             elif name == b"transfer-encoding" and value.lower() == b"chunked":
                 chunked = self._version == "1.1"
                 continue  # the coding of this hop is ours
@@ -89,3 +97,16 @@ class Framing:
             last = last and not self._left
         self.finished = last
         return data
+
+    def file(self, count: int) -> tuple[bytes, bytes] | None:
+        """What goes before and behind a last part of so many bytes that is sent by another way; None when the answer
+        has no body. Raises RuntimeError when it is not as long as the head has declared."""
+        if not self.started or self.finished:
+            raise RuntimeError("the answer is complete" if self.finished else "the answer has not begun")
+        if self._bodiless:
+            return None
+        if self._chunked:
+            return (b"%x\r\n" % count, b"\r\n0\r\n\r\n") if count else (b"", b"0\r\n\r\n")
+        if self._left is not None and count != self._left:
+            raise RuntimeError(f"the file has {count} bytes, of a declared length {self._left} are left")
+        return b"", b""

@@ -20,7 +20,7 @@ from skerry.http.headers import Headers
 from skerry.http.lane import Answer as LaneAnswer
 from skerry.http.reply import Response
 from skerry.http.request import Ends, Request
-from skerry.http.routes import Found
+from skerry.http.routes import Found, Mount
 from skerry.server import lane
 from skerry.server.actions import Send, Signal
 from skerry.server.answer import Answer
@@ -31,6 +31,7 @@ from skerry.server.http1 import Action, Http1, Turn
 from skerry.server.peer import ends_of, has_left, is_tls
 from skerry.server.settings import ServerSettings
 from skerry.server.state import ENDING, State
+from skerry.server.transfer import Transfer
 
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 # Leaves a plain segment as it is and changes any other: escapes, queries and the like take the longer way.
@@ -153,8 +154,12 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._stalled = None
         actions = self.http.room(True)
-        if isinstance(self._answering, Answer) and self._answering.answerer is not None:
-            self._answering.answerer.writable()
+        answering = self._answering
+        if isinstance(answering, Answer):
+            if answering.transfer is not None:
+                answering.transfer.resume()
+            elif answering.answerer is not None:
+                answering.answerer.writable()
         self._execute(actions)
 
     # What the machine decides
@@ -261,9 +266,14 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, turn: Turn) -> None:
         """Hand a request to the application; it answers through an exchange."""
-        state = self.state
+        state, found = self.state, turn.found
         self._answering = answer = Answer(self, turn, state.date)
-        scope = scope_of(turn.request, turn.version, turn.found, state.app_state)
+        if found.__class__ is Mount and found.respond is not None:
+            answer.answerer = answerer = found.respond(answer)
+            if self.http.gone:
+                answerer.gone()
+            return
+        scope = scope_of(turn.request, turn.version, found, state.app_state)
         application = AsgiAnswer(
             answer, scope, state.application.asgi, state.applications, logged=state.log_asgi
         )
@@ -301,6 +311,9 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         self.transport.write(data)
 
+    def send_file(self, transfer: Transfer) -> None:
+        transfer.start(self.transport, self.state.loop)
+
     def take(self, turn: Turn) -> bytes:
         data, actions = self.http.take(turn)
         self._execute(actions)
@@ -328,6 +341,13 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """End what takes too long. The server calls it about once a second for every connection."""
+        answering = self._answering
+        transfer = answering.transfer if isinstance(answering, Answer) else None
+        if transfer is not None and stalled(
+            self.settings, transfer.idle_seconds(now), draining=self.state.draining
+        ):
+            self.transport.abort()
+            return
         if self._stalled is not None:
             since, size = self._stalled
             left = self.transport.get_write_buffer_size()

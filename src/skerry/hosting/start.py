@@ -1,0 +1,92 @@
+"""`start_response` as PEP 3333 has it: what an application says of its answer, checked, and held back until the first
+part of the body. Pure.
+
+Checked strictly, as `wsgiref.validate` does: an application that works here works anywhere. Hop-by-hop fields are the
+server's business and are refused (PEP 3333, "Other HTTP Features").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+Write = Callable[[bytes], None]
+
+_STATUS = re.compile(r"([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_HOP_BY_HOP = frozenset((
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+))  # fmt: skip
+_NOT_IN_NAME = re.compile(r"[^\x21\x23-\x27\x2a\x2b\x2d\x2e0-9A-Z\x5e-\x7a\x7c\x7e]")
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Start:
+    """An answer's head in the making. `given`: `start_response` was called; `sent`: the head is on its way, from then
+    on nothing can be changed. `length`: of the body as declared, None when it was not."""
+
+    __slots__ = ("_write", "fields", "given", "length", "reason", "sent", "status")
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self.given = self.sent = False
+        self.status = 0
+        self.reason = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.length: int | None = None
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+    ) -> Write:
+        """Note the head. With `exc_info` it replaces one that was given, unless that is on its way already: then the
+        exception is raised again. Raises ValueError, TypeError, AssertionError for what PEP 3333 forbids."""
+        if exc_info is not None:
+            try:
+                if self.sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # no cycle through the frame
+        elif self.given:
+            raise AssertionError("start_response was called twice without exc_info")
+        given: object = status
+        if type(given) is not str:
+            raise TypeError(f"the status is a str, not {type(given).__name__}")
+        found = _STATUS.fullmatch(status)
+        if found is None:
+            raise ValueError(f"the status is CODE REASON, as in '200 OK', not {status[:80]!r}")
+        given = headers
+        if type(given) is not list:
+            raise TypeError(f"headers are a list, not {type(given).__name__}")
+        fields: list[tuple[bytes, bytes]] = []
+        length: int | None = None
+        each: Any
+        for each in headers:
+            if type(each) is not tuple or len(each) != 2:
+                raise TypeError(f"a header is a tuple (name, value), not {each!r}")
+            name, value = each
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"a header's name and value are str: {each!r}")
+            lower = name.lower()
+            if lower in _HOP_BY_HOP:
+                raise AssertionError(f"{name} is a hop-by-hop header, which is the server's business")
+            if not name or _NOT_IN_NAME.search(name) or _NOT_IN_VALUE.search(value):
+                raise ValueError(f"header {name!r} has characters that would break the message")
+            if lower == "content-length":
+                length = _length(value)
+            fields.append((name.encode("latin-1"), value.encode("latin-1")))
+        self.status, self.reason = int(found[1]), (found[2] or "").encode("latin-1")
+        self.fields, self.length, self.given = fields, length, True
+        return self._write
+
+
+def _length(value: str) -> int:
+    text = value.strip()
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"Content-Length is a number, not {value!r}")
+    return int(text)
+
+
+StartResponse = Callable[..., Any]
