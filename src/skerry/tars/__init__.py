@@ -11,6 +11,7 @@ from skerry.tars.faults import CLASSIC, CPP, FaultPolicy
 from skerry.tars.idl.loader import load, load_text
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.locator import Located, Locator, StaticLocator
+from skerry.tars.platform.log import RemoteLogHandler
 from skerry.tars.proxy import configure, ping, reply_of
 from skerry.tars.servant import lane
 from skerry.tars.server import Server
@@ -41,6 +42,7 @@ __all__ = [
     "Located",
     "Locator",
     "RemoteError",
+    "RemoteLogHandler",
     "Reply",
     "Retry",
     "ServantError",
