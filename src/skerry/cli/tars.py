@@ -1,10 +1,11 @@
-"""`skerry tars generate`: Python modules from `.tars` files.
+"""`skerry tars`: its commands, gathered; and `generate`, Python modules from `.tars` files.
 
-Only reads and writes files and says what it did; the text comes from `tars/idl/generator.py`.
+`generate` only reads and writes files and says what it did; the text comes from `tars/idl/generator.py`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -17,9 +18,31 @@ from skerry.tars.idl.generator import generate
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group("tars")
+COMMANDS = {
+    "run": "skerry.cli.tars_run:run",
+    "worker": "skerry.cli.tars_worker:worker",
+}
+"""Commands in files of their own, which are loaded when they are needed."""
+
+
+class Commands(click.Group):
+    """Its own commands, and those of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found: object = getattr(import_module(module), name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group("tars", cls=Commands)
 def tars() -> None:
-    """Tars: interfaces from `.tars` files."""
+    """Tars: services for the Tars platform, and interfaces from `.tars` files."""
 
 
 @tars.command("generate")

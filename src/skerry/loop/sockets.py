@@ -48,9 +48,11 @@ def end_when_silent(sock: socket.socket, seconds: int) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def bind_tcp(host: str, port: int, *, reuse_port: bool = False, setting: str = "bind") -> socket.socket:
-    """A listening, non-blocking TCP socket. Port 0 takes a free one (`getsockname` tells which); an empty host
-    means all interfaces, of both families where there is IPv6.
+def bind_tcp(
+    host: str, port: int, *, reuse_port: bool = False, setting: str = "bind", listen: bool = True
+) -> socket.socket:
+    """A listening (or only bound), non-blocking TCP socket. Port 0 takes a free one (`getsockname` tells which); an
+    empty host means all interfaces, of both families where there is IPv6.
 
     `reuse_port` lets several processes bind the same address and the kernel share connections out between them;
     connections that wait for a process that dies are then lost with it, so the balancer does not use it.
@@ -76,7 +78,25 @@ def bind_tcp(host: str, port: int, *, reuse_port: bool = False, setting: str = "
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host else 0)
         bound.bind(resolved)
-        bound.listen(BACKLOG)
+        if listen:
+            bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise SettingsError(setting, _why_not_bound(host, where, error)) from error
+    return bound
+
+
+def bind_udp(host: str, port: int, *, setting: str = "bind") -> socket.socket:
+    """A bound, non-blocking UDP socket. Raises SettingsError naming `setting`."""
+    where = address_text(host, port)
+    try:
+        family, kind, protocol, _, resolved = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsError(setting, f"cannot open a socket for {where}: {error.strerror}") from error
+    try:
+        bound.setblocking(False)
+        bound.bind(resolved)
     except OSError as error:
         bound.close()
         raise SettingsError(setting, _why_not_bound(host, where, error)) from error

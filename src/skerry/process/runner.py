@@ -20,6 +20,7 @@ from typing import Any
 
 from skerry.emitter import EventEmitter
 from skerry.http.health import Purpose
+from skerry.process.asking import Asking
 from skerry.process.child import Child, Spec
 from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
@@ -28,7 +29,7 @@ from skerry.process.output import Output
 from skerry.process.readiness import report_of
 from skerry.process.restarts import RestartSettings, budget_of
 from skerry.process.slot import Slot
-from skerry.process.words import AnyWord, Failed, Gather, Gathered, Now, Numbers
+from skerry.process.words import AnyWord, Failed, Gather, Gathered, Now, Numbers, Told
 from skerry.supervision.failure import Failure
 from skerry.supervision.solvers import restart
 from skerry.supervision.supervisor import Supervisor
@@ -62,11 +63,17 @@ class RunnerSettings:
 
 
 class Runner:
-    """`stages`: the children in the order in which they end; each stage waits for the one before it."""
+    """`stages`: the children in the order in which they end; each stage waits for the one before it. `name`: under
+    which it logs."""
 
     def __init__(
-        self, stages: Sequence[Sequence[Spec]], output: Output, settings: RunnerSettings | None = None
+        self,
+        stages: Sequence[Sequence[Spec]],
+        output: Output,
+        settings: RunnerSettings | None = None,
+        name: str = "up",
     ) -> None:
+        self._name = name
         self.settings = settings or RunnerSettings()
         self.events = EventEmitter()
         self.stages = [[self._slot(spec) for spec in stage] for stage in stages]
@@ -90,13 +97,14 @@ class Runner:
         self._replaced: list[str] = []
         self._is_taken_back = False
         self._hanging = HangWatch(
-            self._children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
+            self.children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
         )
         self._was_all_ready = False
         self._gathering = Gathering(self.metrics)
+        self.asking = Asking()
         self._changed = asyncio.Event()
         self.supervisor = Supervisor(
-            "up",
+            name,
             budget=lambda: self._newest.budget,
             last_resort=self._give_up,
             solver_timeout_seconds=self.settings.grace_seconds + self.settings.restarts.longest_pause + 10.0,
@@ -144,20 +152,21 @@ class Runner:
         self._code = code
         last = set() if self._hurried else {slot.name for slot in self.stages[-1]}
         self._hurried = True
-        for child in self._children():
+        for child in self.children():
             if child.spec.name in last:
                 child.ask_to_stop(HURRIED_SECONDS)
                 asyncio.get_running_loop().call_later(HURRIED_SECONDS, child.kill)
             else:
                 child.kill()
 
-    def _children(self) -> list[Child]:
+    def children(self) -> list[Child]:
+        """Every process, those that are to replace others or were replaced included."""
         current = [slot.child for slot in self.slots if slot.child is not None]
         return [*current, *self._extra]
 
     def look(self) -> None:
         """A child may have ended (SIGCHLD, where there is no pidfd)."""
-        for child in self._children():
+        for child in self.children():
             child.look()
 
     async def _end_all(self) -> None:
@@ -170,7 +179,7 @@ class Runner:
             left -= 1
             seconds = max(0.1, deadline - time.monotonic() - LAST_SECONDS * left)
             names = {slot.name for slot in stage}
-            ending = [child for child in self._children() if child.spec.name in names]
+            ending = [child for child in self.children() if child.spec.name in names]
             await asyncio.gather(*(self._end_child(child, seconds) for child in ending))
         self._hanging.stop()
         await self.supervisor.stop()
@@ -207,6 +216,7 @@ class Runner:
 
     def _on_end(self, slot: Slot, child: Child) -> None:
         self._gathering.forget(child)
+        self.asking.forget(child)
         self._note_change()
         if slot.child is not child:  # it was replaced, or never took its place
             self._extra.discard(child)
@@ -285,6 +295,8 @@ class Runner:
                 self._gathering.begin(lambda text: child.say(Gathered(number, text)), self._speaking(), child)
             case Numbers(number, text):
                 self._gathering.take(child, number, text)
+            case Told(number, text):
+                self.asking.take(child, number, text)
             case _:
                 pass
 
@@ -307,7 +319,7 @@ class Runner:
     def say(self, text: str, level: str = "info") -> None:
         """A line of the runner itself, or several."""
         for each in text.splitlines():
-            self._output.line("up", each, level=level)
+            self._output.line(self._name, each, level=level)
             self.events.emit("said", each)
 
     def _note_change(self) -> None:
@@ -589,7 +601,7 @@ class Runner:
     # --- numbers
 
     def _speaking(self) -> list[Child]:
-        return [each for each in self._children() if each.state in ("ready", "not ready")]
+        return [each for each in self.children() if each.state in ("ready", "not ready")]
 
     async def all_metrics(self) -> str:
         """The numbers of all processes, as Prometheus text."""

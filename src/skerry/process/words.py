@@ -60,6 +60,13 @@ class Numbers(Word, frozen=True, tag="numbers"):
     text: str
 
 
+class Told(Word, frozen=True, tag="told"):
+    """The answer to Ask."""
+
+    number: int
+    text: str
+
+
 class Gather(Word, frozen=True, tag="gather"):
     """Give me the metrics of all."""
 
@@ -89,6 +96,13 @@ class Collect(Word, frozen=True, tag="collect"):
     number: int
 
 
+class Ask(Word, frozen=True, tag="ask"):
+    """Carry out a command of the application's own kind, and tell what came of it."""
+
+    number: int
+    text: str
+
+
 class Gathered(Word, frozen=True, tag="gathered"):
     """The answer to Gather."""
 
@@ -96,8 +110,8 @@ class Gathered(Word, frozen=True, tag="gathered"):
     text: str
 
 
-FromChild = Beat | Now | Found | Loaded | Failed | Numbers | Gather
-FromRunner = Stop | Yield | Recall | Collect | Gathered
+FromChild = Beat | Now | Found | Loaded | Failed | Numbers | Gather | Told
+FromRunner = Stop | Yield | Recall | Collect | Gathered | Ask
 AnyWord = FromChild | FromRunner
 
 _encode = msgspec.json.Encoder().encode

@@ -17,10 +17,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from skerry.process.stillness import StillnessWatch
 from skerry.process.words import (
+    Ask,
     Beat,
     Collect,
     Failed,
@@ -33,6 +34,7 @@ from skerry.process.words import (
     Numbers,
     Recall,
     Stop,
+    Told,
     Word,
     Yield,
     line,
@@ -71,6 +73,8 @@ class Worker(asyncio.Protocol):
         self._found: dict[str, list[str]] = {}
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
+        self.on_ask: Callable[[str], Awaitable[str]] = _knows_nothing
+        self._answering: set[asyncio.Task[None]] = set()
         self.mark = ""
         """What this process's log records begin with, so that the runner knows them from printed text."""
         self.code = ""
@@ -153,6 +157,8 @@ class Worker(asyncio.Protocol):
     async def close(self) -> None:
         """The last word was said. The watch over the loop ends too."""
         self._stop = None  # that the line ends now is no wish any more
+        for task in list(self._answering):
+            task.cancel()
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         self._watch_nothing()
@@ -201,12 +207,24 @@ class Worker(asyncio.Protocol):
                     self.on_recall()
                 case Collect(number):
                     self._say(Numbers(number, self._own_metrics()))
+                case Ask(number, text):
+                    task = asyncio.get_running_loop().create_task(self._answer(number, text))
+                    self._answering.add(task)
+                    task.add_done_callback(self._answering.discard)
                 case Gathered(number, text):
                     future = self._gathering.get(number)
                     if future is not None and not future.done():
                         future.set_result(text)
                 case _:
                     pass
+
+    async def _answer(self, number: int, text: str) -> None:
+        try:
+            told = await self.on_ask(text)
+        except Exception as error:
+            log.exception("what the runner asked for failed: %s", text)
+            told = f"failed: {type(error).__name__}: {error}"
+        self._say(Told(number, told))
 
     def _own_metrics(self) -> str:
         try:
@@ -235,6 +253,10 @@ class Worker(asyncio.Protocol):
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.stop()
+
+
+async def _knows_nothing(text: str) -> str:
+    return ""
 
 
 def die_with(parent: int) -> None:

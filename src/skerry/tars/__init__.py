@@ -15,6 +15,7 @@ from skerry.tars.platform.log import RemoteLogHandler
 from skerry.tars.proxy import configure, ping, reply_of
 from skerry.tars.servant import lane
 from skerry.tars.server import Server
+from skerry.tars.service import Service
 from skerry.tars.settings import CallOptions, ClientSettings, Retry
 from skerry.tars.wire.codec import Limits
 from skerry.tars.wire.declare import Struct, decode, encode
@@ -47,6 +48,7 @@ __all__ = [
     "Retry",
     "ServantError",
     "Server",
+    "Service",
     "StaticLocator",
     "Struct",
     "TarsEnum",

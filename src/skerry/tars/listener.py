@@ -18,6 +18,7 @@ from typing import Any
 from skerry.errors import SettingsError
 from skerry.tars.access import EVERYBODY, AccessList
 from skerry.tars.adapter import Adapter, Counters
+from skerry.tars.call import Peer
 from skerry.tars.endpoint import Endpoint
 from skerry.tars.protocol import ServerDatagrams, ServerStream
 
@@ -54,6 +55,7 @@ class ListenerState:
     queued: int
     counters: Counters
     most_connections: int = 0
+    peers: tuple[Peer, ...] = ()
 
 
 class Listener:
@@ -91,6 +93,7 @@ class Listener:
             adapter.queued,
             adapter.counters,
             adapter.limits.connections,
+            tuple(connection.peer for connection in self._connections),
         )
 
     async def start(self) -> None:

@@ -11,9 +11,11 @@ from skerry.faces import lazily
 
 if TYPE_CHECKING:
     from skerry.testing.tars.fixture import tars_platform as tars_platform
+    from skerry.testing.tars.node import FakeNode as FakeNode
     from skerry.testing.tars.platform import TarsPlatform as TarsPlatform
 
 _HOME = {
+    "FakeNode": "skerry.testing.tars.node",
     "TarsPlatform": "skerry.testing.tars.platform",
     "tars_platform": "skerry.testing.tars.fixture",
 }

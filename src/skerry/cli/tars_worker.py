@@ -1,0 +1,55 @@
+"""`skerry tars worker`: one process of a Tars service, as `skerry tars run` starts it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from skerry.clock import SystemClock
+from skerry.errors import DeclarationError, SettingsError
+from skerry.kernel.importing import code_of, load_target
+from skerry.kernel.logs import configure_logs
+from skerry.kernel.settings import load_settings
+from skerry.process.worker import Worker
+from skerry.roles.tars import Inheritance, run_service
+from skerry.supervision.failure import Failure
+from skerry.tars.platform.commands import set_log_level
+from skerry.tars.platform.configuration import Configuration
+from skerry.tars.service import Service
+
+
+@click.command("worker", hidden=True)
+@click.argument("target")
+@click.option("--config", default="", metavar="FILE")
+def worker(target: str, config: str) -> None:
+    """One process of `skerry tars run`; not to be started by hand."""
+    control = Worker.inherited()
+    if control is None:
+        raise click.UsageError("this is started by skerry tars run")
+    try:
+        inheritance = Inheritance.taken()
+        configuration = Configuration.read(config)
+        settings = load_settings({})
+        # In text a line gets its process's name where the parent writes it.
+        process = settings.process if settings.log_format != "text" else ""
+        configure_logs(settings.log_format, "info", process, mark=control.mark)
+        set_log_level(configuration.log_level)
+        service = service_of(load_target(target), target)
+        control.code = code_of(target)
+        code = run_service(service, configuration, control, inheritance, settings.loop_model)
+    except (SettingsError, DeclarationError) as error:
+        control.failure(Failure.of("settings", error, at=SystemClock.now()), fatal=True)
+        code = 2
+    except Exception as error:
+        logging.getLogger("skerry").critical("ended by %s: %s", type(error).__name__, error, exc_info=error)
+        code = 1
+    raise SystemExit(code)
+
+
+def service_of(found: Any, target: str) -> Service:
+    """The service that TARGET names. Raises SettingsError."""
+    if isinstance(found, Service):
+        return found
+    raise SettingsError("TARGET", f"{target} is a {type(found).__name__}, not a skerry.tars.Service")

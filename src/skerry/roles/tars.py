@@ -1,0 +1,192 @@
+"""One process of a Tars service: serves the adapters of the platform's file until its parent ends it.
+
+The sockets are the parent's (process/tars.py), which keeps them while processes come and go. Not here: what the node is
+told, and AdminObj; both are the parent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from skerry.clock import SystemClock
+from skerry.errors import SettingsError
+from skerry.loop.models import default, factory
+from skerry.supervision.failure import Failure
+from skerry.tars.platform.adapters import terms_of
+from skerry.tars.platform.commands import Commands
+from skerry.tars.platform.configuration import AdapterConfiguration, Configuration
+from skerry.tars.servant import Servant
+from skerry.tars.server import Server
+from skerry.tars.service import PlaceHook, Service
+from skerry.tars.timers import Timers
+
+log = logging.getLogger("skerry.tars.service")
+
+ADAPTERS, DESCRIPTOR, LOCK, WORKERS = (
+    "SKERRY_TARS_ADAPTERS",
+    "SKERRY_TARS_FD_",
+    "SKERRY_TARS_LOCK_FD",
+    "SKERRY_TARS_WORKERS",
+)
+CLOSING_SECONDS = 0.3
+"""What is left for the end of the process when everything is drained."""
+DEFAULT_WEIGHT = 100
+
+
+class Control(Protocol):
+    """The line to the parent (`skerry.process.worker.Worker`)."""
+
+    gauges: Callable[[], dict[str, float | str]]
+    on_ask: Callable[[str], Awaitable[str]]
+
+    async def start(self, stop: Callable[[float], None]) -> None: ...
+    def ready(self) -> None: ...
+    def failure(self, failure: Failure, *, fatal: bool = False) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What the parent left for this process: the bound sockets, by adapter name; the file whose holder runs the timers;
+    how many processes there are."""
+
+    sockets: Mapping[str, socket.socket] = field(default_factory=dict)
+    lock: int | None = None
+    workers: int = 1
+
+    @classmethod
+    def taken(cls) -> Inheritance:
+        """From the environment, once."""
+        names = os.environ.pop(ADAPTERS, "")
+        sockets = {}
+        for number, name in enumerate(filter(None, names.split(";"))):
+            found = socket.socket(fileno=int(os.environ.pop(f"{DESCRIPTOR}{number}")))
+            found.set_inheritable(False)
+            sockets[name] = found
+        lock = os.environ.pop(LOCK, "")
+        return cls(sockets, int(lock) if lock else None, int(os.environ.pop(WORKERS, "1")))
+
+
+def run_service(
+    service: Service,
+    configuration: Configuration,
+    control: Control,
+    inheritance: Inheritance,
+    loop_model: str = "",
+) -> int:
+    """Serve until the parent ends it. Returns the exit code. Raises SettingsError for what does not fit together."""
+    role = TarsRole(service, configuration, control, inheritance)
+    with asyncio.Runner(loop_factory=factory(loop_model or default())) as runner:
+        return runner.run(role.run())
+
+
+class TarsRole:
+    """One run of a service in this process."""
+
+    def __init__(
+        self, service: Service, configuration: Configuration, control: Control, inheritance: Inheritance
+    ) -> None:
+        self.service, self.configuration = service, configuration
+        self._control, self._inheritance = control, inheritance
+        self._server = Server(required_set=configuration.set_division if configuration.check_set else "")
+        self._is_served = False
+        self._timers = Timers(service.timers, inheritance.lock)
+        self._commands = Commands(lambda: self._server, service.commands)
+        self._commands.built_in |= {
+            "hook.started": lambda _: self._call_hooks(service.started_hooks),
+            "hook.stopping": lambda _: self._call_hooks(service.stopping_hooks),
+        }
+        self._stop_seconds: float | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> int:
+        """Initialise, serve, drain."""
+        control = self._control
+        try:
+            told = {"version": self.service.version, "commands": " ".join(sorted(self.service.commands))}
+            control.gauges = lambda: dict(told)
+            control.on_ask = self._commands.carry_out
+            await control.start(self._stop)
+            self._add_servants()
+            if self._is_served:
+                await self._server.start()
+            self._timers.start()
+            control.ready()
+            await self._stopping.wait()
+            await self._drain(max(0.1, (self._stop_seconds or 0.0) - CLOSING_SECONDS))
+        except Exception as error:
+            control.failure(Failure.of("service", error, at=SystemClock.now()), fatal=True)
+            if isinstance(error, SettingsError):
+                return 2
+            raise
+        finally:
+            await control.close()
+        return 0
+
+    async def _drain(self, seconds: float) -> None:
+        await asyncio.gather(self._timers.stop(seconds), self._server.stop(seconds))
+
+    def _stop(self, seconds: float) -> None:
+        self._stop_seconds = seconds
+        self._stopping.set()
+
+    def _add_servants(self) -> None:
+        """Every declared servant at its adapter. Raises SettingsError for one that has none."""
+        left = {self._full(name): servant for name, servant in self.service.servants.items()}
+        for adapter in self.configuration.adapters:
+            servant = left.pop(adapter.servant, None)
+            if servant is not None and not adapter.speaks_tars:
+                raise SettingsError(
+                    f"adapter {adapter.name}",
+                    f"{adapter.servant} is a servant, and its protocol is {adapter.protocol}, not tars",
+                )
+            if servant is None:
+                log.warning(
+                    "nobody serves adapter %s: the service declares no %s", adapter.name, adapter.servant
+                )
+                continue
+            self._add(adapter, servant)
+        if left:
+            known = ", ".join(adapter.servant for adapter in self.configuration.adapters) or "none"
+            raise SettingsError(
+                next(iter(left)), f"has no adapter in the platform's file; there are: {known}"
+            )
+
+    def _add(self, adapter: AdapterConfiguration, servant: object) -> None:
+        terms = terms_of(adapter, Servant.of(adapter.servant, servant), self._inheritance.workers)
+        self._server.add(
+            servant,
+            f"{adapter.servant}@{adapter.endpoint}",
+            limits=terms.limits,
+            tls=terms.tls,
+            access=terms.access,
+            threads=terms.threads,
+            shared=self._inheritance.sockets.get(adapter.name),
+        )
+        self._is_served = True
+
+    def _full(self, name: str) -> str:
+        return name if "." in name else f"{self.configuration.name}.{name}"
+
+    async def _call_hooks(self, hooks: list[PlaceHook]) -> str:
+        """Tell each hook its places; one that fails does not keep the others from being told."""
+        for hook in hooks:
+            for adapter in self.configuration.adapters:
+                if hook.name and self._full(hook.name) != adapter.servant:
+                    continue
+                endpoint = adapter.endpoint
+                weight = endpoint.weight if endpoint.weight >= 0 else DEFAULT_WEIGHT
+                try:
+                    if asyncio.iscoroutinefunction(hook.tell):
+                        await hook.tell(f"{endpoint.host}:{endpoint.port}", weight)
+                    else:
+                        await asyncio.to_thread(hook.tell, f"{endpoint.host}:{endpoint.port}", weight)
+                except Exception:
+                    log.exception("a hook of %s failed", adapter.servant)
+        return "done"
