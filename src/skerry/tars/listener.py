@@ -27,8 +27,8 @@ log = logging.getLogger("skerry.tars.server")
 QUIET_SECONDS = 0.2
 SWEEP_SECONDS = 1.0
 BACKLOG = 1024
-YIELD_SECONDS = 0.005
-"""How long a process that has no room leaves a new connection to those it shares the socket with."""
+YIELD_SECONDS, MOST_YIELDS = 0.005, 4
+"""How long, and how often, a process that has no room leaves a new connection to those it shares the socket with."""
 PAUSE_SECONDS = 0.1
 HANDSHAKE_SECONDS = 10.0
 
@@ -72,6 +72,7 @@ class Listener:
         self._loop, self._door, self._shared = loop, door, door.shared
         self._taking: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._yields, self._rearmed_at = 0, 0.0
         self._connections: set[ServerStream] = set()
         self._server: asyncio.Server | None = None
         self._datagrams: ServerDatagrams | None = None
@@ -143,9 +144,13 @@ class Listener:
 
     def _on_acceptable(self) -> None:
         """Take one connection. What comes at the same time is for others, too, if they are quicker."""
-        if self._is_full:
+        if self._is_full and self._yields < MOST_YIELDS:
+            # As often as that in direct succession: then nobody else has room either.
+            is_next = self._loop.time() - self._rearmed_at < 10 * YIELD_SECONDS
+            self._yields = self._yields + 1 if is_next else 1
             self._rest(YIELD_SECONDS)
         else:
+            self._yields = 0
             self._accept()
 
     def _accept(self) -> None:
@@ -169,12 +174,10 @@ class Listener:
         self._pause = self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
-        """Whoever waits still was left by the others, too."""
         assert self._shared is not None
         self._pause = None
+        self._rearmed_at = self._loop.time()
         self._loop.add_reader(self._shared.fileno(), self._on_acceptable)
-        if self._is_full:
-            self._accept()
 
     async def _take(self, connection: socket.socket) -> None:
         try:
