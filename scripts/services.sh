@@ -17,6 +17,7 @@ want postgresql postgres
 want pgbouncer pgbouncer
 want rabbitmq-server rabbitmq-server
 want nginx-light nginx /usr/sbin/nginx
+want haproxy haproxy /usr/sbin/haproxy
 want chromium chromium chromium-browser google-chrome
 want nodejs node
 want npm npm

@@ -33,7 +33,11 @@ class ClientDisconnected(ConnectionError):
 @dataclass(frozen=True, slots=True)
 class Head:
     """A request's head. `target`: path and query as sent; `version` "1.1" or "1.0"; `fields` with names in lower case,
-    in the order of arrival; the two ends of the connection as (host, port), None when unknown (a unix socket)."""
+    in the order of arrival; the two ends of the connection as (host, port), None when unknown (a unix socket).
+
+    Behind a proxy that is trusted, `client`, `scheme` and `server` are what it says of the client's own connection.
+    `host`: what the client asked for where a proxy says that it is another one than the Host field, for URLs only.
+    `root_path`: where the application begins for clients, decoded (SCRIPT_NAME); `target` stands below it."""
 
     method: str
     target: bytes
@@ -42,6 +46,8 @@ class Head:
     scheme: str = "http"
     client: tuple[str, int] | None = None
     server: tuple[str, int | None] | None = None
+    host: str | None = None
+    root_path: str = ""
 
 
 class Answerer(Protocol):

@@ -87,6 +87,8 @@ def test_every_setting_can_come_from_every_source(option: Option, tmp_path: Path
         "loop_model": "poll",
         "role": "server,consumer",
         "origins": "https://shop.example:8443, http://[::1]:80, :8998, *",
+        "trusted": "10.0.0.1, 10.1.0.0/16, unix:",
+        "root_path": "/kv",
     }
     if option.name in ("tls_cert", "tls_key"):
         other = {"tls_cert": "tls_key", "tls_key": "tls_cert"}[option.name]

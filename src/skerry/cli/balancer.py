@@ -30,8 +30,8 @@ from skerry.telemetry import Registry
 @click.command()
 @click.argument("target", default="")
 @with_settings(
-    "to", "health", "bind", "drain", "max_connections", "log_format", "log_level", "process", "tls_cert", "tls_key",
-    "admin_bind", "admin_token", "hosts",
+    "to", "health", "send_proxy", "bind", "drain", "max_connections", "log_format", "log_level", "process", "tls_cert",
+    "tls_key", "admin_bind", "admin_token", "hosts",
     group="balancer",
 )  # fmt: skip
 def balancer(target: str, **given: Any) -> None:

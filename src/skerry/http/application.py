@@ -334,25 +334,29 @@ class Application:
         pages = []
         settings = self.settings
 
-        def describe() -> dict[str, Any]:
-            return openapi.document(
+        def describe(request: Request) -> dict[str, Any]:
+            document = openapi.document(
                 settings.title, settings.version, self.table.routes, secured=bool(self._tokens)
             )
+            if request.root_path:
+                document["servers"] = [{"url": request.url_path("")}]
+            return document
 
         if settings.openapi is not None:
 
-            def openapi_json() -> Response:
+            def openapi_json(request: Request) -> Response:
                 """The OpenAPI description of this application."""
-                return Response.json(describe())
+                return Response.json(describe(request))
 
             pages.append(
                 _Declared(settings.openapi, frozenset({"GET"}), openapi_json, "openapi", "read", None, False)
             )
         if settings.docs is not None:
 
-            def docs() -> Response:
+            def docs(request: Request) -> Response:
                 """This application's routes as a page."""
-                return page(describe(), settings.openapi)
+                described = None if settings.openapi is None else request.url_path(settings.openapi)
+                return page(describe(request), described)
 
             pages.append(_Declared(settings.docs, frozenset({"GET"}), docs, "docs", "read", None, False))
         return [replace(each) for each in pages]
@@ -378,7 +382,8 @@ class Application:
         problem = problem_of(error)
         if problem is not None:
             if problem.status == 401 and self.login_path is not None and _is_page_view(request):
-                login = self.login_path + "?" + urlencode({"next": request.target.decode("latin-1")})
+                wanted = request.url_path(request.target.decode("latin-1"))
+                login = request.url_path(self.login_path) + "?" + urlencode({"next": wanted})
                 fields = {"Location": login, "Cache-Control": "no-store", "Vary": "Accept"}
                 return Response(b"", 303, headers=fields)
             return problem.response()

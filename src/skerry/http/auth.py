@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from skerry.clock import Clock
@@ -26,6 +26,13 @@ COOKIE = "skerry_session"
 SESSION_SECONDS = 12 * 3600
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+
+
+class Outer(Protocol):
+    """Whoever knows for which host a client asks."""
+
+    @property
+    def host(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +141,11 @@ def _proof(token: _Token, expires: str) -> str:
     ).hexdigest()
 
 
-def authorize(tokens: Tokens, right: Right, method: str, headers: Headers) -> Identity:
-    """The identity that may do this. Raises Problem 401 (nobody), 403 (not enough, or a forged form)."""
+def authorize(
+    tokens: Tokens, right: Right, method: str, headers: Headers, peer: Outer | None = None
+) -> Identity:
+    """The identity that may do this; `peer` knows the host that is asked for, where Host is not. Raises Problem 401
+    (nobody), 403 (not enough, or a forged form)."""
     identity = tokens.identify(headers)
     if identity is None:
         raise Problem(
@@ -145,20 +155,26 @@ def authorize(tokens: Tokens, right: Right, method: str, headers: Headers) -> Id
         )
     if not identity.may(right):
         raise Problem(403, f"this token has no {right} right")
-    if identity.by_cookie and method not in SAFE_METHODS and not same_origin(headers):
+    may_be_forged = identity.by_cookie and method not in SAFE_METHODS
+    if may_be_forged and not same_origin(headers, None if peer is None else peer.host):
         raise Problem(403, "a browser session may change things from its own pages only")
     return identity
 
 
-def refuse_foreign_page(method: str, headers: Headers, writers: Iterable[str] = ()) -> None:
+def refuse_foreign_page(
+    method: str, headers: Headers, writers: Iterable[str] = (), peer: Outer | None = None
+) -> None:
     """For routes that no token guards. Raises Problem 403 for what a page of another site would change, except for
     the origins of `writers`."""
-    if method not in SAFE_METHODS and not may_write(headers, writers):
+    if method in SAFE_METHODS:
+        return
+    if not may_write(headers, writers, None if peer is None else peer.host):
         raise Problem(403, "a page of another site may not change things here")
 
 
-def same_origin(headers: Headers) -> bool:
-    """Whether a browser says that the request comes from this site's own page. Without any sign of it: no."""
+def same_origin(headers: Headers, host: str | None = None) -> bool:
+    """Whether a browser says that the request comes from this site's own page. Without any sign of it: no. `host`: as
+    a proxy in front says it, else Host."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
@@ -166,4 +182,4 @@ def same_origin(headers: Headers) -> bool:
     if origin is None:
         return False
     authority = urlsplit(origin).netloc.lower()
-    return bool(authority) and authority == (headers.get("host") or "").lower()
+    return bool(authority) and authority == (host or headers.get("host") or "").lower()

@@ -91,7 +91,7 @@ class Crossing:
             for origin in cors.writers
         }
 
-    def lines(self, method: str, headers: Headers) -> str:
+    def lines(self, method: str, headers: Headers, host: str | None = None) -> str:
         """What an answer to this says about other origins."""
         writes = method not in SAFE_METHODS
         if self._everybody[writes] and not self.cors.credentials:
@@ -100,17 +100,17 @@ class Crossing:
         if origin is None:
             return self._plain[writes]
         ready = self._lines.get(origin.lower())
-        if ready is None and not writes and self._may_read(origin, headers):
+        if ready is None and not writes and self._may_read(origin, headers, host):
             ready = self._made(origin, "Vary: Origin\r\n")
         return ready if ready is not None else self._plain[writes]
 
-    def preflight(self, missing: Missing, headers: Headers) -> Response | None:
+    def preflight(self, missing: Missing, headers: Headers, host: str | None = None) -> Response | None:
         """The answer to a browser that asks before it sends; None when this is no such question, or not allowed."""
         wanted, origin = headers.get("access-control-request-method"), headers.get("origin")
         if wanted is None or origin is None:
             return None
         writer = listed(origin, self.cors.writers)
-        if not writer and not self._may_read(origin, headers):
+        if not writer and not self._may_read(origin, headers, host):
             return None
         methods = sorted(missing.allowed - {"OPTIONS"} if writer else missing.allowed & {"GET", "HEAD"})
         fields = {
@@ -120,7 +120,7 @@ class Crossing:
             "Vary": "Access-Control-Request-Method, Access-Control-Request-Headers",
         }
         answer = Response(b"", 204, headers=fields)
-        answer.head += self.lines("GET" if not writer else wanted, headers)
+        answer.head += self.lines("GET" if not writer else wanted, headers, host)
         return answer
 
     def wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,12 +140,12 @@ class Crossing:
         if inspect.iscoroutine(answer):
             return self._awaited(answer, request)
         if callable(answer) and hasattr(answer, "status_code"):
-            _add(answer, self.lines(request.method, request.headers))
+            _add(answer, self.lines(request.method, request.headers, request.peer.host))
             return answer
         return self._with_lines(response_of(answer), request)
 
     def _with_lines(self, answer: Response, request: Request) -> Response:
-        lines = self.lines(request.method, request.headers)
+        lines = self.lines(request.method, request.headers, request.peer.host)
         if not lines:
             return answer
         made = answer.copy()  # a view may give the same answer to many
@@ -177,9 +177,13 @@ class Crossing:
         answer.add_done_callback(done)
         return result
 
-    def _may_read(self, origin: str, headers: Headers) -> bool:
+    def _may_read(self, origin: str, headers: Headers, host: str | None) -> bool:
         readers = self.cors.readers
-        return bool(readers) and allowed(origin, headers.get("host") or "", readers) and origin.isprintable()
+        return (
+            bool(readers)
+            and allowed(origin, host or headers.get("host") or "", readers)
+            and origin.isprintable()
+        )
 
     def _made(self, origin: str, vary: str) -> str:
         return f"Access-Control-Allow-Origin: {origin}\r\n{vary}{self._ends}"

@@ -55,7 +55,7 @@ class Dispatch:
             if scope["type"] == "http":
                 send = keeping_private(send)
             try:
-                authorize(self._tokens, right, method, request.headers)  # type: ignore[arg-type]
+                authorize(self._tokens, right, method, request.headers, request.peer)  # type: ignore[arg-type]
             except Problem as problem:
                 if scope["type"] == "http":
                     await problem.response()(scope, receive, send)

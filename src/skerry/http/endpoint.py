@@ -83,9 +83,9 @@ async def serve(
         if route.guarded:
             assert tokens is not None
             assert route.right is not None
-            request.identity = authorize(tokens, route.right, request.method, request.headers)
+            request.identity = authorize(tokens, route.right, request.method, request.headers, request.peer)
         elif route.writes:
-            refuse_foreign_page(request.method, request.headers, writers)
+            refuse_foreign_page(request.method, request.headers, writers, request.peer)
         if route.binding.needs_connection:
             scope["path_params"] = dict(zip(route.template.names, decoded(route, found.raw), strict=True))
             scope["skerry.connection"] = StarletteRequest(scope, receive, send)
@@ -126,7 +126,7 @@ async def serve_websocket(
         if route.guarded:
             assert tokens is not None
             assert route.right is not None
-            request.identity = authorize(tokens, route.right, "GET", request.headers)
+            request.identity = authorize(tokens, route.right, "GET", request.headers, request.peer)
         conversation = route.call(request, *decoded(route, found.raw))
     except (Problem, Unavailable) as error:  # Unavailable: what it would read from has stopped
         problem = problem_of(error)

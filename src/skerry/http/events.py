@@ -24,6 +24,7 @@ from skerry.http.hub import Hub
 from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Direct, Listener, Wire
 from skerry.http.origin import allowed
 from skerry.http.problems import Problem
+from skerry.http.scope import HOST
 from skerry.position import Position
 
 MEDIA_TYPE = "text/event-stream"
@@ -94,7 +95,7 @@ class Events:
         return EventStream(self, wanted)
 
     def _admit(self, wanted: Wanted) -> None:
-        if not allowed(wanted.origin, wanted.headers.get("host") or "", self.origins):
+        if not allowed(wanted.origin, wanted.host, self.origins):
             raise Problem(403, "pages of that origin may not listen here")
         retry = self.hub.admit()
         if retry is not None:
@@ -107,6 +108,7 @@ class Wanted:
     def __init__(self, scope: Scope) -> None:
         self.headers = Headers(scope["headers"])
         self.origin = self.headers.get("origin")
+        self.host: str = scope.get(HOST) or self.headers.get("host") or ""
         try:
             pairs = parse_qsl(scope["query_string"].decode("ascii"), errors="strict", max_num_fields=20)
         except ValueError as error:

@@ -66,13 +66,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def hosts_of(names: Iterable[str], address: str) -> Hosts | None:
+def hosts_of(names: Iterable[str], address: str, *, behind: bool = False) -> Hosts | None:
     """The names that a server at `address` is asked by: those given; without any, those that nobody else
-    can have where only this machine reaches it, else every name (None)."""
+    can have where only this machine reaches it, else every name (None). `behind`: a proxy is trusted, and others reach
+    it by that."""
     given = tuple(names)
     if given:
         return None if "*" in given else Hosts(given, local=is_loopback(address))
-    return Hosts((), local=True) if is_loopback(address) else None
+    return Hosts((), local=True) if is_loopback(address) and not behind else None
 
 
 def _cannot_be_rebound(name: str) -> bool:

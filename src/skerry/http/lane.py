@@ -63,9 +63,11 @@ class Lane:
             if route.guarded:
                 assert self._tokens is not None
                 assert route.right is not None
-                request.identity = authorize(self._tokens, route.right, request.method, request.headers)
+                request.identity = authorize(
+                    self._tokens, route.right, request.method, request.headers, request.peer
+                )
             elif route.writes:
-                refuse_foreign_page(request.method, request.headers, self._writers)
+                refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
             return self.complete(route, request, route.call(request, *decoded(route, raw)))
         except Exception as error:
             return self._failed(route, error, request)
@@ -111,9 +113,9 @@ class Lane:
             if route.guarded:
                 assert self._tokens is not None
                 assert route.right is not None
-                authorize(self._tokens, route.right, request.method, request.headers)
+                authorize(self._tokens, route.right, request.method, request.headers, request.peer)
             elif route.writes:
-                refuse_foreign_page(request.method, request.headers, self._writers)
+                refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
         except Exception as error:
             return self._failed(route, error, request)
         return None
@@ -152,7 +154,7 @@ def answer_missing(missing: Missing, request: Request, crossing: Crossing | None
     if crossing is None:
         return _missing(missing, method)
     if method == "OPTIONS" and missing.allowed:
-        told = crossing.preflight(missing, request.headers)
+        told = crossing.preflight(missing, request.headers, request.peer.host)
         if told is not None:
             return told
     answer: Response = crossing.crossed(_missing(missing, method), request)

@@ -27,52 +27,56 @@ def install(application: Application, tokens: Tokens, path: str = "/login") -> N
     @application.get(path, rights=None, documented=False)
     def login_form(request: Request) -> Response:
         """The form."""
-        return _form(path, _local(request.query.get("next")))
+        return _form(request, path, _local(request, request.query.get("next")))
 
     @application.post(path, rights=None, documented=False, max_body_bytes=MAX_FORM_BYTES)
     def login(request: Request) -> Response:
         """Trade a token for a cookie."""
         _own_form(request)
         fields = parse_qs(request.text(), keep_blank_values=True, max_num_fields=10)
-        target = _local(fields.get("next", [""])[0])
+        target = _local(request, fields.get("next", [""])[0])
         session = tokens.session(fields.get("token", [""])[0])
         if session is None:
-            return _form(path, target, "This token is not known here.", 401)
+            return _form(request, path, target, "This token is not known here.", 401)
         return Response.redirect(target).with_header("Set-Cookie", _cookie(request, session, SESSION_SECONDS))
 
     @application.post("/logout", rights=None, documented=False, max_body_bytes=MAX_FORM_BYTES)
     def logout(request: Request) -> Response:
         """Forget the cookie."""
         _own_form(request)
-        return Response.redirect(path).with_header("Set-Cookie", _cookie(request, "", 0))
+        answer = Response.redirect(request.url_path(path))
+        return answer.with_header("Set-Cookie", _cookie(request, "", 0))
 
 
 def _own_form(request: Request) -> None:
     """Raises Problem 403 for a form of another site. A client that is no browser sends neither field."""
-    headers = request.headers
-    if (headers.get("origin") or headers.get("sec-fetch-site")) and not same_origin(headers):
+    headers, host = request.headers, request.peer.host
+    if (headers.get("origin") or headers.get("sec-fetch-site")) and not same_origin(headers, host):
         raise Problem(403, "this form was sent by another site")
 
 
-def _local(target: str | None) -> str:
+def _local(request: Request, target: str | None) -> str:
     """A path of this site, whatever was asked for."""
+    start = request.url_path("/")
     if not target or not target.startswith("/") or target.startswith("//") or "\\" in target:
-        return "/"
-    return target if target.isascii() and target.isprintable() else "/"
+        return start
+    return target if target.isascii() and target.isprintable() else start
 
 
 def _cookie(request: Request, value: str, seconds: int) -> str:
     secure = "; Secure" if request.scheme == "https" else ""
-    return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+    path = request.url_path("") or "/"
+    return f"{COOKIE}={value}; Path={path}; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
 
 
-def _form(path: str, target: str, message: str = "", status: int = 200) -> Response:
+def _form(request: Request, path: str, target: str, message: str = "", status: int = 200) -> Response:
+    action = escape(request.url_path(path))
     said = f"<p role=alert>{escape(message)}</p>" if message else ""
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>Log in</title><style>{STYLE}</style><h1>Log in</h1>{said}"
-        f"<form method=post action='{escape(path)}'><input type=hidden name=next value='{escape(target)}'>"
+        f"<form method=post action='{action}'><input type=hidden name=next value='{escape(target)}'>"
         "<label>Token <input type=password name=token autocomplete=current-password required autofocus></label> "
         "<button>Log in</button></form>"
     )

@@ -35,15 +35,16 @@ def allowed(origin: str | None, host: str, extra: Iterable[str] = ()) -> bool:
     return port == here_port or f":{port}" in listed
 
 
-def may_write(headers: Headers, writers: Iterable[str] = ()) -> bool:
+def may_write(headers: Headers, writers: Iterable[str] = (), host: str | None = None) -> bool:
     """Whether a browser may send this where no token says who it is: from our own pages, from what `writers` lists, or
-    not from a page at all. What browsers send without asking first (forms, plain text) stays harmless by this."""
+    not from a page at all. What browsers send without asking first (forms, plain text) stays harmless by this.
+    `host`: that of our own pages, where a proxy in front says that it is another one than Host."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if origin is not None and listed(origin, writers):
         return True
     if site is not None:
         return site in ("same-origin", "none")
-    return allowed(origin, headers.get("host") or "")
+    return allowed(origin, host or headers.get("host") or "")
 
 
 def listed(origin: str, entries: Iterable[str]) -> bool:

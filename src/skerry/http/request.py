@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
@@ -36,6 +36,16 @@ class Peer(Protocol):
     @property
     def scheme(self) -> str: ...
 
+    @property
+    def host(self) -> str | None:
+        """The host that clients ask for, where a trusted proxy has said that it is another one than Host."""
+        ...
+
+    @property
+    def root_path(self) -> str:
+        """Where the application begins for clients, decoded, without a slash at its end."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ends:
@@ -44,6 +54,8 @@ class Ends:
     client: tuple[str, int] | None = None
     server: tuple[str, int | None] | None = None
     scheme: str = "http"
+    host: str | None = None
+    root_path: str = ""
 
 
 UNKNOWN: Peer = Ends()
@@ -94,9 +106,9 @@ class Query:
 class Request(msgspec.Struct, eq=False):
     """What the client asked.
 
-    `method` in upper case; `target` the raw request target (path and query, bytes as sent); `body` bytes, complete;
-    `identity` who asks, None without tokens; `scope` the ASGI scope on the ASGI side, None on the lane; `sent` the
-    answer of a write that the view has sent for it, None when it has not.
+    `method` in upper case; `target` the raw request target (path and query, bytes as sent, below the root path);
+    `body` bytes, complete; `identity` who asks, None without tokens; `scope` the ASGI scope on the ASGI side, None on
+    the lane; `sent` the answer of a write that the view has sent for it, None when it has not.
     """
 
     method: str
@@ -138,8 +150,20 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def host(self) -> str:
-        """The Host field, port included; empty when a client of HTTP/1.0 sent none."""
-        return self.headers.get("host") or ""
+        """The host that the client asks for, port included: what a trusted proxy says of it, else the Host field; empty
+        when a client of HTTP/1.0 sent none. For URLs: a right must not follow from it."""
+        return self.peer.host or self.headers.get("host") or ""
+
+    @property
+    def root_path(self) -> str:
+        """Where the application begins for clients (SKERRY_ROOT_PATH, X-Forwarded-Prefix of a trusted proxy), decoded;
+        `path` and `target` stand below it."""
+        return self.peer.root_path
+
+    def url_path(self, path: str) -> str:
+        """The path of a link or a redirect to `path` (percent-encoded) of this application: the root path before it."""
+        root = self.peer.root_path
+        return quote(root, safe="/!$&'()*+,;=:@-._~") + path if root else path
 
     @property
     def id(self) -> str:

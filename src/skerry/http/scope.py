@@ -15,6 +15,9 @@ from skerry.http.headers import Headers
 from skerry.http.path import encode_path
 from skerry.http.request import Ends, Request
 
+HOST = "skerry.host"
+"""In a scope: the host that clients ask for, where a proxy in front says that it is another one than Host."""
+
 
 def raw_path_of(scope: Scope) -> bytes:
     """The whole path, percent-encoded."""
@@ -32,7 +35,7 @@ def relative_path_of(scope: Scope) -> bytes:
     servers and proxies of both kinds."""
     raw = raw_path_of(scope)
     root: str = scope.get("root_path", "")
-    return raw if not root or root == "/" else _below(raw, root.rstrip("/"))
+    return raw if not root or root == "/" else below(raw, root.rstrip("/"))
 
 
 def decoded_path(raw: bytes) -> str:
@@ -40,7 +43,7 @@ def decoded_path(raw: bytes) -> str:
     return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8", "replace")
 
 
-def _below(raw: bytes, root: str) -> bytes:
+def below(raw: bytes, root: str) -> bytes:
     """What stands behind `root`, when that is a beginning of `raw` that ends with a segment."""
     end = raw.find(b"/", 1)
     while True:
@@ -54,7 +57,7 @@ def _below(raw: bytes, root: str) -> bytes:
 
 
 def request_of(scope: Scope) -> Request:
-    """Our request for an ASGI scope; the body comes later.
+    """Our request for an ASGI scope; the body comes later. Its target stands below the root path.
 
     `scope["skerry"]` is what our own server knew when it made the scope. It is there only where no middleware stands
     between (`middleware.Covered` drops it); everywhere else the scope's own fields are read.
@@ -63,13 +66,15 @@ def request_of(scope: Scope) -> Request:
     known = scope.get("skerry")
     if known is not None:
         return Request(method, known.target, known.headers, b"", known.peer, scope)
-    target = raw_path_of(scope)
+    target = relative_path_of(scope)
     if scope.get("query_string"):
         target += b"?" + scope["query_string"]
     client, server = scope.get("client"), scope.get("server")
     peer = Ends(
         None if client is None else (client[0], client[1]),
         None if server is None else (server[0], server[1]),
-        scope.get("scheme", "http"),
+        "https" if scope.get("scheme", "http") in ("https", "wss") else "http",
+        scope.get(HOST),
+        scope.get("root_path", "").rstrip("/"),
     )
     return Request(method, target, Headers(scope["headers"]), b"", peer, scope)

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from skerry.errors import SettingsError
+from skerry.http.forwarded import root_of
 from skerry.http.hosts import ENTRY, is_loopback
+from skerry.http.trusted import Trusted
 from skerry.options import PREFIX as PREFIX
 from skerry.options import Option as Option
 from skerry.options import check_record, completed, is_record, nearest, options_of, set_in
@@ -88,6 +90,12 @@ class Settings:
         "",
         "names that are served, by commas: NAME[:PORT], .DOMAIN, *; default: on loopback those without a dot",
     )
+    trusted: str = _option(
+        "",
+        "proxies whose word about clients counts (X-Forwarded-*, Forwarded, PROXY protocol), by commas: ADDRESS, "
+        "NETWORK/BITS, unix:",
+    )
+    root_path: str = _option("", "path under which clients find the application, as /kv")
     live_url: str = _option(
         "", "where pages find the stream of events: wss://HOST[:PORT], or :PORT on this host"
     )
@@ -172,6 +180,9 @@ class Settings:
         "path that tells whether a server is well; empty: a connection is enough",
         group="balancer",
     )
+    send_proxy: bool = _option(
+        False, "tell servers elsewhere who the client is, by the PROXY protocol (version 2)", group="balancer"
+    )
     process: str = _option("", "this process's name in logs and metrics; set by `skerry up`")
     sections: tuple[Any, ...] = ()
     """The records of parts that differ from their defaults, as `HubSettings(replay_events=50_000)`; `of` finds them."""
@@ -203,6 +214,8 @@ class Settings:
         for host in listed(self.hosts):
             if not ENTRY.fullmatch(host):
                 raise SettingsError("hosts", f"{host!r} is none of NAME[:PORT], .DOMAIN, *")
+        Trusted(listed(self.trusted), setting="trusted")
+        root_of(self.root_path, "root_path")
         for origin in listed(self.origins):
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError("origins", f"{origin!r} is none of http(s)://HOST[:PORT], :PORT, *")

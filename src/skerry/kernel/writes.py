@@ -71,12 +71,13 @@ class HttpWrites:
         command_id, request_hash = self._identify(request)
         result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         request.sent = result
+        states = request.url_path("/commands/")
 
         def done(receipt: asyncio.Future[Receipt[R]]) -> None:
             if result.done():
                 return
             try:
-                result.set_result(self._conclude(receipt.result(), answer, accepted))
+                result.set_result(self._conclude(receipt.result(), answer, accepted, states))
             except Unavailable as error:
                 result.set_result(_unavailable(error))
             except Exception as error:
@@ -100,13 +101,14 @@ class HttpWrites:
         return command_id_for(who, request.method, request.target.decode("latin-1"), key), digest.hexdigest()
 
     def _conclude(
-        self, receipt: Receipt[R], answer: Answer[R], accepted: Mapping[str, Any] | None
+        self, receipt: Receipt[R], answer: Answer[R], accepted: Mapping[str, Any] | None, states: str
     ) -> Response:
+        """`states`: what stands before the command's id in the path of its state."""
         match receipt.status:
             case Status.APPLIED if not receipt.visible:
                 body = {**(accepted or {}), "message": "Accepted", "detail": NOT_VISIBLE}
                 response = Response.json(body, 202)
-                response.with_header("Location", f"/commands/{receipt.id}")
+                response.with_header("Location", f"{states}{receipt.id}")
                 response.with_header(POSITION_HEADER, str(receipt.position))
             case Status.APPLIED:
                 response = response_of(answer(receipt))
@@ -114,7 +116,7 @@ class HttpWrites:
             case Status.PENDING:
                 self._pending(receipt.id)
                 response = Response.json({**(accepted or {}), "message": "Accepted"}, 202)
-                response.with_header("Location", f"/commands/{receipt.id}")
+                response.with_header("Location", f"{states}{receipt.id}")
             case Status.REJECTED:
                 status = {"precondition": 412, "different_request": 422}.get(receipt.kind, 409)
                 response = Problem(status, receipt.reason).response()

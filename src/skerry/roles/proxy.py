@@ -3,7 +3,8 @@
 A connection goes to the healthy upstream with the fewest open ones; one that cannot be reached is tried with the
 next. With none healthy all are tried: a server that says it is not well may still serve, and nobody serves otherwise.
 Every byte passes through this process, which costs about ten microseconds a request; on one machine use `skerry up`,
-which hands the connection itself over. Nothing is retried once a byte was sent: this is no HTTP proxy.
+which hands the connection itself over. Servers see this process as their client unless `send_proxy` tells
+them who it is. Nothing is retried once a byte was sent: this is no HTTP proxy.
 
 What is silent is cut: when an upstream answers no check for some seconds (it hangs, or its machine is gone), clients
 would wait for it for ever, since their own connection, to this process, lives. One that says it is not well, or takes
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skerry.balancing import LeastBusy
+from skerry.loop.proxy_head import LOCAL_HEAD, Address, head_of
 from skerry.loop.sockets import address_text, end_when_silent
 from skerry.options import option, same_as
 from skerry.roles.refusal import BUSY
@@ -55,6 +57,9 @@ class ProxySettings:
         10, "the same by the kernel, for a server that acknowledges nothing", least=1, most=3600
     )
     max_connections: int = same_as("max_connections", 10_000)
+    send_proxy: bool = same_as("send_proxy", False)
+    """Connections begin with a PROXY head (version 2) that names the client, health checks with one that says they are
+    our own."""
 
 
 class Upstream:
@@ -161,6 +166,8 @@ class Proxy:
         upstream.open += 1
         upstream.clients.add(client)
         try:
+            if self.settings.send_proxy:
+                server.introduce(client)
             client.join(server)
             await asyncio.wait({client.gone, server.gone}, return_when=asyncio.ALL_COMPLETED)
         finally:
@@ -249,6 +256,8 @@ class Proxy:
             path = self.settings.health_path
             if not path:
                 return True
+            if self.settings.send_proxy:
+                writer.write(LOCAL_HEAD)
             request = f"GET {path} HTTP/1.1\r\nHost: {upstream}\r\nConnection: close\r\n\r\n"
             writer.write(request.encode("ascii"))
             status = (await reader.readuntil(b"\r\n")).split(b" ", 2)
@@ -308,9 +317,19 @@ class _End(asyncio.Protocol):
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()  # what is buffered for it is still written
 
+    def introduce(self, client: _End) -> None:
+        """Say first whose bytes follow."""
+        if self.transport is not None and client.transport is not None:
+            named = client.transport.get_extra_info
+            self.transport.write(head_of(_tcp(named("peername")), _tcp(named("sockname"))))
+
     def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+def _tcp(name: object) -> Address | None:
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None
 
 
 class _Client(_End):

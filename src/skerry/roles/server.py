@@ -104,7 +104,11 @@ class ServerRole:
             tokens,
             kernel.visibility.gate,
             readers=listed(kernel.settings.origins),
-            hosts=hosts_of(listed(kernel.settings.hosts), address(getattr(kernel.settings, self.listens))[0]),
+            hosts=hosts_of(
+                listed(kernel.settings.hosts),
+                address(getattr(kernel.settings, self.listens))[0],
+                behind=bool(kernel.settings.trusted),
+            ),
         )
         self.hub.start()
         self.http = self._server()

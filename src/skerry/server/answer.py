@@ -75,7 +75,7 @@ class Answer:
     def head(self) -> Head:
         request = self.turn.request
         peer = request.peer
-        ends = (peer.scheme, peer.client, peer.server)
+        ends = (peer.scheme, peer.client, peer.server, peer.host, peer.root_path)
         return Head(request.method, request.target, self.turn.version, request.headers.raw, *ends)
 
     @property

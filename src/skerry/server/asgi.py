@@ -15,8 +15,10 @@ from urllib.parse import unquote
 
 from skerry.exchange import ClientDisconnected, Exchange
 from skerry.http.headers import Headers
+from skerry.http.path import encode_path
 from skerry.http.request import Peer, Request
 from skerry.http.routes import Found, Missing, Mount
+from skerry.http.scope import HOST
 from skerry.server.access import access, log_access
 
 logger = logging.getLogger("skerry.server")
@@ -26,10 +28,10 @@ ASGI = {"version": "3.0", "spec_version": "2.4"}
 class Known:
     """What the protocol found out already, handed to the application in the scope as `skerry`."""
 
-    __slots__ = ("found", "headers", "path", "peer", "target")
+    __slots__ = ("found", "headers", "peer", "target")
 
-    def __init__(self, path: str, found: Found | Mount | Missing, request: Request) -> None:
-        self.path, self.found = path, found
+    def __init__(self, found: Found | Mount | Missing, request: Request) -> None:
+        self.found = found
         self.headers: Headers = request.headers
         self.target: bytes | None = request.target
         self.peer: Peer = request.peer
@@ -44,22 +46,28 @@ def scope_of(
     if "%" in path:
         path = unquote(path)
     peer = request.peer
-    return {
+    root = peer.root_path
+    if root and path != "*":
+        path, raw_path = root + path, encode_path(root) + raw_path
+    scope: dict[str, Any] = {
         "type": kind,
         "asgi": ASGI,
         "http_version": version,
         "server": peer.server,
         "client": peer.client,
         "scheme": peer.scheme,
-        "root_path": "",
+        "root_path": root,
         "headers": list(request.headers.raw),  # an application may change its own
         "state": state.copy(),
         "method": request.method,
         "path": path,
         "raw_path": raw_path,
         "query_string": query,
-        "skerry": Known(path, found, request),
+        "skerry": Known(found, request),
     }
+    if peer.host is not None:
+        scope[HOST] = peer.host
+    return scope
 
 
 class Ledger(Protocol):

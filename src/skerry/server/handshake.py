@@ -12,8 +12,10 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 from websockets.http11 import Response
 
+from skerry.http.path import encode_path
 from skerry.http.problems import MEDIA_TYPE, Problem
 from skerry.http.request import Request
+from skerry.http.scope import HOST
 from skerry.server.frames import Frames
 
 VERSION = "13"  # RFC 6455 section 4.4
@@ -39,24 +41,30 @@ def scope_of(request: Request, version: str, state: dict[str, Any]) -> dict[str,
     """The ASGI scope of a websocket (ASGI WebSocket 2.4), without its extensions."""
     raw_path, _, query = request.target.partition(b"?")
     peer = request.peer
+    root, path = peer.root_path, unquote(raw_path.decode("ascii"))
+    if root:
+        path, raw_path = root + path, encode_path(root) + raw_path
     subprotocols: list[str] = []
     for line in request.headers.get_all("sec-websocket-protocol"):
         subprotocols += [token.strip() for token in line.split(",")]
-    return {
+    scope: dict[str, Any] = {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": version,
         "scheme": "wss" if peer.scheme == "https" else "ws",
         "server": peer.server,
         "client": peer.client,
-        "root_path": "",
-        "path": unquote(raw_path.decode("ascii")),
+        "root_path": root,
+        "path": path,
         "raw_path": raw_path,
         "query_string": query,
         "headers": list(request.headers.raw),
         "subprotocols": subprotocols,
         "state": state.copy(),
     }
+    if peer.host is not None:
+        scope[HOST] = peer.host
+    return scope
 
 
 def denial(status: int, headers: Fields, body: bytes) -> Response:

@@ -13,6 +13,7 @@ import httptools
 from skerry.http.headers import Headers
 from skerry.http.problems import Problem
 from skerry.http.request import Peer, Request
+from skerry.loop.proxy_head import begins_like_a_head
 from skerry.server.framing import CLOSE, KEEP, KEEP_OLD
 from skerry.server.settings import ServerSettings
 from skerry.server.strict import PLAIN, Head, examine, origin_form
@@ -45,8 +46,8 @@ class RequestParser:
     """Parses one connection. `request`: the last whose head was read; `raw`: bytes of the present message as they
     came, its framing included.
 
-    `memory` is the header block of the last plain GET, with the line's end, and `memory_headers` what it says: a GET
-    that repeats it, byte for byte, needs no parser.
+    `memory` is the header block of the last plain GET, with the line's end, `memory_headers` what it says and
+    `memory_peer` who asks by it: a GET that repeats it, byte for byte, needs no parser.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class RequestParser:
         "_hidden",
         "_inside",
         "_learn",
+        "_outside",
         "_parser",
         "_part",
         "_peer",
@@ -66,6 +68,7 @@ class RequestParser:
         "_url",
         "memory",
         "memory_headers",
+        "memory_peer",
         "raw",
         "request",
     )  # fmt: skip
@@ -75,6 +78,8 @@ class RequestParser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self.memory: bytes | None = None
         self.memory_headers = self._headers = Headers()
+        self.memory_peer = peer
+        self._outside = settings.outside
         self.request: Request | None = None
         self.raw = 0
         self._ended = 0  # requests
@@ -122,6 +127,8 @@ class RequestParser:
             raise found from None
         except httptools.HttpParserError as error:
             self.request = None
+            if begins_like_a_head(data):
+                raise Problem(400, "a PROXY head from an address that SKERRY_TRUSTED does not name") from None
             raise Problem(400, f"malformed request: {error}") from None
         settings = self._settings
         if (
@@ -137,7 +144,9 @@ class RequestParser:
 
     def again(self, target: bytes) -> Request:
         """A GET of `target` (a valid path and query) with the header block that is remembered, and no body."""
-        self.request = Request("GET", target, self.memory_headers, b"", self._peer)
+        if self._outside is not None:
+            target = self._outside.target(target, self.memory_peer)
+        self.request = Request("GET", target, self.memory_headers, b"", self.memory_peer)
         return self.request
 
     def _remember(self, data: bytes) -> None:
@@ -147,6 +156,8 @@ class RequestParser:
         tail = data[data.index(b" HTTP/1.1\r\n") :]
         if len(tail) <= LONGEST_MEMORY:
             self.memory, self.memory_headers = tail, self._headers
+            if self._outside is not None and self.request is not None:
+                self.memory_peer = self.request.peer
 
     # llhttp calls these
 
@@ -190,10 +201,13 @@ class RequestParser:
             if not self._upgrade and head.has_body:
                 self._hide(method, version)
                 return
-        target = origin_form(method, self._url, fields)
+        target, peer = origin_form(method, self._url, fields), self._peer
+        if self._outside is not None:
+            peer = self._outside.peer(peer, fields)
+            target = self._outside.target(target, peer)
         keep = CLOSE if not parser.should_keep_alive() else KEEP if version == "1.1" else KEEP_OLD
         self._headers = Headers(fields)
-        self.request = request = Request(method, target, self._headers, b"", self._peer)
+        self.request = request = Request(method, target, self._headers, b"", peer)
         self._part = _BODY
         self.raw = 0
         self._learn = head is PLAIN and keep == KEEP and method == "GET"

@@ -21,6 +21,7 @@ from skerry.http.lane import Answer as LaneAnswer
 from skerry.http.reply import Response
 from skerry.http.request import Ends, Request
 from skerry.http.routes import Found, Mount
+from skerry.loop.proxy_head import Told
 from skerry.server import lane
 from skerry.server.actions import Send, Signal
 from skerry.server.answer import Answer
@@ -47,8 +48,8 @@ class Connection(asyncio.Protocol):
     where this one stands. What answers the present turn: an `Answer`, the future of a lane view, or nothing."""
 
     __slots__ = (
-        "_answering", "_block", "_direct", "_headers", "_lane", "_longest", "_memory", "_peer", "_slow", "_stalled",
-        "_work", "http", "settings", "state", "transport",
+        "_answering", "_block", "_direct", "_headers", "_lane", "_longest", "_memory", "_peer", "_rest", "_slow",
+        "_stalled", "_told", "_work", "http", "settings", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -57,7 +58,8 @@ class Connection(asyncio.Protocol):
         self.state = state
         self.settings: ServerSettings = state.settings
         self._lane = state.lane
-        self._direct = state.lane.direct
+        # Who asks and where the path begins differ from request to request behind a proxy: no short cut then.
+        self._direct = state.lane.direct if state.settings.outside is None else {}
         self._slow = self.settings.slow_view_seconds
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
         self._memory: bytes | None = None  # the header block that may be repeated now
@@ -67,6 +69,8 @@ class Connection(asyncio.Protocol):
         self._answering: Answer | asyncio.Future[Any] | None = None
         self._work: list[Action] | None = None  # what is being executed
         self._peer: Ends | None = None
+        self._told: Told | None = None  # by a PROXY head
+        self._rest = b""
         self._stalled: tuple[float, int] | None = None
 
     # The transport's side
@@ -82,6 +86,9 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         state.connections.add(self)
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            self.data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
@@ -385,9 +392,9 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> socket.socket | None:
         """Let go of an idle connection without closing it: the socket, for another process to serve. None while a
-        request is under way or half read, and for TLS, whose keys are here."""
+        request is under way or half read, for TLS, whose keys are here, and where a proxy has said once who it is."""
         transport = self.transport
-        if not self.idle or transport.get_write_buffer_size() or is_tls(transport):
+        if not self.idle or transport.get_write_buffer_size() or is_tls(transport) or self._told is not None:
             return None
         # What arrives from here on stays in the kernel, for whoever reads next.
         transport.pause_reading()
@@ -399,10 +406,18 @@ class Connection(asyncio.Protocol):
 
     # What a Request asks of its peer
 
+    def arrived(self, told: Told | None, rest: bytes) -> None:
+        """What the proxy says that passes this connection on, and what was taken of it already; before it is made."""
+        self._told, self._rest = told, rest
+
     @property
     def peer(self) -> Ends:
         if self._peer is None:
-            self._peer = ends_of(self.transport)
+            own, told = ends_of(self.transport), self._told
+            if told is not None:
+                scheme = "https" if told.tls else own.scheme
+                own = Ends(told.client or own.client, told.server or own.server, scheme)
+            self._peer = own
         return self._peer
 
     @property
@@ -416,3 +431,11 @@ class Connection(asyncio.Protocol):
     @property
     def scheme(self) -> str:
         return self.peer.scheme
+
+    @property
+    def host(self) -> str | None:
+        return None
+
+    @property
+    def root_path(self) -> str:
+        return ""

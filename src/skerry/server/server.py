@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
 from skerry.http.application import Application
+from skerry.loop.proxy_head import Told
+from skerry.server.arrival import arrive, comes_from
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
 from skerry.server.state import Served, State, WebSocketFactory
@@ -22,6 +24,8 @@ from skerry.server.websocket import WebSockets
 from skerry.telemetry import Metric, Sample
 
 logger = logging.getLogger("skerry.server")
+ACCEPT_AGAIN_SECONDS = 1.0
+"""The pause after descriptors or memory have run out."""
 
 
 class HttpServer:
@@ -50,6 +54,9 @@ class HttpServer:
         self._handshake_seconds = None if self._tls is None else self.settings.head_seconds
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
+        outside = self.settings.outside
+        self._trusted = None if outside is None else outside.trusted
+        self._accepting: dict[asyncio.Task[None], socket.socket] = {}
         self._attaching: set[asyncio.Task[None]] = set()
         self._arriving: set[Served] = set()
         self._state: State | None = None
@@ -131,21 +138,35 @@ class HttpServer:
         if kept:
             connection.http.requests = 1
         self._arriving.add(connection)
-        task = asyncio.get_running_loop().create_task(self._attach(sock, connection), name="attach")
+        expects_head = not kept and comes_from(sock, self._trusted)
+        attaching = self._attach(sock, connection, expects_head=expects_head)
+        task = asyncio.get_running_loop().create_task(attaching, name="attach")
         self._attaching.add(task)
         task.add_done_callback(self._attaching.discard)
         task.add_done_callback(lambda _: self._arriving.discard(connection))
 
-    async def _attach(self, sock: socket.socket, connection: Connection) -> None:
+    async def _attach(self, sock: socket.socket, connection: Connection, *, expects_head: bool) -> None:
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
+            if expects_head:
+                connection.arrived(*await self._arrive(sock))
             await loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._tls, ssl_handshake_timeout=self._handshake_seconds
             )
-        except OSError as error:  # the client left, or TLS failed
+        except OSError as error:  # the client left or said nothing, or TLS failed
             logger.debug("a connection could not be attached: %s", error)
             sock.close()
+        except ValueError as error:
+            logger.warning("a trusted proxy began a connection with %s", error)
+            sock.close()
+
+    async def _arrive(self, sock: socket.socket) -> tuple[Told | None, bytes]:
+        try:
+            return await arrive(sock, self.settings.head_seconds)
+        except asyncio.CancelledError:
+            sock.close()
+            raise
 
     async def hold(self) -> None:
         """Accept nothing more; what is open goes on, new clients wait in the kernel's queue."""
@@ -250,6 +271,13 @@ class HttpServer:
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
+            if self._trusted is not None:
+                own = sock.dup()
+                own.setblocking(False)
+                own.listen(self.settings.backlog)
+                task = loop.create_task(self._take(own), name="accept")
+                self._accepting[task] = own
+                continue
             # A duplicate, so that closing the acceptor (hold) leaves the socket and its queue alone.
             server = await loop.create_server(
                 self.connection,
@@ -260,10 +288,31 @@ class HttpServer:
             )
             self._servers.append(server)
 
+    async def _take(self, listener: socket.socket) -> None:
+        """Accept by hand: a proxy's head comes before what a transport would read."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:  # out of descriptors or memory
+                logger.error("cannot accept: %s; what comes waits in the kernel", error.strerror or error)
+                await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
+                continue
+            self.attach(sock)
+
     async def _refrain(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        accepting, self._accepting = self._accepting, {}
+        for task in accepting:
+            task.cancel()
+        if accepting:
+            await asyncio.wait(accepting)
+        for listener in accepting.values():
+            listener.close()
 
     def _note_closed(self) -> None:
         if self._state is not None and not self._state.connections:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from skerry.errors import SettingsError
+from skerry.http.forwarded import Outside
+from skerry.http.trusted import Trusted
 from skerry.options import option, same_as
 
 AccessLog = Literal["off", "asgi", "all"]
@@ -15,6 +17,10 @@ AccessLog = Literal["off", "asgi", "all"]
 
 def _file(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _trusted(text: str) -> Trusted | None:
+    return Trusted(each.strip() for each in text.split(",") if each.strip()) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,12 @@ class ServerSettings:
     """ "asgi" logs all but answers from the lane."""
     tls_cert: Path | None = same_as("tls_cert", None, becomes=_file)
     tls_key: Path | None = same_as("tls_key", None, becomes=_file)
+    trusted: Trusted | None = same_as("trusted", None, becomes=_trusted)
+    """Proxies whose word about clients counts."""
+    root_path: str = same_as("root_path", "")
+    """Where the application begins for clients, as `/kv`."""
+    outside: Outside | None = field(init=False, default=None)
+    """Those two together; None when there is neither."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -82,6 +94,9 @@ class ServerSettings:
             raise SettingsError("access_log", f"is off, asgi or all, not {self.access_log!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError("tls_cert", "a certificate needs its key (tls_key) and the other way round")
+
+        if self.trusted is not None or self.root_path:
+            object.__setattr__(self, "outside", Outside(self.trusted, self.root_path))
 
     def tls(self) -> ssl.SSLContext | None:
         """The TLS context, None without a certificate. Raises SettingsError when the files cannot be used."""

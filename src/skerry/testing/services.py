@@ -62,7 +62,7 @@ def _version(place: Path) -> float:
 
 
 def available(service: str) -> bool:
-    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `nginx`, `chromium` or `node` can run here."""
+    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `nginx`, `haproxy`, `chromium` or `node` can run here."""
     if service == "postgresql":
         programs = all(postgres_program(name) for name in ("initdb", "postgres", "pg_isready", "psql"))
         return programs and (os.geteuid() != 0 or _has_postgres_user())
@@ -72,6 +72,8 @@ def available(service: str) -> bool:
         return broker_available()
     if service == "nginx":
         return nginx_program() is not None
+    if service == "haproxy":
+        return haproxy_program() is not None
     if service == "chromium":
         return chromium_program() is not None
     if service == "node":
@@ -89,6 +91,12 @@ def nginx_program() -> str | None:
     """The path of nginx, None when there is none."""
     found = shutil.which("nginx")
     return found or ("/usr/sbin/nginx" if os.access("/usr/sbin/nginx", os.X_OK) else None)
+
+
+def haproxy_program() -> str | None:
+    """The path of HAProxy, None when there is none."""
+    found = shutil.which("haproxy")
+    return found or ("/usr/sbin/haproxy" if os.access("/usr/sbin/haproxy", os.X_OK) else None)
 
 
 def chromium_program() -> str | None:

@@ -13,7 +13,7 @@ import skerry.http
 
 MODULE = Path(skerry.http.__path__[0]) / "static" / "skerry.js"
 STAGE = """
-import { connect, parsePosition, pauseBefore } from %s;
+import { connect, parsePosition, pauseBefore, rootOf, under } from %s;
 const sockets = [], said = [];
 globalThis.location = { href: "http://kv.example:8999/" };
 globalThis.WebSocket = class {
@@ -193,3 +193,19 @@ def test_a_server_that_goes_silent_is_left() -> None:
     assert waits == once + once
     assert armed == 0
     assert told == [["event", "a:5"], ["event", "a:5"]]
+
+
+def test_behind_a_prefix_paths_lead_to_the_application() -> None:
+    """The module knows the prefix by its own address; what has it already, and whole URLs, stay as they are."""
+    found = play("""
+      globalThis.location = { href: "https://kv.example/kv/", origin: "https://kv.example" };
+      const root = rootOf("https://kv.example/kv/_skerry/skerry.js");
+      return [root, rootOf("https://kv.example/_skerry/skerry.js"), rootOf("https://kv.example/static/skerry.js"),
+        rootOf("https://cdn.example/kv/_skerry/skerry.js"), under(root, "/events"), under(root, "/kv/events"),
+        under(root, "events"), under(root, "//live.example/events"), under(root, "wss://live.example/events"),
+        under("/", "/events")];
+    """)
+    assert found == [
+        "/kv/", "/", "/", "/", "/kv/events", "/kv/events", "events", "//live.example/events",
+        "wss://live.example/events", "/events",
+    ]  # fmt: skip

@@ -46,20 +46,23 @@ def declare_page(app: App) -> None:
 def page(request: Request, values: Values, reads: HttpReads, settings: Settings) -> Response:
     """The page, as of this server's memory."""
     position = reads.position
-    events_url, sources = live_address(settings.live_url, request.host, request.scheme, "/events")
-    rows = [_row(values, key, position.epoch) for key in islice(values.ordered(), ROWS)]
+    root = request.url_path("")
+    path = "/events" if settings.live_url else root + "/events"
+    events_url, sources = live_address(settings.live_url, request.host, request.scheme, path)
+    rows = [_row(values, key, position.epoch, root) for key in islice(values.ordered(), ROWS)]
     text = templates.text(
         "index.html",
         rows=rows,
         total=len(values),
         position=str(position),
         events_url=events_url,
-        origin=f"{request.scheme}://{request.host}",
+        root=root,
+        origin=f"{request.scheme}://{request.host}{root}",
     )
     return Response.html(text, headers=page_headers(sources))
 
 
-def _row(values: Values, key: str, epoch: str) -> Row:
+def _row(values: Values, key: str, epoch: str, root: str) -> Row:
     entry = values.entries[key]
     long = len(entry.value) > SHOWN_CHARACTERS
     return Row(
@@ -67,5 +70,5 @@ def _row(values: Values, key: str, epoch: str) -> Row:
         "" if long else entry.value,
         len(entry.value.encode()) if long else None,
         f"{epoch}:{entry.offset}",
-        "/values/" + quote(key, safe=""),
+        f"{root}/values/" + quote(key, safe=""),
     )

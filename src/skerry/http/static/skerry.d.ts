@@ -56,4 +56,6 @@ export interface Stream {
 
 export function connect<Row = unknown, Event = unknown>(url: string, options?: Options<Row, Event>): Stream;
 export function parsePosition(text: unknown): { epoch: string; offset: number } | null;
+export function rootOf(module: string): string;
+export function under(root: string, url: string | URL): string | URL;
 export function pauseBefore(failures: number, random?: () => number): number;

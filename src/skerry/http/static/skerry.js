@@ -33,6 +33,19 @@ export function pauseBefore(failures, random = Math.random) {
   return whole * (0.5 + 0.5 * random());
 }
 
+/** Where the application begins, behind a proxy that puts it under a path: this module stands at ROOT_skerry/skerry.js. */
+export function rootOf(module) {
+  const { origin, pathname } = new URL(module);
+  const own = "_skerry/skerry.js";
+  return origin === globalThis.location?.origin && pathname.endsWith(`/${own}`) ? pathname.slice(0, -own.length) : "/";
+}
+
+/** A path of the application as its clients reach it; whatever is no such path, or begins with the root, as it is. */
+export function under(root, url) {
+  const text = String(url);
+  return /^\/(?!\/)/.test(text) && !text.startsWith(root) ? root + text.slice(1) : url;
+}
+
 export function connect(url, options = {}) {
   return new Stream(url, options);
 }
@@ -49,7 +62,7 @@ class Stream {
     this.rows = null;
     this.timer = null;
     this.heardAt = 0;
-    this.url = new URL(url, globalThis.location?.href);
+    this.url = new URL(under(rootOf(import.meta.url), url), globalThis.location?.href);
     this.onReturn = () => {
       if (this.state.phase === "waiting" && globalThis.document?.visibilityState !== "hidden") this.retry();
     };

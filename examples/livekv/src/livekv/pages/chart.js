@@ -1,6 +1,6 @@
 // Events per second over the last minute, as two SVG paths, drawn once a second.
 
-import { write } from "/static/pace.js";
+import { write } from "./pace.js";
 
 const SECONDS = 60;
 const WIDTH = 120;

@@ -1,8 +1,8 @@
 // Changing values: add, edit in place, delete with undo. Every change names the version it was made from (If-Match), so
 // that nobody's work is overwritten unseen.
 
-import { parsePosition } from "/_skerry/skerry.js";
-import { pathOf } from "/static/table.js";
+import { parsePosition } from "../_skerry/skerry.js";
+import { pathOf } from "./table.js";
 
 async function call(method, key, { body, ifMatch, ifNoneMatch } = {}) {
   // A browser would take these for a path and ask for something else.

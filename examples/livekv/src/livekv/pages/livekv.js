@@ -1,11 +1,11 @@
 // The page put together: the stream on one side, table, list, chart and words on the other.
 
-import { connect } from "/_skerry/skerry.js";
-import { Chart } from "/static/chart.js";
-import { Editing } from "/static/editing.js";
-import { Log } from "/static/log.js";
-import { Pace, write } from "/static/pace.js";
-import { Table } from "/static/table.js";
+import { connect } from "../_skerry/skerry.js";
+import { Chart } from "./chart.js";
+import { Editing } from "./editing.js";
+import { Log } from "./log.js";
+import { Pace, write } from "./pace.js";
+import { Table } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
 const body = document.body;

@@ -1,7 +1,7 @@
 // The list of events: newest first, bounded, changed when the pace says so; can be held while one reads.
 
-import { flash } from "/static/flash.js";
-import { write } from "/static/pace.js";
+import { flash } from "./flash.js";
+import { write } from "./pace.js";
 
 const MOST_ROWS = 200;
 const MOST_PENDING = 200;

@@ -1,7 +1,7 @@
 // The table of values: all of them in a Map, a bounded part of them as rows, changed when the pace says so.
 // Keys are data: they are never put into ids, selectors or markup.
 
-import { flash } from "/static/flash.js";
+import { flash } from "./flash.js";
 
 const STEP = 300;
 const MOST_KEPT = 100_000;
@@ -281,4 +281,6 @@ export class Table {
   }
 }
 
-export const pathOf = (key) => `/values/${encodeURIComponent(key)}`;
+const ROOT = new URL("..", import.meta.url).pathname; // this file stands at ROOTstatic/table.js
+
+export const pathOf = (key) => `${ROOT}values/${encodeURIComponent(key)}`;
