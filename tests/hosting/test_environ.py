@@ -69,3 +69,16 @@ def test_a_unix_socket_is_named_by_the_request() -> None:
     assert (found["SERVER_NAME"], found["SERVER_PORT"]) == ("shop.example", "8000")
     found = Environs({}).of(Head("GET", b"/", "1.0", ()))
     assert (found["SERVER_NAME"], found["SERVER_PORT"]) == ("localhost", "80")
+
+
+def test_behind_a_proxy_the_environ_is_the_clients() -> None:
+    """Address, scheme, name and prefix as the proxy tells them; the Host field stays what was sent."""
+    client, server = ("192.0.2.7", 0), ("kv.example", 443)
+    head = Head(
+        "GET", b"/shop/a?b", "1.1", ((b"host", b"inner"),), "https", client, server, "kv.example", "/ä"
+    )
+    found = Environs({}, b"/shop").of(head)
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/ä/shop".encode().decode("latin-1"), "/a")
+    assert (found["REMOTE_ADDR"], found["wsgi.url_scheme"]) == ("192.0.2.7", "https")
+    assert (found["SERVER_NAME"], found["SERVER_PORT"], found["HTTP_HOST"]) == ("kv.example", "443", "inner")
+    assert found["REQUEST_URI"] == "/%C3%A4/shop/a?b"

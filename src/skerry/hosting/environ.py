@@ -8,7 +8,7 @@ X-Real-IP), and so is Proxy, which would become HTTP_PROXY (CVE-2016-5385).
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from skerry.exchange import Fields, Head
 
@@ -40,7 +40,11 @@ class Environs:
         environ["REQUEST_METHOD"] = head.method
         environ["PATH_INFO"] = _text(path)
         environ["QUERY_STRING"] = query.decode("latin-1")
-        environ["RAW_URI"] = environ["REQUEST_URI"] = target.decode("latin-1")
+        uri = target.decode("latin-1")
+        if head.root_path:
+            environ["SCRIPT_NAME"] = head.root_path.encode().decode("latin-1") + self._script
+            uri = quote(head.root_path) + uri
+        environ["RAW_URI"] = environ["REQUEST_URI"] = uri
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.version == "1.1" else "HTTP/1.0"
         environ["wsgi.url_scheme"] = head.scheme
         client, server = head.client, head.server
