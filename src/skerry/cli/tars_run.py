@@ -11,7 +11,7 @@ from importlib.metadata import version
 import click
 
 from skerry.errors import DeclarationError, SettingsError
-from skerry.kernel.importing import load_target
+from skerry.kernel.importing import load_application
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import load_settings
 from skerry.process.hangup import Hangup, has_terminal
@@ -67,7 +67,7 @@ def run(target: str, action: str, config: str, workers: int, hang: float, show_v
 
 def _show_version(target: str) -> None:
     click.echo(f"skerry {version('skerry')}")
-    found = load_target(target)
+    found = load_application(target)
     if isinstance(found, Service) and found.version:
         click.echo(f"{target} {found.version}")
 

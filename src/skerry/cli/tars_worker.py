@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import click
 
 from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError
-from skerry.kernel.importing import code_of, load_target
+from skerry.kernel.importing import code_of, load_application
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import load_settings
 from skerry.process.worker import Worker
@@ -36,9 +35,9 @@ def worker(target: str, config: str) -> None:
         process = settings.process if settings.log_format != "text" else ""
         configure_logs(settings.log_format, "info", process, mark=control.mark)
         set_log_level(configuration.log_level)
-        service = service_of(load_target(target), target)
+        service = service_of(target)
         control.code = code_of(target)
-        code = run_service(service, configuration, control, inheritance, settings.loop_model)
+        code = run_service(service, configuration, control, inheritance, settings)
     except (SettingsError, DeclarationError) as error:
         control.failure(Failure.of("settings", error, at=SystemClock.now()), fatal=True)
         code = 2
@@ -48,8 +47,16 @@ def worker(target: str, config: str) -> None:
     raise SystemExit(code)
 
 
-def service_of(found: Any, target: str) -> Service:
-    """The service that TARGET names. Raises SettingsError."""
+def service_of(target: str) -> Service:
+    """The service that TARGET names; for a WSGI or ASGI application one that consists of it. Raises SettingsError."""
+    found = load_application(target)
     if isinstance(found, Service):
         return found
-    raise SettingsError("TARGET", f"{target} is a {type(found).__name__}, not a skerry.tars.Service")
+    if not callable(found):
+        raise SettingsError(
+            "TARGET",
+            f"{target} is a {type(found).__name__}, neither a skerry.tars.Service nor a WSGI or ASGI application",
+        )
+    made = Service()
+    made.only = found
+    return made

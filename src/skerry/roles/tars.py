@@ -12,10 +12,11 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
+from skerry.kernel.settings import Settings
 from skerry.loop.models import default, factory
 from skerry.supervision.failure import Failure
 from skerry.tars.platform.adapters import terms_of
@@ -25,6 +26,9 @@ from skerry.tars.servant import Servant
 from skerry.tars.server import Server
 from skerry.tars.service import PlaceHook, Service
 from skerry.tars.timers import Timers
+
+if TYPE_CHECKING:
+    from skerry.roles.tars_web import WebAdapter
 
 log = logging.getLogger("skerry.tars.service")
 
@@ -78,11 +82,11 @@ def run_service(
     configuration: Configuration,
     control: Control,
     inheritance: Inheritance,
-    loop_model: str = "",
+    settings: Settings,
 ) -> int:
     """Serve until the parent ends it. Returns the exit code. Raises SettingsError for what does not fit together."""
-    role = TarsRole(service, configuration, control, inheritance)
-    with asyncio.Runner(loop_factory=factory(loop_model or default())) as runner:
+    role = TarsRole(service, configuration, settings, control, inheritance)
+    with asyncio.Runner(loop_factory=factory(settings.loop_model or default())) as runner:
         return runner.run(role.run())
 
 
@@ -90,15 +94,22 @@ class TarsRole:
     """One run of a service in this process."""
 
     def __init__(
-        self, service: Service, configuration: Configuration, control: Control, inheritance: Inheritance
+        self,
+        service: Service,
+        configuration: Configuration,
+        settings: Settings,
+        control: Control,
+        inheritance: Inheritance,
     ) -> None:
-        self.service, self.configuration = service, configuration
+        self.service, self.configuration, self._settings = service, configuration, settings
         self._control, self._inheritance = control, inheritance
         self._server = Server(required_set=configuration.set_division if configuration.check_set else "")
         self._is_served = False
+        self._web: list[WebAdapter] = []
         self._timers = Timers(service.timers, inheritance.lock)
         self._commands = Commands(lambda: self._server, service.commands)
         self._commands.built_in |= {
+            "tars.viewstatus": self._status,
             "hook.started": lambda _: self._call_hooks(service.started_hooks),
             "hook.stopping": lambda _: self._call_hooks(service.stopping_hooks),
         }
@@ -116,6 +127,8 @@ class TarsRole:
             self._add_servants()
             if self._is_served:
                 await self._server.start()
+            for web in self._web:
+                await web.start()
             self._timers.start()
             control.ready()
             await self._stopping.wait()
@@ -130,33 +143,46 @@ class TarsRole:
         return 0
 
     async def _drain(self, seconds: float) -> None:
-        await asyncio.gather(self._timers.stop(seconds), self._server.stop(seconds))
+        web = (each.stop(seconds) for each in self._web)
+        await asyncio.gather(self._timers.stop(seconds), self._server.stop(seconds), *web)
 
     def _stop(self, seconds: float) -> None:
         self._stop_seconds = seconds
         self._stopping.set()
 
     def _add_servants(self) -> None:
-        """Every declared servant at its adapter. Raises SettingsError for one that has none."""
-        left = {self._full(name): servant for name, servant in self.service.servants.items()}
+        """Every declared object at its adapter. Raises SettingsError for one that has none."""
+        servants = {self._full(name): servant for name, servant in self.service.servants.items()}
+        web = {self._full(name): target for name, target in self.service.web.items()}
         for adapter in self.configuration.adapters:
-            servant = left.pop(adapter.servant, None)
-            if servant is not None and not adapter.speaks_tars:
+            if adapter.servant in (web if adapter.speaks_tars else servants):
+                what = "a web application" if adapter.speaks_tars else "a servant"
                 raise SettingsError(
                     f"adapter {adapter.name}",
-                    f"{adapter.servant} is a servant, and its protocol is {adapter.protocol}, not tars",
+                    f"has protocol={adapter.protocol}, and {adapter.servant} is {what}",
                 )
-            if servant is None:
-                log.warning(
-                    "nobody serves adapter %s: the service declares no %s", adapter.name, adapter.servant
-                )
-                continue
-            self._add(adapter, servant)
-        if left:
-            known = ", ".join(adapter.servant for adapter in self.configuration.adapters) or "none"
+            if adapter.servant in servants:
+                self._add(adapter, servants.pop(adapter.servant))
+            elif adapter.servant in web:
+                self._add_web(adapter, web.pop(adapter.servant))
+            elif self.service.only is not None and not adapter.speaks_tars and not self._web:
+                self._add_web(adapter, self.service.only)
+            else:
+                what = f"the service declares no {adapter.servant}"
+                log.warning("nobody serves adapter %s: %s", adapter.name, what)
+        known = ", ".join(adapter.servant for adapter in self.configuration.adapters) or "none"
+        for name in (*servants, *web):
+            raise SettingsError(name, f"has no adapter in the platform's file; there are: {known}")
+        if self.service.only is not None and not self._web:
             raise SettingsError(
-                next(iter(left)), f"has no adapter in the platform's file; there are: {known}"
+                "TARGET", f"there is no adapter with a protocol other than tars; there are: {known}"
             )
+
+    def _add_web(self, adapter: AdapterConfiguration, target: object) -> None:
+        from skerry.roles.tars_web import WebAdapter  # services without one start sooner
+
+        shared, workers = self._inheritance.sockets[adapter.name], self._inheritance.workers
+        self._web.append(WebAdapter(adapter, target, self._settings, shared, workers))
 
     def _add(self, adapter: AdapterConfiguration, servant: object) -> None:
         terms = terms_of(adapter, Servant.of(adapter.servant, servant), self._inheritance.workers)
@@ -170,6 +196,9 @@ class TarsRole:
             shared=self._inheritance.sockets.get(adapter.name),
         )
         self._is_served = True
+
+    def _status(self, arguments: str) -> str:
+        return "\n".join([self._commands.status(), *(web.status() for web in self._web)])
 
     def _full(self, name: str) -> str:
         return name if "." in name else f"{self.configuration.name}.{name}"

@@ -195,8 +195,10 @@ class HttpServer:
             return True
         self.status = "draining"
         self.emitter.emit("draining")
-        state.draining = True
         await self._refrain()
+        if self._attaching:  # they were accepted already
+            await asyncio.wait(self._attaching, timeout=1.0)
+        state.draining = True
         for sock in self._sockets:
             sock.close()
         if idle_seconds > 0:

@@ -53,6 +53,8 @@ class Service:
         self.version = version
         self.servants: dict[str, object] = {}
         self.web: dict[str, Any] = {}
+        self.only: Any = None
+        """A web application that was given in place of a service: for the first adapter that does not speak Tars."""
         self.files: list[RemoteFile] = []
         self.commands: dict[str, Callable[[str], Any]] = {}
         self.timers: list[Every] = []

@@ -48,6 +48,25 @@ def this_is_where_it_hangs() -> None:
     time.sleep(600)
 
 
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    """Says who serves it."""
+    body = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} by {os.getpid()}".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    """The same; it has no lifespan."""
+    assert scope["type"] == "http"
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{scope['path']} by {os.getpid()}".encode()})
+
+
+both = Service()
+both.servant("HelloObj", HelloServant())
+both.http("WebObj", asgi)
+both.http("OldObj", "served:wsgi")
 service = Service(version="1.2.3")
 service.servant("HelloObj", HelloServant())
 wrong = Service()

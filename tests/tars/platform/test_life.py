@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -209,6 +210,52 @@ async def test_stop_as_for_a_server_of_type_php(start: Any) -> None:
     assert (again.returncode, again.stderr.strip()) == (0, "Demo.PyServer does not run")
 
 
+async def get(node: FakeNode, name: str, path: str) -> str:
+    """The body of a page of the object with that name."""
+    adapter = node.configuration.adapter_of(name)
+    assert adapter is not None
+    url = f"http://127.0.0.1:{adapter.endpoint.port}{path}"
+
+    def fetch() -> str:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return str(answer.read().decode())
+
+    return await asyncio.to_thread(fetch)
+
+
+async def test_web_applications_beside_a_servant(tmp_path: Path) -> None:
+    """One service, three adapters: a servant, an ASGI and a WSGI application, in the same processes; a page is there
+    while its processes are replaced."""
+    given = {"PYTHONPATH": str(HERE)}
+    configuration = configuration_for(
+        "PyServer", ["HelloObj"], web=["WebObj", "OldObj"], environment=given, deactivating_seconds=20.0
+    )
+    async with FakeNode(tmp_path, configuration, [*RUN, "served:both", "--workers", "1"]) as node:
+        await node.start()
+        await node.until_active()
+        first = await get(node, "WebObj", "/new")
+        assert first.startswith("/new by ")
+        assert await get(node, "OldObj", "/old") == first.replace("/new", "GET /old")
+        shown = await node.send_command("tars.viewstatus")
+        assert "Demo.PyServer.OldObj at " in shown
+        await node.send_command("tars.gracerestart")
+        async with asyncio.timeout(60):
+            while await get(node, "WebObj", "/new") == first:
+                pass
+        stop = await node.stop()
+    assert not stop.killed
+
+
+async def test_a_web_application_alone(tmp_path: Path) -> None:
+    """TARGET may be the application: it is served at the first adapter that does not speak Tars."""
+    given = {"PYTHONPATH": str(HERE)}
+    configuration = configuration_for("PyServer", ["UnusedObj"], web=["WebObj"], environment=given)
+    async with FakeNode(tmp_path, configuration, [*RUN, "served:wsgi", "--workers", "1"]) as node:
+        await node.start()
+        await node.until_active()
+        assert (await get(node, "WebObj", "/")).startswith("GET / by ")
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*RUN, *arguments],
@@ -235,7 +282,10 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     [
         ("served:wrong",
          "Demo.PyServer.OtherObj: has no adapter in the platform's file; there are: Demo.PyServer.HelloObj"),
-        ("served:demo", "TARGET: served:demo is a Namespace, not a skerry.tars.Service"),
+        ("served:demo",
+         "TARGET: served:demo is a Namespace, neither a skerry.tars.Service nor a WSGI or ASGI application"),
+        ("served:wsgi",
+         "TARGET: there is no adapter with a protocol other than tars; there are: Demo.PyServer.HelloObj"),
         ("nowhere:service", "TARGET: there is no module 'nowhere' here"),
     ],
 )  # fmt: skip

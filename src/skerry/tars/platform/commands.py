@@ -49,7 +49,7 @@ class Commands:
     ) -> None:
         self._server, self._custom = server, custom
         self.built_in: dict[str, Callable[[str], Any]] = {
-            "tars.viewstatus": self._status,
+            "tars.viewstatus": lambda _: self.status(),
             "tars.connection": self._connections,
             "tars.setloglevel": self._set_log_level,
             "tars.pystack": self._stacks,
@@ -77,7 +77,8 @@ class Commands:
             return f"failed: {type(error).__name__}: {error}"
         return "done" if answer is None else str(answer)
 
-    def _status(self, arguments: str) -> str:
+    def status(self) -> str:
+        """How this process is, and its adapters."""
         server = self._server()
         lines = [f"pid {os.getpid()}, {_resident_mebibytes():.0f} MiB, {len(asyncio.all_tasks())} tasks"]
         for state in server.states() if server is not None else ():

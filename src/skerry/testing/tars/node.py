@@ -336,21 +336,22 @@ def is_running(pid: int) -> bool:
 
 
 def configuration_for(
-    server: str, objects: Sequence[str], *, app: str = "Demo", protocol: str = "tars", **values: Any
+    server: str, objects: Sequence[str], *, web: Sequence[str] = (), app: str = "Demo", **values: Any
 ) -> Configuration:
-    """A configuration on this machine for a server with these objects (`HelloObj`), each on a free port."""
-    ports = free_ports(len(objects))
+    """A configuration on this machine for a server with these objects (`HelloObj`), each on a free port; those in `web`
+    do not speak Tars."""
+    names = [*objects, *web]
     adapters = tuple(
         AdapterConfiguration(
             name=f"{app}.{server}.{name}Adapter",
             servant=f"{app}.{server}.{name}",
             endpoint=Endpoint("tcp", "127.0.0.1", port, 60_000),
-            protocol=protocol,
+            protocol="not_tars" if name in web else "tars",
             max_connections=1000,
             queue_capacity=10_000,
             queue_timeout_seconds=60.0,
         )
-        for name, port in zip(objects, ports, strict=True)
+        for name, port in zip(names, free_ports(len(names)), strict=True)
     )
     return Configuration(
         app, server, adapters, node_name="127.0.0.1", local_ip="127.0.0.1", log_level="INFO", **values
