@@ -391,6 +391,26 @@ class App:
     ) -> Callable[[View], View]:
         return self.http.websocket(path, name=name, rights=rights)
 
+    @overload
+    def authenticate(self, function: View) -> View: ...
+
+    @overload
+    def authenticate(
+        self, *, remember_seconds: float = 10.0, timeout_seconds: float = 5.0
+    ) -> Callable[[View], View]: ...
+
+    def authenticate(
+        self,
+        function: Any = None,
+        *,
+        remember_seconds: float = 10.0,
+        timeout_seconds: float = 5.0,
+    ) -> Any:
+        """Declare how it is found out who sends a request: `Application.authenticate`."""
+        return self.http.authenticate(
+            function, remember_seconds=remember_seconds, timeout_seconds=timeout_seconds
+        )
+
     def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:
         """Serve any ASGI application under a path; its lifespan runs with ours."""
         self.http.mount(path, app, name=name, rights=rights)

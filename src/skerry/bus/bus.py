@@ -33,9 +33,10 @@ from skerry.errors import (
     SkerryError,
 )
 from skerry.injection import Resolve
-from skerry.messages.envelope import NO_HEADERS, Envelope
+from skerry.messages.envelope import Envelope
 from skerry.messages.message import Command, Query, result_of
 from skerry.messages.typed import Typed, foreign_types, typed
+from skerry.provenance import carried
 
 R = TypeVar("R")
 Guard = Callable[[Callable[..., Any], Sequence[object]], Callable[..., Any]]
@@ -58,7 +59,7 @@ class SendOptions(TypedDict, total=False):
     request_hash: str
     level: Level
     wait_seconds: float | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | None
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -150,12 +151,13 @@ class CommandBus:
         request_hash: str = "",
         level: Level = Level.VISIBLE,
         wait_seconds: float | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        headers: Mapping[str, str] | None = None,
     ) -> asyncio.Future[Receipt[R]]:
         """Send a command; the future has its Receipt. Takes no task, so a lane view may return what follows.
 
         The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps it was), after
         `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet decided.
+        `headers` travel with it; None: those of its cause (`skerry.provenance`), as who sent a request, and its trace.
         The same `id` again is answered as before, unless `request_hash` differs (kind "different_request").
         Raises DeclarationError for a command that has no handler, and InvalidMessage for one that does not fit its own
         declaration: nothing is sent then. Do not cancel the future: it may be shared.
@@ -182,8 +184,9 @@ class CommandBus:
             refused.set_exception(error)
             return refused
         envelope = Envelope(
-            id, name, version, key, self._transport.name, now, request_hash, headers, command, body
-        )
+            id, name, version, key, self._transport.name, now, request_hash,
+            carried.get() if headers is None else headers, command, body,
+        )  # fmt: skip
         self._enqueue(envelope, partition_of(key, self._settings.partitions))
         return future
 

@@ -19,9 +19,11 @@ from urllib.parse import urlencode
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from skerry.clock import Clock
 from skerry.errors import DeclarationError
 from skerry.http import openapi
 from skerry.http.auth import SAFE_METHODS, Right, Tokens
+from skerry.http.authentication import Ask, Authentication
 from skerry.http.binding import Watch, bind, no_services
 from skerry.http.cors import Cors, Crossing, reading
 from skerry.http.dispatch import Dispatch
@@ -65,6 +67,13 @@ class _Declared:
     stale: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Authenticate:
+    function: Callable[..., Any]
+    remember_seconds: float
+    timeout_seconds: float
+
+
 class Application:
     """Routes and what goes around them. Declare first, `compile` once, then serve.
 
@@ -85,7 +94,8 @@ class Application:
         self._covering: list[Covering] = []
         self._handlers: dict[type[Exception], Callable[[Request, Any], Any]] = {}
         self._lifespans: list[tuple[Mount, Lifespan]] = []
-        self._tokens: Tokens | None = None
+        self._authenticate: _Authenticate | None = None
+        self.guard: Authentication | None = None
         self._cors: Cors | None = None
         self._crossing: Crossing | None = None
 
@@ -214,6 +224,36 @@ class Application:
             origins, (), tuple(request_fields), tuple(answer_fields), credentials, max_age_seconds
         )
 
+    def authenticate(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        remember_seconds: float = 10.0,
+        timeout_seconds: float = 5.0,
+    ) -> Any:
+        """Declare how this application finds out who sends a request, where no token of `SKERRY_TOKENS` says it: a
+        `def` or `async def`, injected as views are, that gives an `Identity`, or None for nobody.
+
+        Routes need rights from then on, as with tokens. On a connection that repeats its header fields the identity is
+        remembered for `remember_seconds`, and no longer than it says itself (`expires`), unless there is a query; 0:
+        it is asked for each request. So it may look at fields and the query, but not at the path. `timeout_seconds`: of
+        an `async def`, then 503. To refuse with an answer of its own, it raises `Problem`.
+        """
+
+        def declare(given: Callable[..., Any]) -> Callable[..., Any]:
+            if self._authenticate is not None:
+                raise DeclarationError("app.authenticate was declared twice")
+            self.compiled = False
+            self._authenticate = _Authenticate(given, remember_seconds, timeout_seconds)
+            return given
+
+        return declare if function is None else declare(function)
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether it finds out itself who sends a request."""
+        return self._authenticate is not None
+
     def exception_handler(self, kind: type[Exception]) -> Callable[[View], View]:
         """Declare what answers an exception of that class: a plain `def` (request, error) -> answer."""
 
@@ -239,6 +279,7 @@ class Application:
         other._covering = list(self._covering)
         other._handlers = dict(self._handlers)
         other._cors = self._cors
+        other._authenticate = self._authenticate
         other.login_path = self.login_path
         return other
 
@@ -248,6 +289,7 @@ class Application:
         other._covering = list(self._covering)
         other._handlers = dict(self._handlers)
         other._cors = self._cors
+        other._authenticate = self._authenticate
         return other
 
     # Composing
@@ -256,6 +298,7 @@ class Application:
         """Compose every view and keep none; middleware and pages of its own are not made. Raises DeclarationError."""
         plain, table = self.copy(), RouteTable()
         plain._covering = []  # what they cover is a question of the lane only
+        plain._ask(resolve, None)
         for declared in plain._declared:
             table.add(plain._compose(declared, resolve, None))
 
@@ -267,32 +310,53 @@ class Application:
         *,
         readers: Iterable[str] = (),
         hosts: Hosts | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type,
         `watch` puts a gate before views whose services may stop, `readers` are origins whose pages may read,
-        `hosts` the names that are served (None: every name)."""
-        self._tokens = tokens if tokens else None
+        `hosts` the names that are served (None: every name); `clock` tells when an identity expires."""
         cors = reading(self._cors, readers)
         self._crossing = Crossing(cors) if cors else None
+        declared_ask = self._authenticate
+        guard = Authentication(
+            tokens,
+            self._ask(resolve, watch),
+            clock=clock,
+            remember_seconds=0.0 if declared_ask is None else declared_ask.remember_seconds,
+            timeout_seconds=0.0 if declared_ask is None else declared_ask.timeout_seconds,
+            writers=cors.writers,
+        )
+        self.guard = guard if guard else None
         table = RouteTable()
         self.table = table
         for declared in (*self._declared, *self._own_pages()):
             table.add(self._compose(declared, resolve, watch))
         for mount in self._mounts:
-            open_to_all = self._tokens is None or mount.right is None
+            open_to_all = self.guard is None or mount.right is None
             mount.respond = (
                 getattr(mount.app, "respond", None) if open_to_all and not self._covering else None
             )
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
         self.lane = Lane(
-            table, self.failure, self._tokens, decides_misses=unseen, crossing=self._crossing, hosts=hosts
+            table, self.failure, self.guard, decides_misses=unseen, crossing=self._crossing, hosts=hosts
         )
-        stack: ASGIApp = Dispatch(table, self._tokens, self.failure, self._crossing)
+        stack: ASGIApp = Dispatch(table, self.guard, self.failure, self._crossing)
         for covering in reversed(self._covering):
             stack = Covered(covering, covering.factory(stack, **covering.options), stack)
         self._stack = Edge(stack, self.failure) if self._covering else stack
         self.compiled = True
+
+    def _ask(self, resolve: Resolve, watch: Watch | None) -> Ask | None:
+        """The declared way to find an identity, with its services."""
+        declared = self._authenticate
+        if declared is None:
+            return None
+        where = f"app.authenticate ({getattr(declared.function, '__name__', 'function')})"
+        binding = bind(declared.function, where, (), frozenset({"GET"}), resolve, watch)
+        if binding.needs_connection:
+            raise DeclarationError(f"{where}: Starlette's request exists on the ASGI side only; take Request")
+        return binding.call
 
     def _compose(self, declared: _Declared, resolve: Resolve, watch: Watch | None) -> Route:
         template = PathTemplate(declared.path)
@@ -326,7 +390,7 @@ class Application:
             right,
             self.settings.max_body_bytes if declared.max_body_bytes is None else declared.max_body_bytes,
             declared.documented,
-            guarded=self._tokens is not None and right is not None,
+            guarded=self.guard is not None and right is not None,
         )
 
     def _own_pages(self) -> list[_Declared]:
@@ -336,7 +400,7 @@ class Application:
 
         def describe(request: Request) -> dict[str, Any]:
             document = openapi.document(
-                settings.title, settings.version, self.table.routes, secured=bool(self._tokens)
+                settings.title, settings.version, self.table.routes, secured=self.guard is not None
             )
             if request.root_path:
                 document["servers"] = [{"url": request.url_path("")}]

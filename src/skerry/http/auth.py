@@ -1,8 +1,8 @@
-"""Tokens and rights: who asks, and may they. Pure; the login form is `http.login`.
+"""Tokens, and the sessions of browsers that logged in with one. Pure; the login form is `http.login`.
 
-A token carries one right, `write` includes `read`. Without tokens every route is open. Tokens are kept as hashes and
-compared in constant time, each against all. A browser that logged in holds a cookie that proves the token without
-containing it, and that ends with the token.
+A token carries one right, `write` includes `read`, and may have a name, which logs and events then tell. Without tokens
+every route is open. Tokens are kept as hashes and compared in constant time, each against all. A browser that logged in
+holds a cookie that proves the token without containing it, and that ends with the token, or when it is revoked.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from skerry.clock import Clock
 from skerry.errors import SettingsError
 from skerry.http.headers import Headers
+from skerry.http.identity import Identity as Identity
+from skerry.http.identity import Right as Right
 from skerry.http.origin import may_write
 from skerry.http.problems import Problem
 
-Right = Literal["read", "write"]
 COOKIE = "skerry_session"
 SESSION_SECONDS = 12 * 3600
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class Outer(Protocol):
@@ -33,18 +36,6 @@ class Outer(Protocol):
 
     @property
     def host(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody with a right. `name` is stable for one token and tells nothing about it; `by_cookie`: a browser."""
-
-    name: str
-    right: Right
-    by_cookie: bool = False
-
-    def may(self, right: Right) -> bool:
-        return right == self.right or self.right == "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +48,39 @@ class _Token:
 class Tokens:
     """The tokens of one application. Empty: nothing is protected."""
 
-    def __init__(self, tokens: Iterable[tuple[Right, str]], clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, tokens: Iterable[tuple[Right, str, str]], clock: Clock) -> None:
+        """`tokens`: right, name ("" for none), token."""
+        self.clock = clock
         self._tokens: list[_Token] = []
-        for right, secret in tokens:
+        for right, name, secret in tokens:
             digest = hashlib.sha256(secret.encode("ascii")).digest()
-            self._tokens.append(_Token(digest, right, "token-" + hashlib.sha256(digest).hexdigest()[:8]))
+            known_by = name or "token-" + hashlib.sha256(digest).hexdigest()[:8]
+            self._tokens.append(_Token(digest, right, known_by))
 
     @classmethod
     def parse(cls, text: str, clock: Clock, *, setting: str = "SKERRY_TOKENS") -> Tokens:
-        """Read `read:TOKEN,write:TOKEN,...`. Raises SettingsError, which never repeats a token."""
-        found: list[tuple[Right, str]] = []
+        """Read `read:TOKEN,write:NAME=TOKEN,...`. Raises SettingsError, which never repeats a token."""
+        found: list[tuple[Right, str, str]] = []
         for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
             right, separator, secret = entry.partition(":")
             if not separator or right not in ("read", "write"):
-                raise SettingsError(setting, f"entry {number} is not `read:TOKEN` or `write:TOKEN`")
-            if not _TOKEN.fullmatch(secret):
-                raise SettingsError(
-                    setting,
-                    f"the token of entry {number} has characters other than letters, digits and -._~+/=",
-                )
-            found.append((right, secret))  # type: ignore[arg-type]  # it is one of the two literals
+                what = "is none of `read:TOKEN`, `write:TOKEN`, `read:NAME=TOKEN`, `write:NAME=TOKEN`"
+                raise SettingsError(setting, f"entry {number} {what}")
+            name, separator, rest = secret.partition("=")
+            if not separator or not _NAME.fullmatch(name):
+                name, rest = "", secret
+            elif not rest.strip("="):
+                # Perhaps a token of base64 with its padding: it must not become a name without a token.
+                what = "is a name without a token, or a token that looks like one"
+                raise SettingsError(setting, f"entry {number} {what}: write NAME=TOKEN")
+            if not _TOKEN.fullmatch(rest):
+                what = "characters other than letters, digits and -._~+/="
+                if "=" in rest.rstrip("="):
+                    what += (
+                        " (a name before = has lower case letters, digits and -, a letter first, 32 at most)"
+                    )
+                raise SettingsError(setting, f"the token of entry {number} has {what}")
+            found.append((right, name, rest))  # type: ignore[arg-type]  # it is one of the two literals
         return cls(found, clock)
 
     def __bool__(self) -> bool:
@@ -86,7 +89,7 @@ class Tokens:
     def check(self, secret: str) -> Identity | None:
         """Who holds this token."""
         found = self._find(secret)
-        return None if found is None else Identity(found.name, found.right)
+        return None if found is None else Identity(found.name, rights=found.right, source="token")
 
     def identify(self, headers: Headers) -> Identity | None:
         """Who sent these header fields: the bearer token counts, without one the cookie."""
@@ -94,16 +97,24 @@ class Tokens:
         if authorization is not None:
             scheme, _, secret = authorization.partition(" ")
             return self.check(secret.strip()) if scheme.lower() == "bearer" else None
-        cookie = headers.get("cookie")
-        return None if cookie is None else self._of_cookie(cookie)
+        session = self.session_of(headers)
+        return None if session is None else session.identity
 
     def session(self, secret: str) -> str | None:
         """The cookie value that proves this token for twelve hours; None for an unknown token."""
         found = self._find(secret)
         if found is None:
             return None
-        expires = f"{int(self._clock.now()) + SESSION_SECONDS:x}"
-        return f"{expires}.{_proof(found, expires)}"
+        start = f"{int(self.clock.now()) + SESSION_SECONDS:x}.{secrets.token_hex(8)}"
+        return f"{start}.{_proof(found, start)}"
+
+    def session_of(self, headers: Headers) -> Session | None:
+        """The session that a cookie proves."""
+        for part in (headers.get("cookie") or "").split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == COOKIE:
+                return self._of_cookie(value)
+        return None
 
     def _find(self, secret: str) -> _Token | None:
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
@@ -113,40 +124,49 @@ class Tokens:
                 found = token
         return found
 
-    def _of_cookie(self, header: str) -> Identity | None:
-        for part in header.split(";"):
-            name, _, value = part.strip().partition("=")
-            if name == COOKIE:
-                return self._of_session(value)
-        return None
-
-    def _of_session(self, value: str) -> Identity | None:
-        expires, _, proof = value.partition(".")
+    def _of_cookie(self, value: str) -> Session | None:
+        start, _, proof = value.rpartition(".")
+        expires, _, id = start.partition(".")
         try:
-            if int(expires, 16) < self._clock.now():
-                return None
+            ends = int(expires, 16)
         except ValueError:
+            return None
+        if ends < self.clock.now():
             return None
         found: _Token | None = None
         given = proof.encode("utf-8", "replace")
         for token in self._tokens:
-            if hmac.compare_digest(_proof(token, expires).encode("ascii"), given):
+            if hmac.compare_digest(_proof(token, start).encode("ascii"), given):
                 found = token
-        return None if found is None else Identity(found.name, found.right, by_cookie=True)
+        if found is None:
+            return None
+        return Session(id, ends, Identity(found.name, rights=found.right, expires=ends, source="session"))
 
 
-def _proof(token: _Token, expires: str) -> str:
-    return hmac.new(
-        token.digest, b"skerry session " + expires.encode("utf-8", "replace"), hashlib.sha256
-    ).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser's: its id, when it ends (seconds since 1970), and who it is."""
+
+    id: str
+    expires: int
+    identity: Identity
 
 
-def authorize(
-    tokens: Tokens, right: Right, method: str, headers: Headers, peer: Outer | None = None
+def _proof(token: _Token, start: str) -> str:
+    said = b"skerry session " + start.encode("utf-8", "replace")
+    return hmac.new(token.digest, said, hashlib.sha256).hexdigest()
+
+
+def permit(
+    identity: Identity | None,
+    right: str,
+    method: str,
+    headers: Headers,
+    writers: Iterable[str] = (),
+    peer: Outer | None = None,
 ) -> Identity:
-    """The identity that may do this; `peer` knows the host that is asked for, where Host is not. Raises Problem 401
-    (nobody), 403 (not enough, or a forged form)."""
-    identity = tokens.identify(headers)
+    """The identity, if it may do this; `peer` knows the host that is asked for, where Host is not. Raises Problem 401
+    (nobody), 403 (not enough, or sent by a foreign page)."""
     if identity is None:
         raise Problem(
             401,
@@ -155,9 +175,14 @@ def authorize(
         )
     if not identity.may(right):
         raise Problem(403, f"this token has no {right} right")
-    may_be_forged = identity.by_cookie and method not in SAFE_METHODS
-    if may_be_forged and not same_origin(headers, None if peer is None else peer.host):
-        raise Problem(403, "a browser session may change things from its own pages only")
+    if method not in SAFE_METHODS and headers.get("authorization") is None:
+        # Something that a browser sends by itself proved who it is.
+        host = None if peer is None else peer.host
+        if identity.by_cookie:
+            if not same_origin(headers, host):
+                raise Problem(403, "a browser session may change things from its own pages only")
+        elif not may_write(headers, writers, host):
+            raise Problem(403, "a page of another site may not change things here")
     return identity
 
 

@@ -24,7 +24,7 @@ from starlette.requests import Request as StarletteRequest
 from starlette.websockets import WebSocket
 
 from skerry.errors import DeclarationError
-from skerry.http.auth import Identity
+from skerry.http.identity import Identity
 from skerry.http.problems import Problem
 from skerry.http.request import Request
 from skerry.injection import EMPTY, Parameter, Plan, Read, Resolve, named, parameters_of, plain_of

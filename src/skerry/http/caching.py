@@ -17,7 +17,7 @@ WHO = "Authorization, Cookie"
 OPEN = {"Cache-Control": "no-cache"}
 PRIVATE = {"Cache-Control": "private, no-cache", "Vary": WHO}
 _SAID = ("private", "no-store", "public")
-_WHO_LINE = f"Vary: {WHO}"
+PRIVATE_LINE = f"Vary: {WHO}"
 _PRIVATE_LINES = "Cache-Control: private, no-cache\r\n"
 
 Pairs = list[tuple[bytes, bytes]]
@@ -27,16 +27,16 @@ def private(answer: Response) -> Response:
     """The same answer for a route behind a token. One that says so already is returned as it is; others are copied:
     a view may give the same answer to many."""
     head = answer.head
-    if _WHO_LINE in head:
+    if PRIVATE_LINE in head:
         return answer
     said = _control(head.split("\r\n")) if "ache-" in head else None
     made = answer.copy()
     if said is None or said == "no-cache":
-        made.head = f"{head.replace(NO_CACHE, '')}{_PRIVATE_LINES}{_WHO_LINE}\r\n"
+        made.head = f"{head.replace(NO_CACHE, '')}{_PRIVATE_LINES}{PRIVATE_LINE}\r\n"
     elif not any(word in said for word in _SAID):
-        made.head = f"{head}Cache-Control: private\r\n{_WHO_LINE}\r\n"
+        made.head = f"{head}Cache-Control: private\r\n{PRIVATE_LINE}\r\n"
     else:
-        made.head = f"{head}{_WHO_LINE}\r\n"
+        made.head = f"{head}{PRIVATE_LINE}\r\n"
     return made
 
 

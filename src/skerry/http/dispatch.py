@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from skerry.http.auth import SAFE_METHODS, Tokens, authorize
+from skerry.http.auth import SAFE_METHODS
+from skerry.http.authentication import Authentication
 from skerry.http.caching import keeping_private
 from skerry.http.cors import Crossing
-from skerry.http.endpoint import Failure, refuse_websocket, serve, serve_websocket
+from skerry.http.endpoint import Failure, introduce, refuse_websocket, serve, serve_websocket
 from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
-from skerry.http.problems import Problem
+from skerry.http.problems import Problem, problem_of
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Found, Mount, RouteTable
 from skerry.http.scope import relative_path_of, request_of
 
@@ -22,9 +23,13 @@ class Dispatch:
     """An ASGI application over a table of routes. `failure` turns an exception into an answer."""
 
     def __init__(
-        self, table: RouteTable, tokens: Tokens | None, failure: Failure, crossing: Crossing | None = None
+        self,
+        table: RouteTable,
+        guard: Authentication | None,
+        failure: Failure,
+        crossing: Crossing | None = None,
     ) -> None:
-        self._table, self._tokens, self._failure = table, tokens, failure
+        self._table, self._guard, self._failure = table, guard, failure
         self._crossing = crossing
         self._writers = crossing.cors.writers if crossing is not None else ()
 
@@ -37,9 +42,9 @@ class Dispatch:
             found = self._table.find(method, relative_path_of(scope))
         if found.__class__ is Found:
             if scope["type"] == "http":
-                await serve(found, scope, receive, send, self._tokens, self._failure, self._writers)
+                await serve(found, scope, receive, send, self._guard, self._failure, self._writers)
             else:
-                await serve_websocket(found, scope, receive, send, self._tokens)
+                await serve_websocket(found, scope, receive, send, self._guard)
         elif found.__class__ is Mount:
             await self._serve_mount(found, scope, receive, send)
         elif scope["type"] == "http":
@@ -48,19 +53,22 @@ class Dispatch:
             await refuse_websocket(Problem(404, "nothing is here"), scope, receive, send)
 
     async def _serve_mount(self, mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._tokens is not None and mount.right is not None:
+        if self._guard is not None and mount.right is not None:
             method = scope.get("method", "GET")
             right = mount.right if mount.right != BY_METHOD else "read" if method in SAFE_METHODS else "write"
             request = request_of(scope)
             if scope["type"] == "http":
                 send = keeping_private(send)
             try:
-                authorize(self._tokens, right, method, request.headers, request.peer)  # type: ignore[arg-type]
-            except Problem as problem:
+                introduce(scope, await self._guard.admit(right, request))
+            except Exception as error:
                 if scope["type"] == "http":
-                    await problem.response()(scope, receive, send)
-                else:
-                    await refuse_websocket(problem, scope, receive, send)
+                    await self._failure(error, request)(scope, receive, send)
+                    return
+                problem = problem_of(error)
+                if problem is None:
+                    raise
+                await refuse_websocket(problem, scope, receive, send)
                 return
         inner = dict(scope)
         inner.pop("skerry", None)

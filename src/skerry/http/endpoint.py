@@ -11,15 +11,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from skerry.errors import Unavailable
-from skerry.http.auth import SAFE_METHODS, Tokens, authorize, refuse_foreign_page
+from skerry.http.auth import SAFE_METHODS, refuse_foreign_page
+from skerry.http.authentication import Authentication
 from skerry.http.caching import keeping_private
 from skerry.http.conditional import not_modified
+from skerry.http.identity import IDENTITY, Identity
 from skerry.http.lane import decoded
 from skerry.http.problems import Problem, problem_of
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import Found
 from skerry.http.scope import request_of
+from skerry.provenance import carried
 
 Failure = Callable[[Exception, Request], Response]
 
@@ -69,7 +72,7 @@ async def serve(
     scope: Scope,
     receive: Receive,
     send: Send,
-    tokens: Tokens | None,
+    guard: Authentication | None,
     failure: Failure,
     writers: tuple[str, ...] = (),
 ) -> None:
@@ -81,11 +84,13 @@ async def serve(
     answer: ASGIApp
     try:
         if route.guarded:
-            assert tokens is not None
+            assert guard is not None
             assert route.right is not None
-            request.identity = authorize(tokens, route.right, request.method, request.headers, request.peer)
+            request.identity = await guard.admit(route.right, request)
+            introduce(scope, request.identity)
         elif route.writes:
             refuse_foreign_page(request.method, request.headers, writers, request.peer)
+        carried.set(request.provenance)  # of this task, which ends with the request
         if route.binding.needs_connection:
             scope["path_params"] = dict(zip(route.template.names, decoded(route, found.raw), strict=True))
             scope["skerry.connection"] = StarletteRequest(scope, receive, send)
@@ -114,7 +119,7 @@ async def serve(
 
 
 async def serve_websocket(
-    found: Found, scope: Scope, receive: Receive, send: Send, tokens: Tokens | None
+    found: Found, scope: Scope, receive: Receive, send: Send, guard: Authentication | None
 ) -> None:
     """Hand a websocket to its view. A refusal before `accept` is an HTTP answer (403 by the server's close)."""
     route = found.route
@@ -124,9 +129,11 @@ async def serve_websocket(
     request = request_of(scope)
     try:
         if route.guarded:
-            assert tokens is not None
+            assert guard is not None
             assert route.right is not None
-            request.identity = authorize(tokens, route.right, "GET", request.headers, request.peer)
+            request.identity = await guard.admit(route.right, request)
+            introduce(scope, request.identity)
+        carried.set(request.provenance)
         conversation = route.call(request, *decoded(route, found.raw))
     except (Problem, Unavailable) as error:  # Unavailable: what it would read from has stopped
         problem = problem_of(error)
@@ -134,6 +141,13 @@ async def serve_websocket(
         await refuse_websocket(problem, scope, receive, send)
         return
     await conversation
+
+
+def introduce(scope: Scope, identity: Identity) -> None:
+    """Leave the identity where middleware, mounted applications and the access log find it."""
+    state = scope.get("state")
+    if state is not None:
+        state[IDENTITY] = identity
 
 
 def keep_direct(scope: Scope, receive: Receive, send: Send) -> None:

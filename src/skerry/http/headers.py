@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from skerry.http.identity import Remembered
+
 CONDITIONAL = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
 
 
@@ -14,14 +16,16 @@ class Headers:
     """Field lines in the order of arrival.
 
     `raw` holds (lower-case name, value) as bytes; `conditional` tells whether any precondition field is there
-    (RFC 9110 section 13.1). Indexing is put off until somebody asks for a field.
+    (RFC 9110 section 13.1); `remembered` who these fields have proved. Indexing is put off until somebody asks for a
+    field.
     """
 
-    __slots__ = ("_index", "conditional", "raw")
+    __slots__ = ("_index", "conditional", "raw", "remembered")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.raw = raw
         self.conditional = False
+        self.remembered: Remembered | None = None
         self._index: dict[str, str] | None = None
         for name, _ in raw:
             if name in CONDITIONAL:

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from skerry.http.auth import Tokens, authorize, refuse_foreign_page
+from skerry.http.auth import refuse_foreign_page
+from skerry.http.authentication import Authentication
 from skerry.http.caching import private
 from skerry.http.conditional import not_modified
 from skerry.http.cors import Crossing
 from skerry.http.hosts import Hosts
+from skerry.http.identity import Identity
 from skerry.http.path import decode, decode_path
 from skerry.http.problems import Problem
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import Found, Missing, Route, RouteTable
+from skerry.provenance import carried
 
 Failure = Callable[[Exception, Request], Response]
 Answer = Response | asyncio.Future[Any]
@@ -42,7 +45,7 @@ class Lane:
         self,
         table: RouteTable,
         failure: Failure,
-        tokens: Tokens | None,
+        guard: Authentication | None,
         *,
         decides_misses: bool,
         crossing: Crossing | None = None,
@@ -52,7 +55,7 @@ class Lane:
         self.direct = {b"GET " + prefix: route for prefix, route in table.direct().items()}
         self.decides_misses = decides_misses
         self._failure = failure
-        self._tokens = tokens
+        self.guard = guard
         self.hosts = hosts
         self._crossing = crossing
         self._writers = crossing.cors.writers if crossing is not None else ()
@@ -61,16 +64,33 @@ class Lane:
         """Call the view with its decoded parameters. Never raises."""
         try:
             if route.guarded:
-                assert self._tokens is not None
+                assert self.guard is not None
                 assert route.right is not None
-                request.identity = authorize(
-                    self._tokens, route.right, request.method, request.headers, request.peer
-                )
+                found = self.guard.authorize(route.right, request)
+                if not isinstance(found, Identity):
+                    return self.guard.later(self._answer_later(found, route, request, raw))
+                request.identity = found
             elif route.writes:
                 refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
+            if route.writes:
+                cause = carried.set(request.provenance)
+                try:
+                    return self.complete(route, request, route.call(request, *decoded(route, raw)))
+                finally:
+                    carried.reset(cause)
             return self.complete(route, request, route.call(request, *decoded(route, raw)))
         except Exception as error:
-            return self._failed(route, error, request)
+            return self.failed(route, error, request)
+
+    async def _answer_later(
+        self, asked: Awaitable[Identity], route: Route, request: Request, raw: tuple[bytes, ...]
+    ) -> Any:
+        """What the view returns when it is known who asks; `settle` makes an answer of it."""
+        request.identity = await asked
+        carried.set(request.provenance)
+        result = route.call(request, *decoded(route, raw))
+        # A future belongs to whoever made it: it must not be cancelled with this.
+        return await asyncio.shield(result) if isinstance(result, asyncio.Future) else result
 
     def complete(self, route: Route, request: Request, result: Any) -> Answer:
         """What a view returned, as an answer. Raises what cannot be made one."""
@@ -94,11 +114,11 @@ class Lane:
             return result
         except asyncio.CancelledError:
             # The view's own future was cancelled by its owner: nobody waits here that could be cancelled.
-            return self._failed(
+            return self.failed(
                 route, Problem(503, "the answer was given up", headers={"Retry-After": "1"}), request
             )
         except Exception as error:
-            return self._failed(route, error, request)
+            return self.failed(route, error, request)
 
     def refuse(self, error: Exception, request: Request) -> Response:
         """The answer for a request that never reached a view."""
@@ -111,20 +131,23 @@ class Lane:
         route = found.route
         try:
             if route.guarded:
-                assert self._tokens is not None
+                assert self.guard is not None
                 assert route.right is not None
-                authorize(self._tokens, route.right, request.method, request.headers, request.peer)
+                found_out = self.guard.authorize(route.right, request)
+                if inspect.iscoroutine(found_out):
+                    found_out.close()  # it is asked again, and waited for, when the body is there
             elif route.writes:
                 refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
         except Exception as error:
-            return self._failed(route, error, request)
+            return self.failed(route, error, request)
         return None
 
     def missing(self, missing: Missing, request: Request) -> Response:
         """404, 405, or the answer to OPTIONS."""
         return answer_missing(missing, request, self._crossing)
 
-    def _failed(self, route: Route, error: Exception, request: Request) -> Response:
+    def failed(self, route: Route, error: Exception, request: Request) -> Response:
+        """The answer for what a view, or what stands before it, has raised."""
         answer = self._failure(error, request)
         return private(answer) if route.guarded else answer
 

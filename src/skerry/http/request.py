@@ -16,9 +16,10 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
-from skerry.http.auth import Identity
 from skerry.http.headers import Headers
+from skerry.http.identity import Identity
 from skerry.http.problems import Problem
+from skerry.provenance import provenance
 
 T = TypeVar("T")
 MAX_QUERY_FIELDS = 1000
@@ -139,6 +140,12 @@ class Request(msgspec.Struct, eq=False):
             read["query"] = Query(self.target.partition(b"?")[2])
         found: Query = read["query"]
         return found
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """What commands that are sent for it carry: who asks (`who`), and its trace (`traceparent`)."""
+        who = self.identity.subject if self.identity is not None else ""
+        return provenance(who, self.headers.get("traceparent"))
 
     @property
     def client(self) -> tuple[str, int] | None:

@@ -176,7 +176,7 @@ class RouteTable:
         return Missing(frozenset(allowed | {"OPTIONS"})) if allowed else NOWHERE
 
     def direct(self) -> dict[bytes, Route]:
-        """Unguarded GET routes of the lane that are reached by everything before the last slash, and by nothing else.
+        """GET routes of the lane that are reached by everything before the last slash, and by nothing else.
 
         The protocol uses this for plain paths (letters, digits and -._~ only in the last segment). A prefix is left
         out when another route could match one of its paths.
@@ -184,7 +184,7 @@ class RouteTable:
         found: dict[bytes, Route] = {}
         for number, route in enumerate(self._templates):
             prefix = route.template.prefix
-            if prefix is None or not route.lane or route.guarded or "GET" not in route.methods:
+            if prefix is None or not route.lane or "GET" not in route.methods:
                 continue
             earlier = [each for each in self._templates[:number] if "GET" in each.methods]
             if any(each.template.match(prefix + b"/x") or each.template.prefix is None for each in earlier):

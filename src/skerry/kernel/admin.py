@@ -63,7 +63,7 @@ class AdminServer:
         clock, token = SystemClock(), self._settings.admin_token
         host = address(self._settings.admin_bind, "admin_bind")[0]
         application.compile(
-            tokens=Tokens([("write", token)], clock) if token else None,
+            tokens=Tokens([("write", "admin", token)], clock) if token else None,
             hosts=hosts_of(listed(self._settings.hosts), host),
         )
         limits = ServerSettings(

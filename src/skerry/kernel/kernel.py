@@ -164,7 +164,9 @@ class Kernel:
         self.services.add(self.clock, Clock)
         self.services.add(reader, JournalReader)
         self.services.add(HttpWrites(self.commands, transport, settings.wait, self.announce_pending))
-        self.services.add(HttpReads(self.projector, guarded=bool(settings.tokens)))
+        self.services.add(
+            HttpReads(self.projector, guarded=bool(settings.tokens) or declaration.http.authenticates)
+        )
         for made, factory in declaration.services.items():
             self.services.add_factory(made, factory)
         self.queries.compile(self.services.resolve, self.visibility.guarded)

@@ -80,7 +80,7 @@ class Settings:
         5.0, "seconds after which another consumer takes over from one that is silent", least=0.5, most=60.0
     )
     tokens: str = _option(
-        "", "bearer tokens, as read:TOKEN,write:TOKEN; without any everything is open", secret=True
+        "", "bearer tokens, as read:TOKEN,write:NAME=TOKEN; without any everything is open", secret=True
     )
     origins: str = _option(
         "",

@@ -84,7 +84,12 @@ class HttpWrites:
                 result.set_exception(error)
 
         self._commands.submit(
-            command, id=command_id, request_hash=request_hash, level=level, wait_seconds=wait
+            command,
+            id=command_id,
+            request_hash=request_hash,
+            level=level,
+            wait_seconds=wait,
+            headers=request.provenance,
         ).add_done_callback(done)
         return result
 
@@ -94,7 +99,7 @@ class HttpWrites:
             return None, ""
         if not 0 < len(key) <= 255 or not key.isprintable():
             raise Problem(400, "Idempotency-Key: 1 to 255 printable characters")
-        who = request.identity.name if request.identity is not None else ""
+        who = request.identity.scope if request.identity is not None else ""
         conditions = Preconditions.of(request.headers)
         digest = hashlib.blake2b(request.body, digest_size=16)
         digest.update(repr((conditions.if_match, conditions.if_none_match)).encode())

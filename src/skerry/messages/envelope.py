@@ -13,13 +13,10 @@ import msgspec
 
 from skerry.messages.message import Command
 from skerry.messages.typed import typed
+from skerry.provenance import TRACE as TRACE
+from skerry.provenance import WHO as WHO
 
 NO_HEADERS: Mapping[str, str] = {}
-WHO = "who"
-"""The header that names the identity which sent the command; its events keep it."""
-TRACE = "traceparent"
-"""The header with the W3C trace context of the command; its events keep it."""
-
 PLACE = "skerry-place"
 """The header of a command that was a dead letter: its number, which it keeps when it becomes one again."""
 

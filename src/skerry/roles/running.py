@@ -180,7 +180,7 @@ class _Process:
         for role, setting in LISTENS.items():
             if role in self.roles:
                 exposed = self.settings.exposed(setting)
-                if exposed is not None:
+                if exposed is not None and not self.declaration.http.authenticates:
                     logger.warning(exposed)
                 bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from skerry.exchange import ClientDisconnected, Exchange
 from skerry.http.headers import Headers
+from skerry.http.identity import IDENTITY
 from skerry.http.path import encode_path
 from skerry.http.request import Peer, Request
 from skerry.http.routes import Found, Missing, Mount
@@ -224,4 +225,6 @@ class AsgiAnswer:
         try:
             await self._run()
         finally:
-            log_access(self._scope, self._status, time.monotonic() - began)
+            log_access(
+                self._scope, self._status, time.monotonic() - began, self._scope["state"].get(IDENTITY)
+            )

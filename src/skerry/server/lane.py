@@ -60,7 +60,7 @@ def rendered(turn: Turn, response: Response, state: State) -> bytes:
         turn.keep = CLOSE
     if state.log_lane:
         seconds = monotonic() - turn.began if turn.began else 0.0
-        log_access(scope_of(request, turn.version, Missing(), {}), status, seconds)
+        log_access(scope_of(request, turn.version, Missing(), {}), status, seconds, request.identity)
     return response.render(state.common[turn.keep], with_body=request.method != "HEAD")
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from skerry.http.caching import PRIVATE_LINE, private
 from skerry.http.headers import Headers
 from skerry.http.lane import Answer as LaneAnswer
 from skerry.http.reply import Response
@@ -48,8 +49,8 @@ class Connection(asyncio.Protocol):
     where this one stands. What answers the present turn: an `Answer`, the future of a lane view, or nothing."""
 
     __slots__ = (
-        "_answering", "_block", "_direct", "_headers", "_lane", "_longest", "_memory", "_peer", "_rest", "_slow",
-        "_stalled", "_told", "_work", "http", "settings", "state", "transport",
+        "_answering", "_block", "_direct", "_guard", "_headers", "_lane", "_longest", "_memory", "_peer", "_rest",
+        "_slow", "_stalled", "_told", "_work", "http", "settings", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._lane = state.lane
         # Who asks and where the path begins differ from request to request behind a proxy: no short cut then.
         self._direct = state.lane.direct if state.settings.outside is None else {}
+        self._guard = state.lane.guard
         self._slow = self.settings.slow_view_seconds
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
         self._memory: bytes | None = None  # the header block that may be repeated now
@@ -113,16 +115,30 @@ class Connection(asyncio.Protocol):
         if route is None or not last or last.translate(PLAIN) != last or last in DOTS:
             self._repeat(line, data)
             return
-        http = self.http
+        http, headers = self.http, self._headers
+        request = Request("GET", line[4:], headers, b"", self)
+        if route.guarded:
+            known = headers.remembered
+            guard = self._guard
+            if (
+                known is None
+                or known.generation != guard.generation  # type: ignore[union-attr]  # where a route is guarded
+                or (known.until is not None and known.until <= guard.now())  # type: ignore[union-attr]
+                or route.right not in known.rights
+            ):
+                self._repeat(line, data)
+                return
+            request.identity = known.identity
         http.since = 0.0
-        request = Request("GET", line[4:], self._headers, b"", self)
         began = monotonic()
         try:
             answer = route.call(request, last.decode("ascii"))
-            if answer.__class__ is not Response or request.headers.conditional:
+            if answer.__class__ is not Response or headers.conditional:
                 answer = self._lane.complete(route, request, answer)
+            elif route.guarded and PRIVATE_LINE not in answer.head:
+                answer = private(answer)
         except Exception as error:
-            answer = self._lane.refuse(error, request)
+            answer = self._lane.failed(route, error, request)
         took = monotonic() - began
         state = self.state
         if took > self._slow:
