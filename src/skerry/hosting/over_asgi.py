@@ -8,13 +8,14 @@ import asyncio
 import os
 from collections import deque
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.types import Message, Receive, Scope, Send
 
 from skerry.exchange import Answerer, ClientDisconnected, Fields, Head, Respond
 from skerry.http.endpoint import refuse_websocket as refuse
 from skerry.http.problems import Problem
-from skerry.http.scope import raw_path_of
+from skerry.http.scope import HOST, below, raw_path_of
 
 ROOM_BYTES = 65_536
 AHEAD_BYTES = 65_536
@@ -24,10 +25,15 @@ READ_BYTES = 131_072
 class AsgiExchange:
     """See `skerry.exchange.Exchange`. `run` serves it until the answer is complete."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, prefix: bytes) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
+        self._wanted = (
+            asyncio.Event()
+        )  # the body; who waits for 100 Continue gets it with the first `receive`
+        if all(name.lower() != b"expect" for name, _ in scope["headers"]):
+            self._wanted.set()
         self._arrived: deque[bytes] = deque()
         self._waiting = 0
         self._ended = self._disconnected = False
@@ -36,7 +42,7 @@ class AsgiExchange:
         self._file: tuple[int, int, int] | None = None
         self.answerer: Answerer | None = None
         self.started = self.finished = self.closed = False
-        self.head = _head(scope)
+        self.head = _head(scope, prefix)
 
     # What an answerer has
 
@@ -57,6 +63,7 @@ class AsgiExchange:
         return self._unsent < ROOM_BYTES
 
     def take(self) -> bytes:
+        self._wanted.set()
         data = b"".join(self._arrived)
         self._arrived.clear()
         self._waiting = 0
@@ -130,6 +137,7 @@ class AsgiExchange:
             raise RuntimeError("the answer was given up")
 
     async def _read(self) -> None:
+        await self._wanted.wait()
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -184,9 +192,11 @@ class AsgiExchange:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def respond_over_asgi(respond: Respond, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one request of an ASGI server."""
-    exchange = AsgiExchange(scope, receive, send)
+async def respond_over_asgi(
+    respond: Respond, scope: Scope, receive: Receive, send: Send, prefix: bytes = b""
+) -> None:
+    """Answer one request of an ASGI server. `prefix`: how much of the root path is the application's own."""
+    exchange = AsgiExchange(scope, receive, send, prefix)
     exchange.answerer = respond(exchange)
     await exchange.run()
 
@@ -196,8 +206,12 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     await refuse(Problem(404, "no websocket is here"), scope, receive, send)
 
 
-def _head(scope: Scope) -> Head:
+def _head(scope: Scope, prefix: bytes) -> Head:
+    outside: str = scope.get("root_path", "").rstrip("/")
+    outside = outside.removesuffix(unquote(prefix.decode("ascii")))
     target = raw_path_of(scope)
+    if outside:
+        target = below(target, outside)
     if scope.get("query_string"):
         target += b"?" + scope["query_string"]
     client: Any = scope.get("client")
@@ -210,4 +224,6 @@ def _head(scope: Scope) -> Head:
         scope.get("scheme", "http"),
         None if client is None else (client[0], client[1]),
         None if server is None else (server[0], server[1]),
+        scope.get(HOST),
+        outside,
     )

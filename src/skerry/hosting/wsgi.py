@@ -43,7 +43,7 @@ class Wsgi:
         prefix: bytes = b"",
         on_exhausted: Callable[[], None] = lambda: None,
     ) -> None:
-        self.application, self.name = application, name
+        self.application, self.name, self.prefix = application, name, prefix
         self.settings = settings or HostSettings()
         self.environs = Environs(_constant(self.settings), prefix)
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # until it starts
@@ -91,7 +91,7 @@ class Wsgi:
         elif scope["type"] == "websocket":
             await refuse_websocket(scope, receive, send)
         else:
-            await respond_over_asgi(self.respond, scope, receive, send)
+            await respond_over_asgi(self.respond, scope, receive, send, self.prefix)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -16,7 +16,7 @@ from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
 from skerry.http.problems import Problem, problem_of
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Found, Mount, RouteTable
-from skerry.http.scope import relative_path_of, request_of
+from skerry.http.scope import foreign_headers, relative_path_of, request_of
 
 
 class Dispatch:
@@ -74,4 +74,5 @@ class Dispatch:
         inner.pop("skerry", None)
         inner["root_path"] = scope.get("root_path", "") + mount.root_path
         inner["state"] = {**scope.get("state", {}), **mount.state}
+        inner["headers"] = foreign_headers(scope["headers"])
         await Edge(mount.app, self._failure)(inner, receive, send)

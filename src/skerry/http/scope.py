@@ -7,6 +7,7 @@ somebody has changed `path` and means it. Guards and routes read the same bytes,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Scope
@@ -78,3 +79,21 @@ def request_of(scope: Scope) -> Request:
         scope.get("root_path", "").rstrip("/"),
     )
     return Request(method, target, Headers(scope["headers"]), b"", peer, scope)
+
+
+def foreign_headers(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The fields for an application that is not ours: without names that could pass for others where `-` becomes `_`,
+    as WSGI and Django have it (`x_real_ip` for `x-real-ip`), and with one line of cookies (RFC 9113 section 8.2.3;
+    RFC 6265 section 5.4 has one anyway)."""
+    found: list[tuple[bytes, bytes]] = []
+    cookies = -1
+    for name, value in fields:
+        if b"_" in name:
+            continue
+        if name == b"cookie":
+            if cookies >= 0:
+                found[cookies] = (name, found[cookies][1] + b"; " + value)
+                continue
+            cookies = len(found)
+        found.append((name, value))
+    return found

@@ -174,6 +174,8 @@ class Answer:
             return
         if not whole:
             self.abort()
+            if self.answerer is not None:
+                self.answerer.gone()
             return
         self._framing.finished = True
         if self.answerer is not None:

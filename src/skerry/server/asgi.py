@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -23,6 +25,8 @@ from skerry.http.scope import HOST
 from skerry.server.access import access, log_access
 
 logger = logging.getLogger("skerry.server")
+PATHSEND = "http.response.pathsend"
+"""A file of the answer is named, not read by the application (ASGI, Extensions, "Path Send")."""
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -68,6 +72,8 @@ def scope_of(
     }
     if peer.host is not None:
         scope[HOST] = peer.host
+    if kind == "http":
+        scope["extensions"] = {PATHSEND: {}}
     return scope
 
 
@@ -165,6 +171,8 @@ class AsgiAnswer:
                 raise RuntimeError(
                     f"Unexpected ASGI message '{kind}' sent, after response already completed."
                 )
+            elif kind == PATHSEND:
+                await self._send_file(exchange, message["path"])
             elif kind != "http.response.body":
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
             elif message.get("more_body", False):
@@ -176,6 +184,19 @@ class AsgiAnswer:
             # Who goes on all the same takes a turn of the loop for it.
             await asyncio.sleep(0)
             raise
+
+    async def _send_file(self, exchange: Exchange, path: str) -> None:
+        """The whole rest of the answer; returns when it has gone out. Raises OSError for a file that is not there."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise OSError(f"{path} is no regular file")
+        exchange.finish_file(descriptor, 0, status.st_size)
+        while not (exchange.finished or exchange.closed):
+            await self._change()
+        if not exchange.finished:
+            raise ClientDisconnected("the client is gone")
 
     async def _run(self) -> None:
         exchange = self._exchange

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from skerry.testing.services import private_postgres as private_postgres
     from skerry.testing.transports import TransportSuite as TransportSuite
     from skerry.testing.wired_transports import WireTransportSuite as WireTransportSuite
+    from skerry.testing.wsgi import WsgiSuite as WsgiSuite
 
 _HOME = {
     "Answer": "skerry.testing.client",
@@ -49,6 +50,7 @@ _HOME = {
     "VirtualClock": "skerry.testing.clock",
     "VirtualLoop": "skerry.testing.clock",
     "WireTransportSuite": "skerry.testing.wired_transports",
+    "WsgiSuite": "skerry.testing.wsgi",
     "World": "skerry.testing.app",
     "free_ports": "skerry.testing.broker",
     "private_postgres": "skerry.testing.services",
