@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SETTINGS = "skerry.settings"
 """Records of settings, each under the name of its table in `skerry.toml`."""
+ROLES = "skerry.roles"
+"""What a process can do: each a `skerry.roles.kind.RoleKind`."""
 
 OURS: dict[str, dict[str, str]] = {
     SETTINGS: {
@@ -37,7 +39,12 @@ OURS: dict[str, dict[str, str]] = {
         "local": "skerry.backends.local.peer:PeerSettings",
         "postgresql": "skerry.backends.postgres.settings:PostgresSettings",
         "amqp": "skerry.backends.rabbitmq.settings:RabbitSettings",
-    }
+    },
+    ROLES: {
+        "consumer": "skerry.roles.consumer:CONSUMER",
+        "server": "skerry.roles.server:SERVER",
+        "gateway": "skerry.roles.server:GATEWAY",
+    },
 }
 
 

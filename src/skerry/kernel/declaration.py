@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from skerry.bus.handlers import Handlers
@@ -61,6 +62,10 @@ class Declaration:
         for cure in self.unfinished.values():
             raise DeclarationError(cure)
 
+    def sealed(self) -> Declaration:
+        """What is declared by now, for a process that is composed of it: what is declared later is not in it."""
+        return replace(self, **{each.name: _copied(getattr(self, each.name)) for each in fields(self)})
+
     @property
     def namespace(self) -> str:
         words = re.findall(r"[a-z0-9]+", self.name.lower())
@@ -71,3 +76,19 @@ class Declaration:
         """Learn a table. Raises DeclarationError when another one has its name."""
         if self.tables.setdefault(table.name, table) is not table:
             raise DeclarationError(f"two tables are named {table.name!r}")
+
+
+def _copied(value: Any) -> Any:
+    """The same, in containers of its own."""
+    if isinstance(value, Application):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list | set):
+        return copy(value)
+    if isinstance(value, Handlers | MessageTypes | Supervised):
+        made = copy(value)
+        for name in [f.name for f in fields(value)] if isinstance(value, Supervised) else vars(value):
+            setattr(made, name, _copied(getattr(value, name)))
+        return made
+    return value

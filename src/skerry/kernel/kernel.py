@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def has_copy(settings: Settings, namespace: str, name: str) -> bool:
 
 
 class Kernel:
-    """One process of an application. `writer` is there where commands are decided, None elsewhere."""
+    """One process of an application. `writer` is there where commands are decided, None elsewhere. `replace`: services
+    by type, instead of what would be made."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Kernel:
         *,
         clock: Clock | None = None,
         name: str = "",
+        replace: Mapping[type, object] | None = None,
     ) -> None:
         declaration.check()
         self.declaration, self.settings = declaration, settings
@@ -169,6 +171,7 @@ class Kernel:
         )
         for made, factory in declaration.services.items():
             self.services.add_factory(made, factory)
+        self.services.replace(replace or {})
         self.queries.compile(self.services.resolve, self.visibility.guarded)
 
     def _make_projections(self) -> list[Projection]:

@@ -6,7 +6,7 @@ One object per type, made before the first request. Factories run once, on first
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from skerry.errors import DeclarationError
@@ -43,6 +43,22 @@ class Services:
         if inspect.isgeneratorfunction(factory):
             raise DeclarationError(f'{called} yields: that is for @app.service(scope="call")')
         self._factories[kind] = factory
+
+    def replace(self, services: Mapping[type, object]) -> None:
+        """Give these instead of what would be made: whatever asks for that type gets them. Raises DeclarationError when
+        there is nothing to replace, or a class is given in place of an object."""
+        for kind, service in services.items():
+            if isinstance(service, type):
+                raise DeclarationError(
+                    f"replace {kind.__name__}: give an object, not the class {service.__name__}"
+                )
+            try:
+                known = kind if kind in self._made or kind in self._factories else self._only_one(kind)
+            except LookupError as error:
+                raise DeclarationError(f"replace {kind.__name__}: {error}") from error
+            for each in {kind, known}:
+                self._made[each] = service
+                self._factories.pop(each, None)
 
     def resolve(self, kind: type[T]) -> T:
         """The service of that class. Raises LookupError when there is none or more than one candidate, DeclarationError

@@ -25,7 +25,7 @@ from skerry.options import PREFIX as PREFIX
 from skerry.options import Option as Option
 from skerry.options import check_record, completed, is_record, nearest, options_of, set_in
 from skerry.options import option as _option
-from skerry.plugins import SETTINGS, find, name_of, names, ours
+from skerry.plugins import ROLES, SETTINGS, find, name_of, names, ours
 
 S = TypeVar("S")
 COMMANDS = "commands"
@@ -199,8 +199,8 @@ class Settings:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SettingsError("tls_cert", "set tls_cert and tls_key both, or neither")
         for role in listed(self.role):
-            if role not in ROLES:
-                raise SettingsError("role", f"{role!r} is none of {', '.join(ROLES)}")
+            if role not in ours(ROLES) and role not in names(ROLES):
+                raise SettingsError("role", f"{role!r} is none of {', '.join(names(ROLES))}")
         for upstream in listed(self.to):
             address(upstream, "to")
         rate(self.intensity, "intensity")
@@ -243,7 +243,6 @@ class Settings:
         return self.journal.replace("{data}", self.data).replace("{namespace}", namespace)
 
 
-ROLES = ("consumer", "server", "gateway")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loop_model": ("", "select", "poll", "epoll", "kqueue", "asyncio", "uvloop"),
     "log_format": ("auto", "text", "json"),

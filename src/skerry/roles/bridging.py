@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from skerry.bridge.site import Site
 from skerry.kernel.kernel import Kernel
@@ -18,14 +16,3 @@ def site_of(kernel: Kernel) -> Site:
         kernel.namespace, journal, kernel.commands, kernel.queries, kernel.projector,
         kernel.transport, kernel.declaration.foreign, strict=strict,
     )  # fmt: skip
-
-
-@contextmanager
-def bridged(kernel: Kernel) -> Iterator[Site]:
-    """Installed within the block."""
-    site = site_of(kernel)
-    site.install()
-    try:
-        yield site
-    finally:
-        site.remove()

@@ -39,9 +39,11 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_deciding, measure_reactor
 from skerry.position import Position
 from skerry.roles.housekeeping import Housekeeping
+from skerry.roles.kind import RoleKind
 from skerry.roles.parts import prepare
 from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
 from skerry.supervision.supervisor import Supervisor
+from skerry.telemetry import Metric
 
 logger = logging.getLogger("skerry.consumer")
 
@@ -51,7 +53,7 @@ class ConsumerRole:
 
     name = "consumer"
 
-    def __init__(self, kernel: Kernel, *, shared: bool = False) -> None:
+    def __init__(self, kernel: Kernel, *, shared: bool = False, parent: Supervisor | None = None) -> None:
         assert kernel.writer is not None, "a consumer needs the writing end of the journal"
         self.kernel, self.writer = kernel, kernel.writer
         self.shared = shared
@@ -64,6 +66,7 @@ class ConsumerRole:
         self._idle = asyncio.Event()
         self.owner = f"{socket_module.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self.supervisor = Supervisor("consumer", clock=kernel.clock, registry=kernel.registry)
+        self.supervisor.parent = parent
         self.sharing = Sharing(self.owner, kernel.settings.lease, kernel.clock)
         self._attempts = Attempts(self.writer)
         self._taking = 0
@@ -227,6 +230,21 @@ class ConsumerRole:
     def _on_batch(self, count: int, seconds: float) -> None:
         self.decided += count
         self._troubles.pop("commands", None)
+
+    def gauges(self) -> dict[str, float | str]:
+        """For `skerry ps`."""
+        found: dict[str, float | str] = {"decided": self.decided}
+        if held := sum(consumer.waiting for consumer in self.consumers.values()):
+            found["held"] = held
+        if reactors := [_told(run) for run in self.kernel.reactors if run.at_work]:
+            found["reactors"] = "\n".join(reactors)
+        for consumer in self.consumers.values():
+            found["position"] = str(consumer.position)
+        return found
+
+    def collect(self) -> list[Metric]:
+        """All of its numbers are registered."""
+        return []
 
     @property
     def troubles(self) -> list[str]:
@@ -504,6 +522,17 @@ class ConsumerRole:
                 )
             )  # fmt: skip
         return runs
+
+
+CONSUMER = RoleKind(
+    "consumer",
+    lambda context: ConsumerRole(context.kernel, shared=context.shared, parent=context.runtime.supervisor),
+    journal="decides",
+)
+
+
+def _told(run: ReactorRun) -> str:
+    return f"{run.reactor.name}: {run.behind} behind, {len(run.parked)} keys parked"
 
 
 async def _end(tasks: set[asyncio.Task[None]]) -> None:

@@ -7,34 +7,26 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from skerry.clock import SystemClock
-from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
-from skerry.http.health import Health, Purpose, exposition
-from skerry.journal.reactor import ReactorRun
+from skerry.http.health import Purpose, exposition
 from skerry.kernel.admin import AdminServer
-from skerry.kernel.checks import findings, process_checks
+from skerry.kernel.checks import findings
 from skerry.kernel.declaration import Declaration
-from skerry.kernel.kernel import Kernel, has_copy
-from skerry.kernel.numbers import measure_reading
-from skerry.kernel.rehearsal import rehearse
-from skerry.kernel.role import Role
-from skerry.kernel.routes import Surroundings
-from skerry.kernel.runtime import Limits, Runtime
-from skerry.kernel.settings import CLOSING_SECONDS, REPLACED_SECONDS, Settings, address
-from skerry.kernel.supervised import employ
+from skerry.kernel.kernel import has_copy
+from skerry.kernel.role import Draining, Listening
+from skerry.kernel.runtime import Runtime
+from skerry.kernel.settings import CLOSING_SECONDS, Settings, address
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
-from skerry.roles.consumer import ConsumerRole
+from skerry.roles.composition import Composition, compose
+from skerry.roles.kind import role_kinds
 from skerry.roles.parts import Parts, open_parts, plan
-from skerry.roles.server import GatewayRole, ServerRole
 from skerry.supervision.failure import Failure
-from skerry.telemetry import Metric
 
 logger = logging.getLogger("skerry")
 BLOCKED_SECONDS = 0.25
@@ -42,8 +34,6 @@ BLOCKED_SECONDS = 0.25
 LOOK_SECONDS = 0.5
 MISSED_LOOKS = 2
 """How often a server may be found without a balancer before it is said."""
-LISTENS = {"server": "bind", "gateway": "gateway_bind"}
-"""Roles that listen, and the setting that says where."""
 JOIN = "SKERRY_JOIN_FD"
 LISTENER = "SKERRY_LISTEN_FD"
 
@@ -84,13 +74,14 @@ class _Process:
         self.name = settings.process or "-".join(roles)
         self.runtime: Runtime | None = None
         """While it serves."""
-        self._composed: _Composed | None = None
+        self._composed: Composition | None = None
         self._opening: asyncio.Task[object] | None = None
         self._is_started = False
         self._stop_asked = False
         self._yielding = False
         self._recalled = asyncio.Event()
-        self._health: Health | None = None
+        self._kinds = role_kinds(roles)
+        self._serving = False
         self._is_standby = False
         self._admin = AdminServer(settings, self._report, self._numbers)
         """Of a process without a runner; a runner has one for all."""
@@ -126,9 +117,13 @@ class _Process:
 
     async def _open(self) -> int:
         settings, control = self.settings, self.control
-        together = {"consumer", "server"} <= set(self.roles)
+        uses = {kind.journal for kind in self._kinds}
         namespace = settings.namespace or self.declaration.namespace
-        chosen = plan(settings, namespace, one_process=together, tables=list(self.declaration.tables))
+        chosen = None
+        if uses != {""}:
+            tables = list(self.declaration.tables)
+            together = {"decides", "reads"} <= uses
+            chosen = plan(settings, namespace, one_process=together, tables=tables)
         if self._composed is None:
             self._check()
             if control is None and settings.admin_bind:
@@ -136,11 +131,14 @@ class _Process:
             if control is not None:
                 control.on_yield, control.on_recall = self._yield, self._recall
                 await control.start(self._stop)
+        if chosen is None:
+            self._compose(None)
+            return await self._serve()
         async with open_parts(
             self.declaration,
             settings,
             chosen,
-            decides="consumer" in self.roles,
+            decides="decides" in uses,
             name=self.name,
             on_standby=self._on_standby,
             wait=not has_copy(settings, namespace, self.name),
@@ -153,128 +151,107 @@ class _Process:
         if self.control is not None:
             self.control.state("standby")
 
-    def _compose(self, parts: Parts) -> None:
-        """Make everything that needs nothing opened, and check the rest: a process that says that it stands by for
-        another one must not fail for a mistake of its code when it gets what it waits for."""
-        kernel = Kernel(
-            self.declaration, self.settings, parts.transport, parts.reader, parts.writer, name=self.name
+    def _compose(self, parts: Parts | None) -> None:
+        everybody = self.control.all_metrics if self.control is not None else None
+        self._composed = compose(
+            self.declaration, self.settings, self.roles, parts, name=self.name, all_metrics=everybody
         )
-        measure_reading(kernel)
-        roles = self._make(kernel, parts)
-        longest = max(REPLACED_SECONDS, self.settings.drain)
-        limits = Limits(
-            role_seconds=max(longest + 20.0, self.settings.start_timeout), stop_seconds=2 * longest + 30.0
-        )
-        runtime = Runtime(self.name, clock=kernel.clock, registry=kernel.registry, limits=limits)
-        kernel.services.add(runtime.loop)
-        kernel.services.add(runtime.supervisor)
-        employ(self.declaration.supervised, runtime, self.roles, kernel.services.resolve, roles)
-        rehearse(kernel, decides="consumer" in self.roles)
-        self._composed = _Composed(kernel, runtime, roles)
 
     def _check(self) -> None:
         """Find out what is wrong before anything is opened or waited for. Raises SettingsError."""
         Tokens.parse(self.settings.tokens, SystemClock(), setting="tokens")
         if JOIN in os.environ or LISTENER in os.environ:
             return
-        for role, setting in LISTENS.items():
-            if role in self.roles:
-                exposed = self.settings.exposed(setting)
-                if exposed is not None and not self.declaration.http.authenticates:
-                    logger.warning(exposed)
-                bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
+        for setting in filter(None, (kind.listens for kind in self._kinds)):
+            exposed = self.settings.exposed(setting)
+            if exposed is not None and not self.declaration.http.authenticates:
+                logger.warning(exposed)
+            bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
 
     async def _serve(self) -> int:
         assert self._composed is not None
-        kernel, runtime, roles = self._composed.kernel, self._composed.runtime, self._composed.roles
-        runtime.watch("projector", kernel.projector.events)
-        runtime.watch("events", kernel.events)
-        for role in roles:
-            if isinstance(role, ConsumerRole):
-                role.supervisor.parent = runtime.supervisor
-            elif isinstance(role, ServerRole):
-                everybody = self.control.all_metrics if self.control is not None else None
-                role.around = Surroundings(lambda: runtime.reasons, all_metrics=everybody)
-                self._let_in(role)
-        self._health = _health(kernel, runtime, roles)
+        composed, runtime = self._composed, self._composed.runtime
+        for kind, role in composed.listening:
+            self._let_in(kind.listens, role)
+        self._serving = True
         if self.control is not None:
-            self._tell(self.control, runtime, kernel, roles)
+            self._tell(self.control, composed)
         if self._stop_asked:
             return 0
-        runtime.events.on("after_start", lambda: self._started(roles))
+        runtime.events.on("after_start", lambda: self._started(composed))
         self.runtime = runtime
         try:
             return await runtime.serve(signals=self._signals())
         finally:
-            self.runtime, self._health, self._is_started = None, None, False
+            self.runtime, self._serving, self._is_started = None, False, False
 
-    def _started(self, roles: list[Role]) -> None:
+    def _started(self, composed: Composition) -> None:
         self._is_started = True
         gc.collect()
         gc.freeze()  # what was loaded stays: a collection over a million objects would take a tenth of a second
-        if self.runtime is not None:
-            self.runtime.loop.watch_blocking(BLOCKED_SECONDS)  # from here on it is somebody's fault
-        for role in roles:
-            if isinstance(role, ServerRole):
-                for where in role.http.addresses:
-                    logger.info("listening on %s", where)
+        composed.runtime.loop.watch_blocking(BLOCKED_SECONDS)  # from here on it is somebody's fault
+        for _, role in composed.listening:
+            for where in role.addresses:
+                logger.info("listening on %s", where)
         if self.control is not None:
-            self._tell_ready(self.control, roles)
-            self._watch_joined(self.control, [role for role in roles if isinstance(role, ServerRole)])
+            self._tell_ready(self.control, composed)
+            self._watch_joined(self.control, composed)
 
-    def _tell_ready(self, control: Control, roles: Sequence[Role]) -> None:
-        stopped = [told for role in roles if isinstance(role, ServerRole) for told in _stopped(role.kernel)]
-        if stopped:  # it serves what it can; a replacement of processes goes no further
-            control.state("not ready", stopped)
+    def _tell_ready(self, control: Control, composed: Composition) -> None:
+        reads = any(kind.journal == "reads" for kind in composed.kinds)
+        if reads and composed.stopped:  # it serves what it can; a replacement of processes goes no further
+            control.state("not ready", composed.stopped)
         else:
             control.ready()
 
-    def _watch_joined(self, control: Control, roles: list[ServerRole], missed: int = 0) -> None:
+    def _watch_joined(self, control: Control, composed: Composition, missed: int = 0) -> None:
         """Tell the runner while no connection comes in. A balancer that is started anew is away for a moment."""
-        if not roles or not self._is_started:
+        if not composed.listening or not self._is_started:
             return
-        if all(role.joined for role in roles):
+        if _has_joined(composed):
             if missed > MISSED_LOOKS:
-                self._tell_ready(control, roles)
+                self._tell_ready(control, composed)
             missed = 0
         else:
             missed += 1
             if missed == MISSED_LOOKS + 1:
                 control.state("not ready", ["it has not joined the balancer"])
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch_joined, control, roles, missed)
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch_joined, control, composed, missed)
 
     def _report(self, purpose: Purpose) -> tuple[bool, dict[str, Any]]:
         """How ready this process is, also before it has anything."""
-        if self._health is not None:
-            return self._health.report(purpose)
+        if self._composed is not None and self._serving:
+            return self._composed.health.report(purpose)
         waiting = "standing by for the process that owns the journal" if self._is_standby else "starting"
         doing = "ending" if self._stop_asked else waiting
         return False, {"status": "not ready", "checks": {"runtime": {"ready": False, "reason": doing}}}
 
     async def _numbers(self) -> str:
-        if self._composed is None:
+        composed = self._composed
+        if composed is None:
             return ""
-        roles = self._composed.roles if self._is_started else []
-        return exposition(_metrics(self._composed.kernel, roles)).decode()
+        return exposition(composed.metrics() if self._is_started else composed.registry.collect()).decode()
 
-    def _findings(self, roles: list[Role]) -> dict[str, list[str]]:
-        found = {} if self._health is None else findings(self._health)
-        if not all(role.joined for role in roles if isinstance(role, ServerRole)):
+    def _findings(self, composed: Composition) -> dict[str, list[str]]:
+        found = findings(composed.health) if self._serving else {}
+        if not _has_joined(composed):
             found["traffic"] = [*found.get("traffic", ()), "it has not joined the balancer"]
         return found
 
-    def _tell(self, control: Control, runtime: Runtime, kernel: Kernel, roles: list[Role]) -> None:
+    def _tell(self, control: Control, composed: Composition) -> None:
         """Let the runner know how this process is."""
-        control.gauges = lambda: _gauges(kernel, roles)
-        control.findings = lambda: self._findings(roles)
-        control.metrics = lambda: exposition(_metrics(kernel, roles)).decode()
+        runtime, kernel = composed.runtime, composed.kernel
+        control.gauges = composed.gauges
+        control.findings = lambda: self._findings(composed)
+        control.metrics = lambda: exposition(composed.metrics()).decode()
         runtime.supervisor.events.on("failure", control.failure)
         runtime.events.on("fail", lambda failure: control.state("not ready", list(runtime.reasons)))
         runtime.events.on("after_resume", control.ready)
-        kernel.projector.events.on(
-            "revived",
-            lambda name, at: None if kernel.projector.stopped or not runtime.ready else control.ready(),
-        )
+        if kernel is not None:
+            kernel.projector.events.on(
+                "revived",
+                lambda name, at: None if composed.stopped or not runtime.ready else control.ready(),
+            )
 
     def _signals(self) -> tuple[int, ...]:
         """The runner hears a Ctrl-C itself and ends its children in order."""
@@ -284,7 +261,7 @@ class _Process:
         self._stop_asked = True
         if seconds and self._composed is not None:
             for role in self._composed.roles:
-                if isinstance(role, ServerRole | ConsumerRole):
+                if isinstance(role, Draining):
                     role.drain = max(0.1, seconds - CLOSING_SECONDS)
         if self.runtime is not None and self._is_started:
             self.runtime.end(0, "the runner said so")
@@ -302,21 +279,7 @@ class _Process:
         """The successor came to nothing."""
         self._recalled.set()
 
-    def _make(self, kernel: Kernel, parts: Parts) -> list[Role]:
-        made: list[Role] = []
-        if "consumer" in self.roles:
-            made.append(ConsumerRole(kernel, shared=parts.shared))
-        if "server" in self.roles and "gateway" in self.roles:
-            raise SettingsError(
-                "role", "a server serves the stream too: run gateways in processes of their own"
-            )
-        if "server" in self.roles:
-            made.append(ServerRole(kernel))
-        if "gateway" in self.roles:
-            made.append(GatewayRole(kernel))
-        return made
-
-    def _let_in(self, role: ServerRole) -> None:
+    def _let_in(self, setting: str, role: Listening) -> None:
         """Give it its way in: what the balancer hands over, a socket that the runner left, or one of its own."""
         door = os.environ.pop(JOIN, "")
         inherited = os.environ.pop(LISTENER, "")
@@ -325,59 +288,8 @@ class _Process:
         elif inherited:
             role.sockets = [adopt_listener(int(inherited))]
         else:
-            setting = LISTENS[role.name]
             role.sockets = [bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Composed:
-    """What a process is made of, before anything of it is opened."""
-
-    kernel: Kernel
-    runtime: Runtime
-    roles: list[Role]
-
-
-def _health(kernel: Kernel, runtime: Runtime, roles: list[Role]) -> Health:
-    deciding = next((role for role in roles if isinstance(role, ConsumerRole)), None)
-    return process_checks(
-        kernel,
-        lambda: runtime.reasons,
-        reads=any(isinstance(role, ServerRole) for role in roles),
-        troubles=None if deciding is None else lambda: deciding.troubles,
-    )
-
-
-def _reactor(run: ReactorRun) -> str:
-    return f"{run.reactor.name}: {run.behind} behind, {len(run.parked)} keys parked"
-
-
-def _stopped(kernel: Kernel) -> list[str]:
-    return [f"{name} stopped at {why}" for name, why in kernel.projector.stopped.items()]
-
-
-def _metrics(kernel: Kernel, roles: list[Role]) -> list[Metric]:
-    """The numbers of this process."""
-    servers = [role for role in roles if isinstance(role, ServerRole)]
-    return [*kernel.registry.collect(), *(metric for role in servers for metric in role.http.collect())]
-
-
-def _gauges(kernel: Kernel, roles: list[Role]) -> dict[str, float | str]:
-    """What `skerry ps` shows of this process."""
-    found: dict[str, float | str] = {}
-    for role in roles:
-        if isinstance(role, ServerRole):
-            found["lag"] = kernel.projector.behind
-            if kernel.projector.stopped:
-                found["stopped"] = "\n".join(_stopped(kernel))
-            found["position"] = str(kernel.projector.position)
-            found["connections"] = role.http.connections
-        elif isinstance(role, ConsumerRole):
-            found["decided"] = role.decided
-            if held := sum(consumer.waiting for consumer in role.consumers.values()):
-                found["held"] = held
-            if reactors := [_reactor(run) for run in kernel.reactors if run.at_work]:
-                found["reactors"] = "\n".join(reactors)
-            for consumer in role.consumers.values():
-                found["position"] = str(consumer.position)
-    return found
+def _has_joined(composed: Composition) -> bool:
+    return all(role.joined for _, role in composed.listening)

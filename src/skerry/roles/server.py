@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,9 +23,11 @@ from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.roles.bridging import site_of
+from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings
+from skerry.telemetry import Metric
 
 logger = logging.getLogger("skerry.server")
 LAST_REQUESTS = 2.0
@@ -59,6 +61,7 @@ class ServerRole:
         sockets: Sequence[socket.socket] = (),
         *,
         join: Callable[[], socket.socket] | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self.kernel = kernel
         self.sockets = list(sockets)
@@ -68,7 +71,7 @@ class ServerRole:
         self._handover: HandoverReceiver | None = None
         self.hub: Hub | None = None
         self._site: Site | None = None
-        self.around = Surroundings()
+        self.around = around or Surroundings()
         self._trouble = ""
         kernel.projector.events.on("retrying", self._note_away)
         kernel.projector.events.on("caught_up", self._note_back)
@@ -120,6 +123,25 @@ class ServerRole:
             )  # fmt: skip
             self._handover.start()
             await self._handover.joined.wait()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as URLs."""
+        return self.http.addresses
+
+    def gauges(self) -> dict[str, float | str]:
+        """For `skerry ps`."""
+        projector = self.kernel.projector
+        found: dict[str, float | str] = {"lag": projector.behind}
+        if projector.stopped:
+            found["stopped"] = "\n".join(
+                f"{name} stopped at {why}" for name, why in projector.stopped.items()
+            )
+        return {**found, "position": str(projector.position), "connections": self.http.connections}
+
+    def collect(self) -> Iterable[Metric]:
+        """The numbers of its connections and requests."""
+        return self.http.collect()
 
     @property
     def joined(self) -> bool:
@@ -199,3 +221,22 @@ class GatewayRole(ServerRole):
         return declared.surroundings(
             ApplicationSettings(settings.title, settings.version, openapi=None, docs=None)
         )
+
+
+def _around(context: RoleContext) -> Surroundings:
+    return Surroundings(lambda: context.runtime.reasons, all_metrics=context.all_metrics)
+
+
+SERVER = RoleKind(
+    "server",
+    lambda context: ServerRole(context.kernel, around=_around(context)),
+    journal="reads",
+    listens=ServerRole.listens,
+)
+GATEWAY = RoleKind(
+    "gateway",
+    lambda context: GatewayRole(context.kernel, around=_around(context)),
+    journal="reads",
+    listens=GatewayRole.listens,
+    apart={"server": "a server serves the stream too: run gateways in processes of their own"},
+)

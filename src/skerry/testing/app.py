@@ -6,13 +6,15 @@
         await world.commands.send(PutValue("other", "x"))      # straight to the bus
         assert world.service(Values).get("other")
 
-Everything is real: the same consumer, projector, lane and protocol as in production. With `clock=VirtualClock()`
-what the application's time says is up to the test (`await world.clock.advance(60)`).
+It is composed as `skerry run` composes it (roles/composition.py): the same roles, supervision, routes and services.
+With `clock=VirtualClock()` what the application's time says is up to the test (`await world.clock.advance(60)`), and
+`replace={Mailer: FakeMailer()}` puts an object of the test's in place of a service.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
@@ -21,25 +23,44 @@ from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.bus.bus import CommandBus, QueryBus
 from skerry.clock import Clock, SystemClock
-from skerry.http.auth import Tokens
 from skerry.http.hub import Hub
 from skerry.journal.journal import JournalWriter, Record
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.routes import declare_routes
+from skerry.kernel.runtime import Runtime
 from skerry.kernel.settings import Settings
-from skerry.roles.bridging import bridged
+from skerry.roles.composition import Composition, compose
 from skerry.roles.consumer import ConsumerRole
-from skerry.server.websocket import WebSockets, WebSocketSettings
+from skerry.roles.parts import Parts
+from skerry.roles.server import ServerRole
+from skerry.server.settings import ServerSettings
 from skerry.testing.client import Client
 
 T = TypeVar("T")
+logger = logging.getLogger("skerry.testing")
+PATIENCE = ServerSettings(gone_seconds=1.0)
+"""Streams that a test leaves are ended after a second."""
 
 
 class World:
     """A running application. `client` asks it over HTTP, `commands` and `queries` are its buses."""
 
-    def __init__(self, kernel: Kernel, consumer: ConsumerRole, client: Client, hub: Hub) -> None:
-        self.kernel, self.consumer, self.client, self.hub = kernel, consumer, client, hub
+    def __init__(self, composition: Composition, client: Client) -> None:
+        assert composition.kernel is not None
+        self.composition, self.client = composition, client
+        self.kernel: Kernel = composition.kernel
+        consumer, server = composition.roles
+        assert isinstance(consumer, ConsumerRole)
+        assert isinstance(server, ServerRole)
+        self.consumer, self.server = consumer, server
+
+    @property
+    def hub(self) -> Hub:
+        assert self.server.hub is not None
+        return self.server.hub
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.composition.runtime
 
     @property
     def commands(self) -> CommandBus:
@@ -78,30 +99,33 @@ async def running(
     clock: Clock | None = None,
     token: str | None = None,
     journal: AbstractAsyncContextManager[JournalWriter] | None = None,
+    replace: Mapping[type, object] | None = None,
 ) -> AsyncIterator[World]:
     """Run `app` until the block ends. `token`: sent with the client's requests. `journal`: instead of memory, for an
-    application in SQL mode: `SqliteJournal(str(tmp_path / "a.db"), "test")`. Raises DeclarationError for an
-    application that contradicts itself, as at a real start."""
+    application in SQL mode: `SqliteJournal(str(tmp_path / "a.db"), "test")`. `replace`: objects that views, handlers
+    and all others get for a type, instead of what the application makes. Raises DeclarationError for an application
+    that contradicts itself, as at a real start."""
     chosen = settings or Settings(journal="memory:", transport="memory:", warm_start=False)
-    chosen = chosen.over(app.declaration.settings)
+    chosen = chosen.over(app.declaration.settings).over((PATIENCE,))
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
         kept = await stack.enter_async_context(journal or MemoryJournal(clock=time))
         transport = MemoryHub().endpoint("test")
         await transport.start()
         stack.push_async_callback(transport.stop)
-        kernel = Kernel(app.declaration, chosen, transport, kept, kept, clock=time, name="test")
-        consumer = ConsumerRole(kernel)
-        await consumer.start()
-        stack.push_async_callback(consumer.stop)
-        await kernel.start_reading()
-        stack.push_async_callback(kernel.stop_reading)
-        stack.enter_context(bridged(kernel))
-        hub = declare_routes(kernel)
-        tokens = Tokens.parse(chosen.tokens, time)
-        kernel.application.compile(kernel.services.resolve, tokens, kernel.visibility.gate)
-        hub.start()
-        stack.push_async_callback(hub.drain)
-        client = Client(kernel.application, websocket=WebSockets(chosen.of(WebSocketSettings)), token=token)
-        await stack.enter_async_context(client)
-        yield World(kernel, consumer, client, hub)
+        composition = compose(
+            app.declaration, chosen, ("consumer", "server"), Parts(transport, kept, kept),
+            name="test", clock=time, replace=replace, hard_exit=_note_stuck,
+        )  # fmt: skip
+        await composition.runtime.start()
+        stack.push_async_callback(composition.runtime.destroy)
+        [(_, server)] = composition.listening
+        assert isinstance(server, ServerRole)
+        client = await stack.enter_async_context(Client(server.http, token=token))
+        yield World(composition, client)
+
+
+def _note_stuck(code: int) -> None:
+    logger.critical(
+        "the application could not end by itself; as a process it would have ended with code %d", code
+    )

@@ -84,11 +84,12 @@ class Stream:
 
 
 class Client:
-    """Asks one application. `headers` go with every request, `token` as a bearer token; `seconds` bounds every wait."""
+    """Asks one application, or a server that somebody else starts and stops. `headers` go with every request, `token`
+    as a bearer token; `seconds` bounds every wait."""
 
     def __init__(
         self,
-        application: Application,
+        application: Application | HttpServer,
         *,
         settings: ServerSettings = QUIET,
         headers: Mapping[str, str] | None = None,
@@ -96,7 +97,12 @@ class Client:
         seconds: float = 30.0,
         websocket: WebSocketFactory | None = None,
     ) -> None:
-        self.server = HttpServer(application, settings, websocket=websocket)
+        self._is_own = not isinstance(application, HttpServer)
+        self.server = (
+            application
+            if isinstance(application, HttpServer)
+            else HttpServer(application, settings, websocket=websocket)
+        )
         self.headers = dict(headers or {})
         self.cookies: dict[str, str] = {}
         self.seconds = seconds
@@ -106,7 +112,8 @@ class Client:
         self._started = False
 
     async def __aenter__(self) -> Client:
-        await self.server.start()
+        if self._is_own:
+            await self.server.start()
         return self
 
     async def __aexit__(
@@ -115,7 +122,8 @@ class Client:
         for wire in self._idle:
             wire.transport.close()
         self._idle.clear()
-        await self.server.stop(self.seconds)
+        if self._is_own:
+            await self.server.stop(self.seconds)
 
     async def request(
         self,
