@@ -9,7 +9,7 @@ async def put(command: PutValue, unit: Unit) -> None: ...
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack, cast, get_args, get_type_hints, overload
 
@@ -24,6 +24,7 @@ from skerry.http.cors import CorsOptions
 from skerry.http.routes import BY_METHOD, Rights, RouteOptions
 from skerry.injection import Scoped
 from skerry.journal.migration import migrations_in
+from skerry.journal.mirror import Mirror
 from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor, ReactorOptions
 from skerry.journal.table import AnyTable
@@ -40,6 +41,7 @@ P = TypeVar("P", bound=type[Projection])
 View = TypeVar("View", bound=Callable[..., Any])
 C = TypeVar("C", bound=Command[Any])
 Q = TypeVar("Q", bound=Query[Any])
+Row = TypeVar("Row")
 E1 = TypeVar("E1", bound=Event)
 E2 = TypeVar("E2", bound=Event)
 E3 = TypeVar("E3", bound=Event)
@@ -227,6 +229,21 @@ class App:
             self.declaration.use_table(table)
         self.declaration.projections.append(projection)
         return projection
+
+    def mirror(
+        self, table: Any, *, key: str | Sequence[str] | None = None, row: type[Row], live: bool = False
+    ) -> Mirror[Row]:
+        """Keep a table that others write in memory (PostgreSQL): a mapping of key to row, a table for projections, and
+        the events `Put` and `Deleted`. See `skerry.journal.mirror`.
+
+        `table`: its name, a Django model, or a table or mapped class of SQLAlchemy. `key`: the column of its primary
+        key, or several; known of models. `row`: a msgspec.Struct or dataclass whose fields are the columns that leave
+        the database. `live`: let the stream of `app.live` tell of its changes. Its triggers are made by `skerry infra
+        create` only. Raises DeclarationError for what cannot be mirrored.
+        """
+        made = Mirror(table, key=key, row=row, live=live)
+        self.declaration.use_mirror(made)
+        return made
 
     @overload
     def reactor(self, name: str, event: type[E1], /, **options: Unpack[ReactorOptions]) -> Hears[E1]: ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry.bus.told import hint_of
@@ -21,6 +21,7 @@ from skerry.emitter import EventEmitter
 from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable
 from skerry.journal.intake import LETTER, MAX_EVENT_BYTES, MOVE_ROWS, HasIntake, Left
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, NewEvent, Writes
+from skerry.journal.mirror import with_transaction
 from skerry.journal.poll import Poll
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
@@ -42,7 +43,8 @@ class Looks:
 
 class Mover:
     """Emits on `events`: `moved` (number of events, position), `dead` (letter), `retrying` (exception, pause seconds).
-    `taken`: the names of the events that foreign transactions may leave. `turn`: held while it writes."""
+    `taken`: the names of the events that foreign transactions may leave. `mirrored`: of those that triggers leave, with
+    the mirror that each is of. `turn`: held while it writes."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Mover:
         serializer: Serializer,
         taken: Collection[str],
         *,
+        mirrored: Mapping[str, str] | None = None,
         lease: Callable[[], Lease | None] = lambda: None,
         turn: asyncio.Lock | None = None,
         looks: Looks | None = None,
@@ -60,6 +63,7 @@ class Mover:
         assert isinstance(writer, HasIntake)
         self._writer, self._intake = writer, writer.intake
         self._transport, self._serializer, self._taken = transport, serializer, frozenset(taken)
+        self._mirrored = mirrored or {}
         self._lease, self._turn = lease, turn or asyncio.Lock()
         self._looks, self._clock = looks or Looks(), clock or SystemClock()
         self.events = events or EventEmitter()
@@ -140,7 +144,7 @@ class Mover:
             if reason:
                 writes.dead.append(_letter(row, reason))
                 continue
-            data = row.data.encode()
+            data = (with_transaction(row) if row.source else row).data.encode()
             event = NewEvent(
                 row.event_id, row.key, row.name, row.version, data, row.at, False, row.who, row.trace
             )
@@ -149,6 +153,10 @@ class Mover:
 
     def _refusal(self, row: Left) -> str:
         """Why a row is no event of this application, "" when it is one."""
+        if row.source:
+            # What does not fit its class stops the mirror, which is told: left out, it would be wrong without a word.
+            is_known = self._mirrored.get(row.name) == row.source and row.data.lstrip().startswith("{")
+            return "" if is_known else f"no mirror {row.source!r} is declared that tells of {row.name!r}"
         if row.name not in self._taken:
             return f"foreign transactions may not leave {row.name!r}: app.emits(..., foreign=True) lets them"
         if not _ID.fullmatch(row.event_id):

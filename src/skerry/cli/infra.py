@@ -25,10 +25,16 @@ def infra() -> None:
 
 @infra.command()
 @click.argument("target", required=False)
+@click.option("--dry-run", is_flag=True, help="only say what would be made, with the SQL of triggers")
 @with_settings(*_SETTINGS)
-def create(target: str | None, **given: Any) -> None:
-    """Make what is missing; harmless to repeat. (A start does the same.) Exit code 1 when a server is away, 2 when
-    something exists otherwise."""
+def create(target: str | None, dry_run: bool, **given: Any) -> None:
+    """Make what is missing; harmless to repeat. (A start does the same, but for the triggers of mirrors, which stand on
+    tables of others.) Exit code 1 when a server is away or a table in use, 2 when something exists otherwise."""
+    if dry_run:
+        told = _done(work.would_create(_belongings(target, given)))
+        for line in told or ["nothing is missing"]:
+            click.echo(line)
+        return
     made = _done(work.create(_belongings(target, given)))
     for what in made:
         click.echo(f"made {what}")

@@ -18,6 +18,7 @@ from skerry.journal.journal import Correction, Record
 from skerry.position import Position
 from skerry.roles.admin import Admin
 from skerry.roles.audit import audit, event_correction, is_declared, not_stored
+from skerry.roles.comparing import differences
 
 _SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
 
@@ -67,8 +68,8 @@ def tail(target: str | None, lines: int, follow: bool, **given: Any) -> None:
 @with_settings(*_SETTINGS)
 def verify(target: str | None, **given: Any) -> None:
     """Check what is stored: positions without a gap, no row ahead of the journal; with TARGET also that every row and
-    every event fits what the application declares. Exit code 1 for a problem. Tells the epochs too, where each ended,
-    and what was lost there."""
+    every event fits what the application declares, and that mirrors are as their tables. Exit code 1 for a problem.
+    Tells the epochs too, where each ended, and what was lost there."""
     declaration = app_of(target).declaration if target else None
 
     async def check(admin: Admin) -> None:
@@ -77,6 +78,7 @@ def verify(target: str | None, **given: Any) -> None:
         if declaration is not None:
             found = await audit(admin.journal, declaration)
             problems += found.problems()
+            problems += await differences(admin.journal, declaration)
             for remark in found.remarks():
                 click.echo(f"note: {remark}", err=True)
             read = f"; {found.rows} rows and {found.events} events fit"

@@ -13,6 +13,7 @@ from skerry.journal.correcting import read_correction
 from skerry.journal.epochs import Epochs
 from skerry.journal.journal import JournalReader
 from skerry.journal.memory import History, Memory, Refill, RowPage, tables_of
+from skerry.journal.mirror import transactions_of
 from skerry.journal.projection import Projection
 from skerry.journal.table import AnyTable
 from skerry.position import Position
@@ -39,13 +40,14 @@ async def load(reader: JournalReader, memory: Memory, page: int, *, first: bool)
                     memory.take_rows(table, rows)
                 else:
                     gathered.append((table, rows))
+        seen = transactions_of(snapshot)
     here, epochs = await _placed(reader, position)
     histories = [await _history(reader, p, here, epochs, page) for p in memory.projections if p.stored]
     if not first:
         memory.clear()
         for table, rows in gathered:
             memory.take_rows(table, rows)
-    memory.loaded(here.offset)
+    memory.loaded(here.offset, seen)
     for history in histories:
         if history.gap:
             raise JournalError(history.gap)
@@ -61,9 +63,10 @@ async def gather(reader: JournalReader, projections: Sequence[Projection], page:
         position = snapshot.position
         for name, table in tables.items():
             rows += [(table, taken) async for taken in snapshot.rows(name)]
+        seen = transactions_of(snapshot)
     here, epochs = await _placed(reader, position)
     histories = [await _history(reader, p, here, epochs, page) for p in projections if p.stored]
-    return Refill(here, rows, histories)
+    return Refill(here, rows, histories, seen)
 
 
 async def _placed(reader: JournalReader, position: Position) -> tuple[Position, Epochs]:

@@ -15,6 +15,7 @@ from typing import Any
 from skerry.errors import DeclarationError, InvalidMessage, MessageError, UnknownMessage
 from skerry.journal.correcting import CORRECTIONS, read_correction
 from skerry.journal.journal import Record
+from skerry.journal.mirror import Transactions
 from skerry.journal.projection import Apply, Projection
 from skerry.journal.table import AnyTable
 from skerry.messages.message import Event
@@ -69,6 +70,7 @@ class Refill:
     position: Position
     rows: list[tuple[AnyTable, RowPage]]
     histories: list[History]
+    seen: Transactions | None = None
 
 
 class Memory:
@@ -82,6 +84,7 @@ class Memory:
         self.outdated: dict[str, int] = {}
         self._missed: OrderedDict[str, tuple[int, frozenset[str]]] = OrderedDict()
         self._known_since = 0
+        self._seen: dict[str, Transactions] = {}
         self._serializer, self._failure = serializer, failure
         self._appliers = _appliers(self.projections)
 
@@ -98,9 +101,16 @@ class Memory:
             return missed[1].isdisjoint(self.stopped)
         return offset > self._known_since or all(offset <= each.held for each in self.stopped.values())
 
-    def loaded(self, offset: int) -> None:
-        """Everything is there as of `offset`."""
+    def loaded(self, offset: int, seen: Transactions | None = None) -> None:
+        """Everything is there as of `offset`. `seen`: by the reading of mirrored tables."""
         self._known_since = offset
+        self._show(self.projections, seen)
+
+    def _show(self, projections: Iterable[Projection], seen: Transactions | None) -> None:
+        for projection in projections:
+            if seen is not None:
+                self._seen[type(projection).__name__] = seen
+            projection.loaded()
 
     def _miss(self, record: Record, *names: str) -> None:
         _, before = self._missed.get(record.command_id, (0, frozenset()))
@@ -135,6 +145,8 @@ class Memory:
             for projection, _ in applies:
                 self._stop_at(projection, record, error)
             return
+        if self._seen and (transaction := getattr(event, "transaction", "")):
+            applies = [each for each in applies if not self._has_seen(each[0], transaction)]
         for projection, apply in applies:
             try:
                 apply(event, record)
@@ -168,6 +180,11 @@ class Memory:
                 self.stopped[name] = Stopped(name, held, where, "a correction", "it is being loaded anew")
                 self.outdated[name] = record.offset
 
+    def _has_seen(self, projection: Projection, transaction: str) -> bool:
+        """Whether it was loaded from a mirrored table that had this transaction's changes already."""
+        seen = self._seen.get(type(projection).__name__)
+        return seen is not None and seen.has(transaction)
+
     # --- filling
 
     def clear(self) -> None:
@@ -177,6 +194,7 @@ class Memory:
         self.stopped.clear()
         self.outdated.clear()
         self._missed.clear()
+        self._seen.clear()
 
     def tables(self) -> dict[str, AnyTable]:
         """What the row-backed projections are loaded from, by name."""
@@ -260,6 +278,7 @@ class Memory:
         self._missed = OrderedDict((key, value) for key, value in left if value[1])
         for table, rows in refill.rows:
             self.take_rows(table, rows, projections)
+        self._show(projections, refill.seen)
         for history in refill.histories:
             if history.projection in projections:
                 self.relive(history)

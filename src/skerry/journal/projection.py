@@ -100,6 +100,9 @@ class Projection:
         """Row-backed: take one row of a snapshot; `offset` is that of its last change."""
         raise NotImplementedError(f"{type(self).__name__}.load")
 
+    def loaded(self) -> None:
+        """Row-backed: the last row of a snapshot was given to `load`; events follow."""
+
     def dump(self) -> Iterable[tuple[AnyTable, Any, Any, int]] | None:
         """Row-backed: everything that `load` would have to be called with, for a warm start from a local file.
         None (the default): no warm start."""

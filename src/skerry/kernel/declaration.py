@@ -15,6 +15,7 @@ from skerry.http.application import Application
 from skerry.injection import Scoped
 from skerry.journal.journal import Record
 from skerry.journal.migration import Migrations
+from skerry.journal.mirror import Mirror, render_of
 from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor
 from skerry.journal.table import AnyTable
@@ -40,6 +41,7 @@ class Declaration:
     name: str
     http: Application
     handlers: Handlers = field(default_factory=Handlers)
+    mirrors: dict[str, Mirror[Any]] = field(default_factory=dict)
     messages: MessageTypes = field(default_factory=MessageTypes)
     foreign: set[str] = field(default_factory=set)
     """Names of the events that the application's own transactions may leave (`skerry.hosting.emit`)."""
@@ -72,8 +74,30 @@ class Declaration:
         text = "_".join(words) if words and words[0][0].isalpha() else "_".join(["app", *words])
         return text[:20].rstrip("_")
 
+    def mirrored_events(self) -> dict[str, str]:
+        """The names of the events of mirrors, with the mirror that each is of."""
+        return {
+            kind.message_name: mirror.name
+            for mirror in self.mirrors.values()
+            for kind in (mirror.Put, mirror.Deleted)
+        }
+
+    def use_mirror(self, mirror: Mirror[Any]) -> None:
+        """Learn a mirror. Raises DeclarationError when a table or another one has its name."""
+        if mirror.name in self.mirrors or mirror.name in self.tables:
+            raise DeclarationError(f"two tables or mirrors are named {mirror.name!r}")
+        self.mirrors[mirror.name] = mirror
+        self.projections.append(mirror.projection)
+        for kind in (mirror.Put, mirror.Deleted):
+            self.messages.add(kind)
+            self.renderers[kind] = render_of(mirror)
+
     def use_table(self, table: AnyTable) -> None:
         """Learn a table. Raises DeclarationError when another one has its name."""
+        if isinstance(table, Mirror):
+            if self.mirrors.get(table.name) is not table:
+                raise DeclarationError(f"{table!r} is a mirror of another application")
+            return
         if self.tables.setdefault(table.name, table) is not table:
             raise DeclarationError(f"two tables are named {table.name!r}")
 

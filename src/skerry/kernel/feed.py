@@ -6,7 +6,7 @@ Stands between the projector (records) and `http` (JSON payloads). Nothing is re
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -38,11 +38,6 @@ def _size(record: Record) -> int:
     return memoryview(record.data).nbytes
 
 
-def _is_shown(record: Record) -> bool:
-    """Corrections are for operators (`skerry journal tail`): they hold rows, names and reasons."""
-    return not record.name.startswith(RESERVED)
-
-
 class _Kept:
     """A record that listeners may want again, and how it looks, once somebody asked."""
 
@@ -55,7 +50,8 @@ class _Kept:
 
 class JournalFeed:
     """A `skerry.http.feed.Feed` over a projector. Keeps the last `keep` records, at most `keep_bytes` of data;
-    beyond that `backlog` reads the journal, at most `backlog_limit` events."""
+    beyond that `backlog` reads the journal, at most `backlog_limit` events. `hidden`: names of events that no listener
+    is told of."""
 
     def __init__(
         self,
@@ -67,9 +63,10 @@ class JournalFeed:
         keep_bytes: int = 32 * 1024 * 1024,
         backlog_limit: int = 20_000,
         lost: Lost = lambda consumers, record, error: None,
+        hidden: Collection[str] = (),
     ) -> None:
         self._projector, self._reader, self._serializer = projector, reader, serializer
-        self._renderers, self._lost = renderers, lost
+        self._renderers, self._lost, self._hidden = renderers, lost, frozenset(hidden)
         self._keep, self._keep_bytes, self._backlog_limit = keep, keep_bytes, backlog_limit
         self._ring: deque[_Kept] = deque()
         self._ring_bytes = 0
@@ -97,7 +94,7 @@ class JournalFeed:
             return None
         skip = carried.offset + 1 - self._ring[0].record.offset
         kept = islice(self._ring, skip, None)
-        return map(self._rendered, [each for each in kept if _is_shown(each.record)])
+        return map(self._rendered, [each for each in kept if self._is_shown(each.record)])
 
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
         here, carried = self._projector.position, self._projector.carry(position)
@@ -112,13 +109,17 @@ class JournalFeed:
                 return None  # trimmed, or away: a snapshot from memory is what remains
             if not records:
                 return None
-            events += [self._event(r) for r in records if r.offset <= here.offset and _is_shown(r)]
+            events += [self._event(r) for r in records if r.offset <= here.offset and self._is_shown(r)]
             after = records[-1].offset
         return events
 
     def subscribe(self, listener: Callable[[Sequence[FeedEvent]], None]) -> Callable[[], None]:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def _is_shown(self, record: Record) -> bool:
+        """Corrections are for operators (`skerry journal tail`): they hold rows, names and reasons."""
+        return not record.name.startswith(RESERVED) and record.name not in self._hidden
 
     def _applied(self, records: Sequence[Record], epoch: str) -> None:
         if any(record.name in CORRECTIONS for record in records):
@@ -129,7 +130,7 @@ class JournalFeed:
         while len(ring) > self._keep or (self._ring_bytes > self._keep_bytes and len(ring) > 1):
             self._ring_bytes -= _size(ring.popleft().record)
         if self._listeners:
-            events = [self._rendered(each) for each in kept if _is_shown(each.record)]
+            events = [self._rendered(each) for each in kept if self._is_shown(each.record)]
             for listener in list(self._listeners) if events else ():
                 try:
                     listener(events)

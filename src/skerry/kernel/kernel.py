@@ -18,9 +18,10 @@ from skerry.bus.handlers import Handler, bind, event_arguments
 from skerry.bus.outcomes import Outcomes
 from skerry.bus.transport import Announcement, Transport
 from skerry.clock import Clock, SystemClock
-from skerry.errors import DeclarationError, MessageError, SkerryError
+from skerry.errors import DeclarationError, MessageError, SettingsError, SkerryError
 from skerry.journal.intake import HasIntake
 from skerry.journal.journal import JournalReader, JournalWriter, Record
+from skerry.journal.mirror import ReadsMirrors
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector, ProjectorSettings
 from skerry.journal.reactor import ReactorRun
@@ -81,6 +82,11 @@ class Kernel:
         replace: Mapping[type, object] | None = None,
     ) -> None:
         declaration.check()
+        mirrored = [mirror.mirrored for mirror in declaration.mirrors.values()]
+        if isinstance(reader, ReadsMirrors):
+            reader.follow(mirrored)
+        elif mirrored:
+            raise SettingsError("journal", f"app.mirror({mirrored[0].table!r}) needs a postgresql: journal")
         self.declaration, self.settings = declaration, settings
         self.transport, self.reader, self.writer = transport, reader, writer
         self.clock = clock or SystemClock()
@@ -140,13 +146,20 @@ class Kernel:
         """Those of a process that decides."""
         self.losses = Losses(declaration.messages, self.registry)
         self.feed = JournalFeed(
-            self.projector, reader, self.serializer, declaration.renderers, lost=self.losses.note
+            self.projector,
+            reader,
+            self.serializer,
+            declaration.renderers,
+            lost=self.losses.note,
+            hidden=[
+                name for name, of in declaration.mirrored_events().items() if not declaration.mirrors[of].live
+            ],
         )
         self._asking: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
         self.intake = (
-            IntakeWatch(reader.intake, self.clock, self.registry)
-            if isinstance(reader, HasIntake) and declaration.foreign
+            IntakeWatch(reader, mirrored, self.clock, self.registry)
+            if isinstance(reader, HasIntake) and (declaration.foreign or mirrored)
             else None
         )
         """Where foreign transactions may leave events that have to be moved."""

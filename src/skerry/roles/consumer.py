@@ -428,8 +428,9 @@ class ConsumerRole:
     async def _move_with(self, consumer: Consumer, lease: Lease | None) -> None:
         """Until the partition, or the lease, is somebody else's."""
         kernel = self.kernel
+        declared = kernel.declaration
         mover = Mover(
-            self.writer, kernel.transport, kernel.serializer, kernel.declaration.foreign,
+            self.writer, kernel.transport, kernel.serializer, declared.foreign, mirrored=declared.mirrored_events(),
             lease=lambda: lease, turn=consumer.turn, clock=kernel.clock, events=self._moving(),
         )  # fmt: skip
         self._mover = mover

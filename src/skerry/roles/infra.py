@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from skerry.errors import JournalError, SettingsError
+from skerry.errors import Disconnected, JournalError, SettingsError
 from skerry.journal.journal import JournalWriter
 from skerry.journal.migration import Migrates, Migrations, migrate
+from skerry.journal.mirror import Mirrored, ReadsMirrors
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit
@@ -55,6 +56,11 @@ class Belongings:
     """The application, where more is known than its namespace."""
 
     @property
+    def mirrors(self) -> list[Mirrored]:
+        declared = {} if self.declaration is None else self.declaration.mirrors
+        return [mirror.mirrored for mirror in declared.values()]
+
+    @property
     def steps(self) -> int | None:
         if self.declaration is None:
             return None
@@ -74,11 +80,38 @@ async def create(own: Belongings) -> list[str]:
         else:
             await prepare(journal, own.declaration)
         await migrate(journal, own.migrations)
+        if own.mirrors:
+            made += await _mirroring(journal).make(own.mirrors)
     if own.plan.transport == "amqp":
         with _installed():
             from skerry.backends.rabbitmq.operations import create
         made += await create(_rabbit(own))
     return made
+
+
+async def would_create(own: Belongings) -> list[str]:
+    """What `create` would make, in words, and the SQL of triggers, which stand on tables of others. Makes nothing."""
+    if own.plan.journal == "sqlite":
+        return [f"make {what}" for what in await _missing_in_file(own)]
+    async with _journal(own) as journal:
+        told = [f"make {what}" for what in await journal.missing(own.plan.tables, own.steps)]
+        if own.mirrors:
+            for what, sql in await _mirroring(journal).unready(own.mirrors):
+                told += [f"make {what}:", f"{sql};"]
+    if own.plan.transport == "amqp":
+        with _installed():
+            from skerry.backends.rabbitmq.operations import check
+        try:
+            told += [f"on the broker: {what}" for what in await check(_rabbit(own))]
+        except Disconnected as error:
+            told.append(f"(the broker cannot be asked: {error})")
+    return told
+
+
+def _mirroring(journal: object) -> ReadsMirrors:
+    if not isinstance(journal, ReadsMirrors):
+        raise SettingsError("journal", "app.mirror needs a postgresql: journal")
+    return journal
 
 
 async def adopt(own: Belongings) -> list[str]:
@@ -100,6 +133,9 @@ async def check(own: Belongings) -> list[str]:
         return missing or await _unfit_in_file(own)
     async with _journal(own) as journal:
         problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
+        if own.mirrors and not problems:
+            lacking = await _mirroring(journal).unready(own.mirrors)
+            problems += [f"{what} is missing or different" for what, _ in lacking]
         problems += await _unfit(own, journal) if not problems else []
     if own.plan.transport == "amqp":
         with _installed():

@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 
-from skerry.backends.postgres import upkeep
+from skerry.backends.postgres import mirrors, upkeep
 from skerry.backends.postgres.batch import ANOTHER_HISTORY, Place, Room, opened
 from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
@@ -52,6 +52,7 @@ from skerry.journal.journal import (
     StoredProjection,
     StoredRow,
 )
+from skerry.journal.mirror import Mirrored
 from skerry.position import Position
 
 logger = logging.getLogger("skerry.journal")
@@ -89,6 +90,7 @@ class PostgresJournal(StoredReads):
         """Where the transport keeps the bodies of large commands."""
         self.intake = PostgresIntake(self._connections, self._statements)
         """What foreign transactions have left."""
+        self._mirrors: dict[str, Mirrored] = {}
 
     async def __aenter__(self) -> PostgresJournal:
         """Raises SettingsError for a DSN that is refused, Disconnected when the server cannot be reached (where
@@ -143,6 +145,20 @@ class PostgresJournal(StoredReads):
         async with self._connections.one() as connection:
             found = await doctor(connection, self._statements)
         return found + list(places(await self._connections.hosts()))
+
+    # --- mirrors (skerry.journal.mirror)
+
+    def follow(self, wanted: Sequence[Mirrored]) -> None:
+        self._mirrors = {mirror.name: mirror for mirror in wanted}
+
+    async def unready(self, wanted: Sequence[Mirrored]) -> list[tuple[str, str]]:
+        async with self._connections.one() as connection:
+            found = await mirrors.undone(connection, self._statements, wanted)
+        return [(each.what, each.sql) for _, each in found]
+
+    async def make(self, wanted: Sequence[Mirrored]) -> list[str]:
+        async with self._connections.one() as connection:
+            return await mirrors.make(connection, self._statements, wanted)
 
     # --- tables of the application's own, and operators (skerry.journal.migration, skerry.roles.infra)
 
@@ -203,8 +219,9 @@ class PostgresJournal(StoredReads):
     @asynccontextmanager
     async def snapshot(self, tables: Sequence[str]) -> AsyncIterator[Snapshot]:
         async with self._one_view() as connection:
-            await self._know(connection, tables)
-            snapshot = PostgresSnapshot(connection, self._statements)
+            await self._know(connection, [table for table in tables if table not in self._mirrors])
+            mirrored = {name: self._mirrors[name] for name in tables if name in self._mirrors}
+            snapshot = PostgresSnapshot(connection, self._statements, mirrored)
             await snapshot.begin()
             yield snapshot
 

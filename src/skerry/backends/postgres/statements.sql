@@ -82,6 +82,9 @@ delete from {ns}__table where name = '{old}'
 -- name: add_table
 insert into {ns}__table values ($name::text)
 
+-- name: transactions
+select pg_current_snapshot()::text
+
 -- name: head
 select epoch, pos, floor, case when floor = $at::bigint then trimmed_id
     else coalesce((select command_id from {ns}__event as event where event.pos = $at), '') end,
@@ -464,3 +467,44 @@ where stored.pos > log.pos
 -- name: verify_projections
 select name, stored.pos from {ns}__projection as stored join {ns}__log as log using (epoch)
 where stored.pos > log.pos
+
+-- name: relation_kind
+select coalesce((select relkind::text from pg_class where oid = to_regclass($table::text)), '')
+
+-- name: schema_of
+select coalesce((
+    select nspname::text from pg_namespace join pg_class on relnamespace = pg_namespace.oid
+    where pg_class.oid = to_regclass($table::text)
+), current_schema()::text)
+
+-- name: partitions
+select relid::regclass::text from pg_partition_tree(to_regclass($table::text))
+where isleaf and relid <> to_regclass($table) order by 1
+
+-- name: writers
+select distinct case when grantee = 0 then 'public' else grantee::regrole::text end
+from pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner)))
+where oid = to_regclass($table::text) and privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+order by 1
+
+-- name: function_body
+select prosrc from pg_proc where oid = to_regproc($name::text)
+
+-- name: has_trigger
+select exists (
+    select from pg_trigger where tgrelid = to_regclass($table::text) and tgname = $name::text and tgenabled <> 'D'
+)
+
+-- name: may_insert
+select bool_and(case when $role::text <> 'public'
+    then has_column_privilege($role::text::regrole, attrelid, attnum, 'insert')
+    else exists (select from aclexplode(attacl) where grantee = 0 and privilege_type = 'INSERT') end)
+from pg_attribute where attrelid = to_regclass($intake::text) and attname = any($columns::text[])
+
+-- name: mirror_triggers
+select tgname, tgrelid::regclass::text from pg_trigger where tgname = any($names::text[]) and tgparentid = 0
+order by 2, 1
+
+-- name: mirror_functions
+select pg_proc.oid::regprocedure::text from pg_proc, unnest($names::text[]) as begins
+where starts_with(proname, begins) and prorettype = 'trigger'::regtype order by 1

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from skerry.backends.postgres import mirrors
 from skerry.backends.postgres.faults import translated
 from skerry.backends.postgres.schema import Statements, steps
 from skerry.backends.statements import check_unchanged, digests, made_by, undone
@@ -77,6 +78,7 @@ async def erase(connection: asyncpg.Connection, statements: Statements, script: 
         if script and there and await _own_version(connection, statements):
             await _run(connection, script, "erase.sql of the application's own tables")
             erased.append("the application's own tables")
+        erased += await mirrors.erase(connection, statements)
         names = [f"{namespace}__meta"]
         if await connection.fetchval(statements["table_exists"].sql, f"{namespace}__table"):
             rows = await connection.fetch(statements["tables"].sql)
