@@ -31,6 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No gathering pause; the root logger and the process's log are as they were, afterwards."""
     monkeypatch.setattr(remote_log, "GATHER_SECONDS", 0.01)
     monkeypatch.setattr(remote_log, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(remote_log, "LAST_SECONDS", 30.0)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

@@ -140,6 +140,8 @@ class RemoteFiles:
         try:
             loaded = await self.load(name)
             if loaded.problem:
+                if self._handlers.get(name) and loaded.text != self._in_force.get(name):
+                    await self._hand(name, loaded.text)  # a sibling has fetched it, perhaps
                 local = f"use the local config: {self._folder / name}"
                 return f"[fail] get remote config:{name} fail ({loaded.problem}), {local}"
             await self._change(name, loaded.text)

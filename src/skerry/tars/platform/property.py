@@ -128,11 +128,18 @@ class Property:
 
 
 class Properties:
-    """The properties of this process. `proxy` is one of PropertyF, over a communicator that is not observed."""
+    """The properties of this process. `proxy` is one of PropertyF, over a communicator that is not observed.
+    `declared`: properties that are there already, by name."""
 
-    def __init__(self, identity: Identity, proxy: Any, settings: ReportSettings | None = None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        proxy: Any,
+        settings: ReportSettings | None = None,
+        declared: dict[str, Property] | None = None,
+    ) -> None:
         self._identity, self._proxy, self._settings = identity, proxy, settings or ReportSettings()
-        self._properties: dict[str, Property] = {}
+        self._properties = declared if declared is not None else {}
         self._gauges: dict[str, Gauge] = {}
         self._broken: set[str] = set()
         self._watched: list[Callable[[], Sequence[ListenerState]]] = []

@@ -33,7 +33,7 @@ class Reporting:
     one failed, empty when it did not."""
 
     def __init__(self, name: str, send: Callable[[], Awaitable[None]], interval_seconds: float) -> None:
-        self._name, self._send, self._interval = name, send, interval_seconds
+        self.name, self._send, self._interval = name, send, interval_seconds
         self._task: asyncio.Task[None] | None = None
         self.sent = self.failed = 0
         self.problem = ""
@@ -63,12 +63,12 @@ class Reporting:
         except (TarsError, OSError) as error:
             self.failed += 1
             if not self.problem:
-                log.warning("%s cannot be reported to, what was counted is lost: %s", self._name, error)
+                log.warning("%s cannot be reported to, what was counted is lost: %s", self.name, error)
             self.problem = str(error)
         else:
             self.sent += 1
             if self.problem:
-                log.info("%s is reported to again", self._name)
+                log.info("%s is reported to again", self.name)
             self.problem = ""
 
     async def _run(self) -> None:

@@ -11,11 +11,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from skerry.errors import LifecycleError
-from skerry.tars.platform.configuration import ClientConfiguration
+from skerry.tars.platform.configuration import ClientConfiguration, Configuration
 from skerry.tars.server import Server
 from skerry.testing.tars.config import ConfigCenter
 from skerry.testing.tars.records import LogCenter, NotifyCenter, PropertyCenter, StatCenter
@@ -61,6 +62,23 @@ class TarsPlatform:
         """The client section of a server's file on this platform."""
         return ClientConfiguration(
             locator=self.locator, stat=OBJECTS["stat"], property=OBJECTS["property"], module_name=module
+        )
+
+    def configuration(self, directory: Path, app: str = "Demo", server: str = "PyServer") -> Configuration:
+        """The file of a server without adapters on this platform, with its paths under `directory`."""
+        paths = {name: str(directory / name) for name in ("bin", "data", "log")}
+        return Configuration(
+            app=app,
+            server=server,
+            node_name=self._host,
+            local_ip=self._host,
+            client=self.client_configuration(f"{app}.{server}"),
+            config=OBJECTS["config"],
+            log=OBJECTS["log"],
+            notify=OBJECTS["notify"],
+            base_path=paths["bin"],
+            data_path=paths["data"],
+            log_path=paths["log"],
         )
 
     def start(self) -> None:

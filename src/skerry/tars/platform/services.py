@@ -1,0 +1,174 @@
+"""The platform's services of one process, put together from its configuration.
+
+Two communicators: one for the platform's own objects, which nobody observes, and the application's, whose calls are
+counted. What the configuration does not name is not there: without a locator addresses need endpoints, without `stat`
+nothing is counted. A service that is away costs what it is for, nothing else; `problems` names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from skerry.tars.call import Call
+from skerry.tars.communicator import Communicator
+from skerry.tars.platform import log as remote_log
+from skerry.tars.platform.cache import EndpointCache
+from skerry.tars.platform.config import CONFIG, Handler, RemoteFiles
+from skerry.tars.platform.configuration import Configuration
+from skerry.tars.platform.identity import Identity
+from skerry.tars.platform.log import LOG, RemoteLog
+from skerry.tars.platform.property import PROPERTY, Properties, Property
+from skerry.tars.platform.registry import RegistryLocator
+from skerry.tars.platform.reporting import Reporting, ReportSettings
+from skerry.tars.platform.stat import STAT, Statistics
+from skerry.tars.settings import ClientSettings
+
+log = logging.getLogger("skerry.tars.platform")
+
+ANSWER_SECONDS = 3.0
+
+
+class Services:
+    """What a process has of the platform.
+
+    `declared`: properties that were made before there was a platform. `log_level`: from which level on the root
+    logger's records go to the remote log; an empty one means INFO, NONE none at all.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        version: str = "",
+        declared: dict[str, Property] | None = None,
+        log_level: str = "",
+    ) -> None:
+        client = configuration.client
+        self.configuration, self.identity = configuration, identity_of(configuration)
+        self._log_level = log_level or "INFO"
+        remote_log.level_of(self._log_level)
+        self.locator = _locator(configuration, self.identity)
+        self._own = Communicator(
+            locator=self.locator,
+            settings=ClientSettings(
+                connect_seconds=client.connect_seconds, refresh_seconds=client.refresh_seconds
+            ),
+            timeout_seconds=ANSWER_SECONDS,
+            context=dict(self.identity.context),
+        )
+        report = ReportSettings(client.report_seconds, client.report_timeout_seconds, client.report_bytes)
+        seconds, me = report.timeout_seconds, self.identity
+        self.statistics: Statistics | None = None
+        self.properties: Properties | None = None
+        self.log: RemoteLog | None = None
+        if stat := self._proxy(STAT.StatF, client.stat, seconds):
+            self.statistics = Statistics(me, stat, report, version)
+        if properties := self._proxy(PROPERTY.PropertyF, client.property, seconds):
+            self.properties = Properties(me, properties, report, declared)
+        if lines := self._proxy(LOG.Log, configuration.log):
+            self.log = RemoteLog(me, lines, configuration.log_path or ".")
+        config = self._proxy(CONFIG.Config, configuration.config)
+        self.files = RemoteFiles(self.identity, config, configuration.base_path or ".")
+        self.communicator = Communicator(
+            locator=self.locator,
+            settings=ClientSettings(
+                connect_seconds=client.connect_seconds,
+                refresh_seconds=client.refresh_seconds,
+                keep_alive_seconds=client.keep_alive_seconds,
+                observer=self.statistics,
+            ),
+            timeout_seconds=client.async_invoke_seconds,
+        )
+
+    def served(self, call: Call, code: int, seconds: float) -> None:
+        """The observer of the process's server."""
+        if self.statistics is not None:
+            self.statistics.served(call, code, seconds)
+
+    def capture_logs(self) -> None:
+        """Records of the root logger go to the remote log from now on: call it before the application is imported and
+        once more afterwards, because that may have configured logging. Works before the loop runs."""
+        if self.log is not None:
+            remote_log.install(self.log)
+            remote_log.attach(self._log_level)
+
+    async def start(self, files: Iterable[tuple[str, Handler]] = ()) -> None:
+        """Begin, in the running loop; every remote file is in force on return. Raises ConfigUnavailable and
+        ConfigRefused."""
+        self.capture_logs()
+        if self.log is not None:
+            self.log.start()
+        for part in (self.statistics, self.properties):
+            if part is not None:
+                part.start()
+        for name, handler in files:
+            self.files.on(name, handler)
+        await self.files.start()
+
+    async def stop(self) -> None:
+        """Report and send what is left, then end; takes a few seconds at most. The log is the last to go."""
+        await asyncio.gather(
+            self.files.stop(),
+            *(part.stop() for part in (self.statistics, self.properties) if part is not None),
+        )
+        if self.log is not None:
+            remote_log.detach()
+            remote_log.install(None)
+            await self.log.stop()
+        closing = [self.communicator.close(), self._own.close()]
+        if self.locator is not None:
+            closing.append(self.locator.close())
+        await asyncio.gather(*closing)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What of the platform does not work now, one line each."""
+        found = []
+        if self.locator is not None and self.locator.problem:
+            found.append(f"registry: {self.locator.problem}")
+        if self.log is not None and self.log.problem:
+            found.append(f"log: {self.log.problem}")
+        found += [f"{each.name}: {each.problem}" for each in self._reportings if each.problem]
+        found += [f"config: {name} is the local copy" for name in self.files.problems]
+        return tuple(found)
+
+    def status(self) -> str:
+        """Counts and problems, for `tars.viewstatus`."""
+        lines = []
+        if self.log is not None:
+            it = self.log
+            lines.append(
+                f"log: {it.sent} lines sent, {it.waiting} waiting, {it.failed} local, {it.dropped} dropped"
+            )
+        lines += [f"{each.name}: {each.sent} reports, {each.failed} lost" for each in self._reportings]
+        return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
+
+    @property
+    def _reportings(self) -> list[Reporting]:
+        return [part.reporting for part in (self.statistics, self.properties) if part is not None]
+
+    def _proxy(self, interface: Any, address: str, seconds: float = ANSWER_SECONDS) -> Any:
+        if not address or ("@" not in address and self.locator is None):
+            return None
+        return self._own.proxy(interface, address, timeout_seconds=seconds)
+
+
+def identity_of(configuration: Configuration) -> Identity:
+    """Who the configuration says that the server is."""
+    return Identity(
+        configuration.app, configuration.server, configuration.node_name, configuration.set_division
+    )
+
+
+def _locator(configuration: Configuration, identity: Identity) -> RegistryLocator | None:
+    address = configuration.client.locator
+    if not address:
+        return None
+    cache = None
+    if configuration.data_path:
+        cache = EndpointCache(Path(configuration.data_path, f"{configuration.server}.tarsdat"), address)
+    return RegistryLocator(address, identity, cache)
