@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 
 import click
 
@@ -16,13 +17,15 @@ from skerry.roles.tars import Inheritance, run_service
 from skerry.supervision.failure import Failure
 from skerry.tars.platform.commands import set_log_level
 from skerry.tars.platform.configuration import Configuration
+from skerry.tars.platform.services import Services
 from skerry.tars.service import Service
 
 
 @click.command("worker", hidden=True)
 @click.argument("target")
 @click.option("--config", default="", metavar="FILE")
-def worker(target: str, config: str) -> None:
+@click.option("--remote-log", default="", metavar="LEVEL", envvar="SKERRY_TARS_REMOTE_LOG")
+def worker(target: str, config: str, remote_log: str) -> None:
     """One process of `skerry tars run`; not to be started by hand."""
     control = Worker.inherited()
     if control is None:
@@ -35,9 +38,12 @@ def worker(target: str, config: str) -> None:
         process = settings.process if settings.log_format != "text" else ""
         configure_logs(settings.log_format, "info", process, mark=control.mark)
         set_log_level(configuration.log_level)
+        services = Services(configuration, version=version("skerry"), log_level=remote_log)
+        services.capture_logs()
         service = service_of(target)
+        services.capture_logs()  # what was imported may have configured logging
         control.code = code_of(target)
-        code = run_service(service, configuration, control, inheritance, settings)
+        code = run_service(service, services, control, inheritance, settings)
     except (SettingsError, DeclarationError) as error:
         control.failure(Failure.of("settings", error, at=SystemClock.now()), fatal=True)
         code = 2

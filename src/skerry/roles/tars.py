@@ -21,7 +21,8 @@ from skerry.loop.models import default, factory
 from skerry.supervision.failure import Failure
 from skerry.tars.platform.adapters import terms_of
 from skerry.tars.platform.commands import Commands
-from skerry.tars.platform.configuration import AdapterConfiguration, Configuration
+from skerry.tars.platform.configuration import AdapterConfiguration
+from skerry.tars.platform.services import Services
 from skerry.tars.servant import Servant
 from skerry.tars.server import Server
 from skerry.tars.service import PlaceHook, Service
@@ -40,6 +41,8 @@ ADAPTERS, DESCRIPTOR, LOCK, WORKERS = (
 )
 CLOSING_SECONDS = 0.3
 """What is left for the end of the process when everything is drained."""
+REPORT_SECONDS = 0.3
+"""What is left for the last reports and log lines, at least."""
 DEFAULT_WEIGHT = 100
 
 
@@ -79,13 +82,14 @@ class Inheritance:
 
 def run_service(
     service: Service,
-    configuration: Configuration,
+    services: Services,
     control: Control,
     inheritance: Inheritance,
     settings: Settings,
 ) -> int:
-    """Serve until the parent ends it. Returns the exit code. Raises SettingsError for what does not fit together."""
-    role = TarsRole(service, configuration, settings, control, inheritance)
+    """Serve until the parent ends it. `services`: what the platform has for this process. Returns the exit code. Raises
+    SettingsError for what does not fit together."""
+    role = TarsRole(service, services, settings, control, inheritance)
     with asyncio.Runner(loop_factory=factory(settings.loop_model or default())) as runner:
         return runner.run(role.run())
 
@@ -96,20 +100,26 @@ class TarsRole:
     def __init__(
         self,
         service: Service,
-        configuration: Configuration,
+        services: Services,
         settings: Settings,
         control: Control,
         inheritance: Inheritance,
     ) -> None:
-        self.service, self.configuration, self._settings = service, configuration, settings
+        self.service, self.configuration, self._settings = service, services.configuration, settings
+        configuration = self.configuration
+        self._services = services
         self._control, self._inheritance = control, inheritance
-        self._server = Server(required_set=configuration.set_division if configuration.check_set else "")
+        self._server = Server(
+            required_set=configuration.set_division if configuration.check_set else "", observer=services
+        )
         self._is_served = False
         self._web: list[WebAdapter] = []
         self._timers = Timers(service.timers, inheritance.lock)
         self._commands = Commands(lambda: self._server, service.commands)
         self._commands.built_in |= {
+            "tars.loadconfig": services.files.refresh,
             "tars.viewstatus": self._status,
+            "tars.setloglevel": self._set_log_level,
             "hook.started": lambda _: self._call_hooks(service.started_hooks),
             "hook.stopping": lambda _: self._call_hooks(service.stopping_hooks),
         }
@@ -125,6 +135,7 @@ class TarsRole:
             control.on_ask = self._commands.carry_out
             await control.start(self._stop)
             self._add_servants()
+            await self._begin_services()
             if self._is_served:
                 await self._server.start()
             for web in self._web:
@@ -142,9 +153,30 @@ class TarsRole:
             await control.close()
         return 0
 
+    async def _begin_services(self) -> None:
+        """Remote files are in force, calls to others work, logs and statistics are sent from here on. Raises TarsError
+        for a remote file that is not to be had, or was refused."""
+        if self._services.properties is not None:
+            self._services.properties.adopt(self.service.properties)
+            self._services.properties.watch(self._server.states)
+        self.service.platform = self._services
+        await self._services.start([(each.name, each.take) for each in self.service.files])
+
+    def _set_log_level(self, level: str) -> str:
+        """For what the process writes and for what goes to the remote log."""
+        try:
+            self._services.set_log_level(level)
+        except SettingsError as error:
+            return str(error)
+        return self._commands.set_log_level(level.strip())
+
     async def _drain(self, seconds: float) -> None:
-        web = (each.stop(seconds) for each in self._web)
-        await asyncio.gather(self._timers.stop(seconds), self._server.stop(seconds), *web)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        serving = max(0.1, seconds - REPORT_SECONDS)
+        web = (each.stop(serving) for each in self._web)
+        await asyncio.gather(self._timers.stop(serving), self._server.stop(serving), *web)
+        await self._services.stop(max(REPORT_SECONDS, end - loop.time()))
 
     def _stop(self, seconds: float) -> None:
         self._stop_seconds = seconds
@@ -198,7 +230,8 @@ class TarsRole:
         self._is_served = True
 
     def _status(self, arguments: str) -> str:
-        return "\n".join([self._commands.status(), *(web.status() for web in self._web)])
+        parts = [self._commands.status(), *(web.status() for web in self._web), self._services.status()]
+        return "\n".join(filter(None, parts))
 
     def _full(self, name: str) -> str:
         return name if "." in name else f"{self.configuration.name}.{name}"

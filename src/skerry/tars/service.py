@@ -9,12 +9,17 @@ it. Only declares; it is run by `roles/tars.py`.
 
 from __future__ import annotations
 
+import builtins
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from skerry.errors import DeclarationError
+from skerry.errors import DeclarationError, LifecycleError
+from skerry.tars.blocking import BlockingCommunicator
+from skerry.tars.communicator import Communicator
+from skerry.tars.platform.property import Property
+from skerry.tars.platform.services import Services
 from skerry.tars.servant import Servant
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,6 +65,8 @@ class Service:
         self.timers: list[Every] = []
         self.started_hooks: list[PlaceHook] = []
         self.stopping_hooks: list[PlaceHook] = []
+        self.properties: dict[str, Property] = {}
+        self.platform: Services | None = None  # while the service runs
 
     def servant(self, name: str, servant: object) -> None:
         """Serve `servant` as `name`: `HelloObj`, or in full `Demo.PyServer.HelloObj`. Raises DeclarationError when it
@@ -110,6 +117,32 @@ class Service:
             return function
 
         return declare
+
+    def property(self, name: str, policies: Sequence[str] = ()) -> Property:
+        """A number that the platform is told of: `service.property("orders").sum(1)`, in any thread, at any time. What
+        `report` counts for are `policies` (Sum, Avg, Max, Min, Count)."""
+        found = self.properties.get(name)
+        return self.properties.setdefault(name, Property(policies)) if found is None else found
+
+    @builtins.property
+    def communicator(self) -> Communicator:
+        """For calls to other objects, by bare names, in the event loop; they are counted. Raises LifecycleError before
+        the service runs."""
+        return self._running().communicator
+
+    @builtins.property
+    def blocking_communicator(self) -> BlockingCommunicator:
+        """The same for threads: plain functions, Django views."""
+        return self._running().blocking()
+
+    def _running(self) -> Services:
+        if self.platform is None:
+            raise LifecycleError(
+                "call others",
+                "not running",
+                ("skerry tars run makes the connections when it starts the service",),
+            )
+        return self.platform
 
     def on_started(self, name: str = "") -> Callable[[F], F]:
         """The function is told `(address, weight)` of the object `name`, or of every object, when the service serves:

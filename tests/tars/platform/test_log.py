@@ -31,7 +31,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No gathering pause; the root logger and the process's log are as they were, afterwards."""
     monkeypatch.setattr(remote_log, "GATHER_SECONDS", 0.01)
     monkeypatch.setattr(remote_log, "REST_SECONDS", 0.01)
-    monkeypatch.setattr(remote_log, "LAST_SECONDS", 30.0)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -42,14 +41,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @asynccontextmanager
 async def logging_to(
-    platform: TarsPlatform, identity: Identity, folder: Path, settings: LogSettings | None = None
+    platform: TarsPlatform, identity: Identity, folder: Path, last: float = 30.0
 ) -> AsyncIterator[RemoteLog]:
     async with Communicator(timeout_seconds=30) as communicator:
         proxy = communicator.proxy(LOG.Log, platform.address("log"), context=dict(identity.context))
-        remote = RemoteLog(identity, proxy, folder, settings)
+        remote = RemoteLog(identity, proxy, folder)
         remote_log.install(remote)
         yield remote
-        await remote.stop()
+        await remote.stop(last)
 
 
 def logger(name: str, *handlers: logging.Handler) -> logging.Logger:
@@ -159,16 +158,15 @@ def spooled(folder: Path) -> str:
 
 
 async def test_what_is_left_at_the_end_is_kept(
-    tars_platform: TarsPlatform, identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tars_platform: TarsPlatform, identity: Identity, tmp_path: Path
 ) -> None:
     """Stopping sends the rest; without the service the rest is in the local file."""
     async with logging_to(tars_platform, identity, tmp_path) as remote:
         remote.start()
         remote.put(MAIN, "the last line\n")
     assert tars_platform.log.text() == "the last line\n"
-    monkeypatch.setattr(remote_log, "LAST_SECONDS", 0.1)
     tars_platform.take_away("log")
-    async with logging_to(tars_platform, identity, tmp_path) as remote:
+    async with logging_to(tars_platform, identity, tmp_path, last=0.1) as remote:
         remote.start()
         remote.put(MAIN, "nobody takes this\n")
     assert "nobody takes this\n" in spooled(tmp_path)

@@ -97,7 +97,7 @@ async def test_it_samples_and_reports_by_itself(tars_platform: TarsPlatform, ide
     async with reporting(tars_platform, identity, ReportSettings(interval_seconds=0.05)) as properties:
         properties.start()
         await tars_platform.until(lambda: "eventloopLag" in tars_platform.property.values())
-        await properties.stop()
+        await properties.stop(30)
 
 
 def test_names_are_bounded(identity: Identity) -> None:

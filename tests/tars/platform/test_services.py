@@ -36,8 +36,6 @@ class EchoServant(idl.Echo):  # type: ignore[misc]
 @pytest.fixture(autouse=True)
 def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(remote_log, "GATHER_SECONDS", 0.01)
-    monkeypatch.setattr(remote_log, "LAST_SECONDS", 30.0)
-    monkeypatch.setattr("skerry.tars.platform.reporting.LAST_SECONDS", 30.0)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -51,8 +49,10 @@ async def test_all_services_at_once(tars_platform: TarsPlatform, tmp_path: Path)
     configuration = Configuration.parse(tars_platform.configuration(tmp_path).text())
     tars_platform.config.put("Demo", "PyServer", "flags.json", '{"a": 1}')
     seen: list[str] = []
-    services = Services(configuration, version="1.2", declared={"orders": (orders := Property())})
-    orders.sum(3)
+    services = Services(configuration, version="1.2")
+    assert services.properties is not None
+    services.properties.adopt(declared := {"orders": Property()})
+    declared["orders"].sum(3)
     server = Server(observer=services)
     server.add(EchoServant(), f"{NAME}@tcp -h 127.0.0.1 -p 0 -t 60000")
     await services.start([("flags.json", seen.append)])
@@ -63,9 +63,8 @@ async def test_all_services_at_once(tars_platform: TarsPlatform, tmp_path: Path)
             assert await echo.echo(str(number)) == str(number)
     assert seen == ['{"a": 1}']
     assert services.problems == ()
-    assert services.properties is not None
     services.properties.sample()
-    await services.stop()
+    await services.stop(60)
     text = tars_platform.log.text("", "Demo.PyServer")
     assert [f"echoing {number}" in text for number in range(3)] == [True] * 3
     assert tars_platform.stat.totals(False)["echo"].succeeded == 3
@@ -78,9 +77,7 @@ async def test_all_services_at_once(tars_platform: TarsPlatform, tmp_path: Path)
     assert NAME in (tmp_path / "data" / "PyServer.tarsdat").read_text(encoding="utf-8")
 
 
-async def test_the_whole_platform_away(
-    tars_platform: TarsPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_whole_platform_away(tars_platform: TarsPlatform, tmp_path: Path) -> None:
     """A server starts with its local copies, serves, finds by its cache, says what does not work, and ends in time."""
     configuration = tars_platform.configuration(tmp_path)
     server = Server()
@@ -109,9 +106,7 @@ async def test_the_whole_platform_away(
             "registry", "config", "log", "stat",
         ]  # fmt: skip
         assert "problem: config: flags.json is the local copy" in services.status()
-        monkeypatch.setattr(remote_log, "LAST_SECONDS", 0.2)
-        monkeypatch.setattr("skerry.tars.platform.reporting.LAST_SECONDS", 0.2)
-        await services.stop()
+        await services.stop(0.4)
 
 
 def _hurry(services: Services) -> None:

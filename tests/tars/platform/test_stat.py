@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 import skerry.tars
 from skerry.tars.call import Call
 from skerry.tars.communicator import Communicator
@@ -156,20 +154,17 @@ async def test_a_stat_that_is_away_costs_its_reports(tars_platform: TarsPlatform
     assert statistics.reporting.problem == ""
 
 
-async def test_it_reports_by_itself_and_at_the_end(
-    tars_platform: TarsPlatform, identity: Identity, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_reports_by_itself_and_at_the_end(tars_platform: TarsPlatform, identity: Identity) -> None:
     """Every interval, and what is left when it stops."""
-    monkeypatch.setattr("skerry.tars.platform.reporting.LAST_SECONDS", 30.0)
     async with reporting(tars_platform, identity, ReportSettings(interval_seconds=0.05)) as statistics:
         statistics.start()
         statistics.served(request(), 0, 0.001)
         await tars_platform.until(lambda: tars_platform.stat.reports)
-        await statistics.stop()
+        await statistics.stop(30)
     async with reporting(tars_platform, identity) as statistics:
         statistics.start()
         statistics.served(request(version=3), 0, 0.001)
-        await statistics.stop()
+        await statistics.stop(30)
     assert {head.masterName for head, _, _ in tars_platform.stat.entries} == {
         "stat_from_server",
         "tup_client",

@@ -51,7 +51,7 @@ class Commands:
         self.built_in: dict[str, Callable[[str], Any]] = {
             "tars.viewstatus": lambda _: self.status(),
             "tars.connection": self._connections,
-            "tars.setloglevel": self._set_log_level,
+            "tars.setloglevel": self.set_log_level,
             "tars.pystack": self._stacks,
             "tars.tasks": self._tasks,
             "tars.gc": self._collect,
@@ -100,7 +100,8 @@ class Commands:
             lines += [f"{state.object_name}: {state.connections} connections", *peers, *more]
         return "\n".join(lines) or "no adapter is served here"
 
-    def _set_log_level(self, arguments: str) -> str:
+    def set_log_level(self, arguments: str) -> str:
+        """Of this process, and the answer."""
         try:
             set_log_level(arguments)
         except ValueError as error:

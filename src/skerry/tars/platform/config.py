@@ -36,7 +36,7 @@ TRIES, BACKUPS = 2, 5
 TOO_OFTEN = 429
 AGAIN_SECONDS, TOO_OFTEN_SECONDS = 30.0, 65.0
 
-Handler = Callable[[str], None] | Callable[[str], Awaitable[None]]
+Handler = Callable[[str], Awaitable[None] | None]
 
 
 class ConfigUnavailable(TarsError):
@@ -84,11 +84,18 @@ class RemoteFiles:
         _checked(name)
         self._handlers.setdefault(name, []).append(handler)
 
+    def adopt(self, loaded: Loaded, handler: Handler) -> None:
+        """As `on`, for a file that has been fetched and handed over before the loop ran."""
+        self.on(loaded.name, handler)
+        self._in_force[loaded.name] = loaded.text
+        if loaded.problem:
+            self._ask_again(loaded.name, AGAIN_SECONDS)
+
     async def start(self) -> None:
         """Load every file that has a handler. Raises ConfigUnavailable and ConfigRefused: a server that cannot have its
         configuration does not start."""
         self._later = asyncio.get_running_loop().create_task(self._again())
-        for name in self._handlers:
+        for name in [name for name in self._handlers if name not in self._in_force]:
             loaded = await self.load(name)
             try:
                 await self._hand(name, loaded.text)

@@ -125,8 +125,8 @@ class RemoteLog:
             self._wake.set()
             self._task = self._loop.create_task(self._run())
 
-    async def stop(self) -> None:
-        """Send what there is, for two seconds at most; the rest goes to the local file."""
+    async def stop(self, seconds: float = LAST_SECONDS) -> None:
+        """Send what there is, for so long at most; the rest goes to the local file."""
         if self._task is None:
             return
         self._task.cancel()
@@ -134,7 +134,7 @@ class RemoteLog:
         self._task = self._loop = None
         token = _sending.set(True)
         try:
-            async with asyncio.timeout(LAST_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._send_all()
         except TimeoutError:
             pass

@@ -22,7 +22,7 @@ from skerry.errors import SettingsError
 from skerry.tars.listener import ListenerState
 from skerry.tars.platform.identity import Identity
 from skerry.tars.platform.interfaces import interfaces
-from skerry.tars.platform.reporting import Reporting, ReportSettings
+from skerry.tars.platform.reporting import LAST_SECONDS, Reporting, ReportSettings
 
 log = logging.getLogger("skerry.tars.platform")
 
@@ -128,18 +128,16 @@ class Property:
 
 
 class Properties:
-    """The properties of this process. `proxy` is one of PropertyF, over a communicator that is not observed.
-    `declared`: properties that are there already, by name."""
+    """The properties of this process. `proxy` is one of PropertyF, over a communicator that is not observed."""
 
     def __init__(
         self,
         identity: Identity,
         proxy: Any,
         settings: ReportSettings | None = None,
-        declared: dict[str, Property] | None = None,
     ) -> None:
         self._identity, self._proxy, self._settings = identity, proxy, settings or ReportSettings()
-        self._properties = declared if declared is not None else {}
+        self._properties: dict[str, Property] = {}
         self._gauges: dict[str, Gauge] = {}
         self._broken: set[str] = set()
         self._watched: list[Callable[[], Sequence[ListenerState]]] = []
@@ -165,6 +163,12 @@ class Properties:
             found = self._properties.setdefault(name, Property(policies))
         return found
 
+    def adopt(self, declared: dict[str, Property]) -> None:
+        """Tell of these properties, too, and of those that are put into `declared` later."""
+        for name, found in self._properties.items():
+            declared.setdefault(name, found)
+        self._properties = declared
+
     def gauge(self, name: str, ask: Gauge) -> None:
         """Ask this function every two seconds, in the loop; average, largest and smallest answer are told. None: there
         is nothing to tell now."""
@@ -182,12 +186,13 @@ class Properties:
             self._sampler = loop.call_at(self._due, self._sample, loop)
             self.reporting.start()
 
-    async def stop(self) -> None:
-        """Report once more and end."""
+    async def stop(self, seconds: float = LAST_SECONDS) -> None:
+        """Report once more, for so long at most, and end."""
         if self._sampler is not None:
             self._sampler.cancel()
             self._sampler = None
-        await self.reporting.stop()
+            self.sample()
+        await self.reporting.stop(seconds)
 
     def sample(self) -> None:
         """Ask the gauges now."""

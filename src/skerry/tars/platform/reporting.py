@@ -43,15 +43,15 @@ class Reporting:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def stop(self) -> None:
-        """Send what there is once more, for a second at most, and end."""
+    async def stop(self, seconds: float = LAST_SECONDS) -> None:
+        """Send what there is once more, for so long at most, and end."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
         try:
-            async with asyncio.timeout(LAST_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self.now()
         except TimeoutError:
             self.failed += 1

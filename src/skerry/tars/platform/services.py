@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from skerry.tars.blocking import BlockingCommunicator
 from skerry.tars.call import Call
 from skerry.tars.communicator import Communicator
 from skerry.tars.platform import log as remote_log
@@ -21,7 +23,7 @@ from skerry.tars.platform.config import CONFIG, Handler, RemoteFiles
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.identity import Identity
 from skerry.tars.platform.log import LOG, RemoteLog
-from skerry.tars.platform.property import PROPERTY, Properties, Property
+from skerry.tars.platform.property import PROPERTY, Properties
 from skerry.tars.platform.registry import RegistryLocator
 from skerry.tars.platform.reporting import Reporting, ReportSettings
 from skerry.tars.platform.stat import STAT, Statistics
@@ -30,13 +32,14 @@ from skerry.tars.settings import ClientSettings
 log = logging.getLogger("skerry.tars.platform")
 
 ANSWER_SECONDS = 3.0
+STOP_SECONDS = 3.0
 
 
 class Services:
     """What a process has of the platform.
 
-    `declared`: properties that were made before there was a platform. `log_level`: from which level on the root
-    logger's records go to the remote log; an empty one means INFO, NONE none at all.
+    `version` is told with call statistics. `log_level`: from which level on the root logger's records go to the remote
+    log; an empty one means INFO, NONE none at all. Made before the loop runs, started in it.
     """
 
     def __init__(
@@ -44,14 +47,15 @@ class Services:
         configuration: Configuration,
         *,
         version: str = "",
-        declared: dict[str, Property] | None = None,
         log_level: str = "",
     ) -> None:
         client = configuration.client
         self.configuration, self.identity = configuration, identity_of(configuration)
-        self._log_level = log_level or "INFO"
-        remote_log.level_of(self._log_level)
-        self.locator = _locator(configuration, self.identity)
+        self.cache = _cache(configuration)
+        remembered = self.cache.value("logLevel") if self.cache is not None else ""
+        self.log_level = remembered if remembered in remote_log.LEVELS else log_level or "INFO"
+        remote_log.level_of(self.log_level)
+        self.locator = _locator(configuration, self.identity, self.cache)
         self._own = Communicator(
             locator=self.locator,
             settings=ClientSettings(
@@ -68,21 +72,22 @@ class Services:
         if stat := self._proxy(STAT.StatF, client.stat, seconds):
             self.statistics = Statistics(me, stat, report, version)
         if properties := self._proxy(PROPERTY.PropertyF, client.property, seconds):
-            self.properties = Properties(me, properties, report, declared)
+            self.properties = Properties(me, properties, report)
         if lines := self._proxy(LOG.Log, configuration.log):
             self.log = RemoteLog(me, lines, configuration.log_path or ".")
         config = self._proxy(CONFIG.Config, configuration.config)
         self.files = RemoteFiles(self.identity, config, configuration.base_path or ".")
-        self.communicator = Communicator(
-            locator=self.locator,
-            settings=ClientSettings(
-                connect_seconds=client.connect_seconds,
-                refresh_seconds=client.refresh_seconds,
-                keep_alive_seconds=client.keep_alive_seconds,
-                observer=self.statistics,
-            ),
-            timeout_seconds=client.async_invoke_seconds,
+        self._settings = ClientSettings(
+            connect_seconds=client.connect_seconds,
+            refresh_seconds=client.refresh_seconds,
+            keep_alive_seconds=client.keep_alive_seconds,
+            observer=self.statistics,
         )
+        self.communicator = Communicator(
+            locator=self.locator, settings=self._settings, timeout_seconds=client.async_invoke_seconds
+        )
+        self._lock = threading.Lock()
+        self._blocking: tuple[BlockingCommunicator, RegistryLocator | None] | None = None
 
     def served(self, call: Call, code: int, seconds: float) -> None:
         """The observer of the process's server."""
@@ -94,7 +99,17 @@ class Services:
         once more afterwards, because that may have configured logging. Works before the loop runs."""
         if self.log is not None:
             remote_log.install(self.log)
-            remote_log.attach(self._log_level)
+            remote_log.attach(self.log_level)
+
+    def blocking(self) -> BlockingCommunicator:
+        """A communicator for threads, over the same registry and counted as well; made when it is first wanted."""
+        with self._lock:
+            if self._blocking is None:
+                locator = _locator(self.configuration, self.identity, self.cache)
+                seconds = self.configuration.client.sync_invoke_seconds
+                made = BlockingCommunicator(locator=locator, settings=self._settings, timeout_seconds=seconds)
+                self._blocking = made, locator
+            return self._blocking[0]
 
     async def start(self, files: Iterable[tuple[str, Handler]] = ()) -> None:
         """Begin, in the running loop; every remote file is in force on return. Raises ConfigUnavailable and
@@ -109,16 +124,24 @@ class Services:
             self.files.on(name, handler)
         await self.files.start()
 
-    async def stop(self) -> None:
-        """Report and send what is left, then end; takes a few seconds at most. The log is the last to go."""
-        await asyncio.gather(
-            self.files.stop(),
-            *(part.stop() for part in (self.statistics, self.properties) if part is not None),
-        )
+    def set_log_level(self, level: str) -> None:
+        """From this level on (`tars.setloglevel`), also after the next start. SettingsError for another."""
+        remote_log.level_of(level)
+        self.log_level = level.strip().upper()
+        self.capture_logs()
+        if self.cache is not None:
+            self.cache.set_value("logLevel", self.log_level)
+
+    async def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Report and send what is left, within `seconds`, then end. The log is the last to go."""
+        parts = [part for part in (self.statistics, self.properties) if part is not None]
+        await asyncio.gather(self.files.stop(), *(part.stop(seconds / 2) for part in parts))
         if self.log is not None:
             remote_log.detach()
             remote_log.install(None)
-            await self.log.stop()
+            await self.log.stop(seconds / 2)
+        if self._blocking is not None:
+            await asyncio.to_thread(_close, *self._blocking)
         closing = [self.communicator.close(), self._own.close()]
         if self.locator is not None:
             closing.append(self.locator.close())
@@ -164,11 +187,21 @@ def identity_of(configuration: Configuration) -> Identity:
     )
 
 
-def _locator(configuration: Configuration, identity: Identity) -> RegistryLocator | None:
-    address = configuration.client.locator
-    if not address:
+def _close(communicator: BlockingCommunicator, locator: RegistryLocator | None) -> None:
+    if locator is not None:
+        communicator.wait(locator.close())
+    communicator.close()
+
+
+def _cache(configuration: Configuration) -> EndpointCache | None:
+    if not configuration.data_path:
         return None
-    cache = None
-    if configuration.data_path:
-        cache = EndpointCache(Path(configuration.data_path, f"{configuration.server}.tarsdat"), address)
-    return RegistryLocator(address, identity, cache)
+    file = Path(configuration.data_path, f"{configuration.server}.tarsdat")
+    return EndpointCache(file, configuration.client.locator or "none")
+
+
+def _locator(
+    configuration: Configuration, identity: Identity, cache: EndpointCache | None
+) -> RegistryLocator | None:
+    address = configuration.client.locator
+    return RegistryLocator(address, identity, cache) if address else None

@@ -18,7 +18,7 @@ from skerry.tars.call import Call
 from skerry.tars.endpoint import Endpoint, EndpointError
 from skerry.tars.platform.identity import Identity
 from skerry.tars.platform.interfaces import interfaces
-from skerry.tars.platform.reporting import Reporting, ReportSettings
+from skerry.tars.platform.reporting import LAST_SECONDS, Reporting, ReportSettings
 from skerry.tars.wire.packet import ReturnCode
 
 STAT: Any = interfaces("StatF")
@@ -85,9 +85,9 @@ class Statistics:
         """Begin to report, in the running loop."""
         self.reporting.start()
 
-    async def stop(self) -> None:
-        """Report once more and end."""
-        await self.reporting.stop()
+    async def stop(self, seconds: float = LAST_SECONDS) -> None:
+        """Report once more, for so long at most, and end."""
+        await self.reporting.stop(seconds)
 
     def served(self, call: Call, code: int, seconds: float) -> None:
         """A servant's function has ended (`Observer` of a server)."""
