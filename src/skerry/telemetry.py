@@ -60,13 +60,14 @@ class Metric:
 
 
 class Counter:
-    """A number that only grows: `counter.value += 1`, or `inc`."""
+    """A number that only grows: `counter.value += 1`, or `inc`. With `read` set, it is asked when collected."""
 
-    __slots__ = ("value",)
+    __slots__ = ("read", "value")
     kind: Kind = "counter"
 
     def __init__(self) -> None:
         self.value = 0.0
+        self.read: Callable[[], float] | None = None
 
     def inc(self, amount: float = 1.0) -> None:
         """Add `amount`. ValueError below zero."""
@@ -75,7 +76,7 @@ class Counter:
         self.value += amount
 
     def samples(self, name: str, labels: Labels) -> Iterable[Sample]:
-        return (Sample(name, labels, self.value),)
+        return (Sample(name, labels, self.value if self.read is None else float(self.read())),)
 
 
 class Gauge:
@@ -173,10 +174,15 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
 
-    def counter(self, name: str, help: str, **labels: str) -> Counter:
-        """The counter of this name and these fixed labels; made at the first call, the same one afterwards."""
+    def counter(
+        self, name: str, help: str, *, read: Callable[[], float] | None = None, **labels: str
+    ) -> Counter:
+        """The counter of this name and these fixed labels; made at the first call, the same one afterwards. With `read`
+        what counts already is asked at every `collect`."""
         names, values = _split(labels)
-        return self.counters(name, help, *names).labels(*values)
+        found = self.counters(name, help, *names).labels(*values)
+        found.read = read or found.read
+        return found
 
     def gauge(self, name: str, help: str, *, read: Callable[[], float] | None = None, **labels: str) -> Gauge:
         """A gauge; with `read` its value is asked for at every `collect`."""

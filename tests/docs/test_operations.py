@@ -27,9 +27,8 @@ def measured() -> set[str]:
             found |= set(re.findall(r'"(skerry_[a-z_]+)"', text))
             if 'f"skerry_listeners_{name}"' in text:
                 block = text.partition("def measure_hub")[2].partition("registry.gauge(f")[0]
-                found |= {
-                    f"skerry_listeners_{name}" for name in re.findall(r'^        \("(\w+)",', block, re.M)
-                }
+                names = re.findall(r'^        \("(\w+)",', block, re.M)
+                found |= {f"skerry_listeners_{name}{end}" for name in names for end in ("", "_total")}
     return found
 
 

@@ -106,9 +106,14 @@ def settings_of(given: dict[str, Any], app: App | None = None) -> Settings:
     """The merged settings, with those that the application declares. Ends the command with exit code 2 and one line
     for a wrong one."""
     try:
-        return load_settings(given, declared=app.declaration.settings if app else ())
+        settings = load_settings(given, declared=app.declaration.settings if app else ())
     except SettingsError as error:
         fail(error)
+    if app is not None and settings.tokens:
+        from skerry.kernel.sessions import declare_sessions
+
+        declare_sessions(app.declaration)  # part of what it keeps
+    return settings
 
 
 def load_app(target: str) -> App:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -51,6 +51,8 @@ class Tokens:
     def __init__(self, tokens: Iterable[tuple[Right, str, str]], clock: Clock) -> None:
         """`tokens`: right, name ("" for none), token."""
         self.clock = clock
+        self.revoked: Container[str] = ()
+        """Ids of sessions that were ended before their time."""
         self._tokens: list[_Token] = []
         for right, name, secret in tokens:
             digest = hashlib.sha256(secret.encode("ascii")).digest()
@@ -131,7 +133,7 @@ class Tokens:
             ends = int(expires, 16)
         except ValueError:
             return None
-        if ends < self.clock.now():
+        if ends < self.clock.now() or id in self.revoked:
             return None
         found: _Token | None = None
         given = proof.encode("utf-8", "replace")

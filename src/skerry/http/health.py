@@ -161,9 +161,9 @@ def exposition(metrics: Iterable[Metric]) -> bytes:
     families: dict[str, PrometheusMetric] = {}
     for metric in metrics:
         name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
-        family = families.get(name)
+        family = families.get(metric.name)
         if family is None:
-            family = families[name] = PrometheusMetric(name, metric.help, metric.kind)
+            family = families[metric.name] = PrometheusMetric(name, metric.help, metric.kind)
         for sample in metric.samples:
             full = sample.name
             if metric.kind == "counter" and not full.endswith("_total"):

@@ -6,23 +6,43 @@ somebody in from elsewhere; where it leads afterwards is a path of this site.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
 from html import escape
+from math import ceil
+from typing import Any
 from urllib.parse import parse_qs
 
 from skerry.http.application import Application
-from skerry.http.auth import COOKIE, SESSION_SECONDS, Tokens, same_origin
+from skerry.http.attempts import Attempts
+from skerry.http.auth import COOKIE, SESSION_SECONDS, Session, Tokens, same_origin
 from skerry.http.documentation import STYLE
 from skerry.http.problems import Problem
 from skerry.http.reply import Response
 from skerry.http.request import Request
 
+logger = logging.getLogger("skerry.http")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 MAX_FORM_BYTES = 4096
 
 
-def install(application: Application, tokens: Tokens, path: str = "/login") -> None:
-    """Declare the form at `path` (GET and POST) and `POST /logout`; pages that need a token lead there."""
+Revoke = Callable[[Session], asyncio.Future[None]]
+"""Ends a session before its time, everywhere; done when that is known here. May raise SkerryError."""
+
+
+def install(
+    application: Application,
+    tokens: Tokens,
+    path: str = "/login",
+    *,
+    attempts: Attempts | None = None,
+    revoke: Revoke | None = None,
+) -> None:
+    """Declare the form at `path` (GET and POST) and `POST /logout`; pages that need a token lead there. `attempts`
+    limits the failures of a client, `revoke` ends sessions for all processes (without it only the cookie goes)."""
     application.login_path = path
+    tried, now = attempts or Attempts(), tokens.clock.monotonic
 
     @application.get(path, rights=None, documented=False)
     def login_form(request: Request) -> Response:
@@ -35,17 +55,44 @@ def install(application: Application, tokens: Tokens, path: str = "/login") -> N
         _own_form(request)
         fields = parse_qs(request.text(), keep_blank_values=True, max_num_fields=10)
         target = _local(request, fields.get("next", [""])[0])
-        session = tokens.session(fields.get("token", [""])[0])
+        secret, client = fields.get("token", [""])[0], request.client[0] if request.client else ""
+        wait = tried.wait_seconds(client, secret, now())
+        if wait > 0:
+            answer = _form(request, path, target, "Too many attempts: wait a minute.", 429)
+            return answer.with_header("Retry-After", str(ceil(wait)))
+        session = tokens.session(secret)
         if session is None:
+            tried.fail(client, secret, now())
+            logger.warning("an unknown token at the login form, from %s", client or "a local socket")
             return _form(request, path, target, "This token is not known here.", 401)
         return Response.redirect(target).with_header("Set-Cookie", _cookie(request, session, SESSION_SECONDS))
 
     @application.post("/logout", rights=None, documented=False, max_body_bytes=MAX_FORM_BYTES)
-    def logout(request: Request) -> Response:
-        """Forget the cookie."""
+    def logout(request: Request) -> Response | asyncio.Future[Response]:
+        """Forget the cookie, and end its session."""
         _own_form(request)
-        answer = Response.redirect(request.url_path(path))
-        return answer.with_header("Set-Cookie", _cookie(request, "", 0))
+        session = tokens.session_of(request.headers)
+        if session is None or revoke is None:
+            return _out(request, Response.redirect(request.url_path(path)))
+        result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def ended(done: asyncio.Future[Any]) -> None:
+            if result.done():
+                return
+            error = done.exception()
+            if error is None:
+                result.set_result(_out(request, Response.redirect(request.url_path(path))))
+                return
+            logger.warning("a session could not be ended: %s", error)
+            what = "the session could not be ended everywhere: try again"
+            result.set_result(Problem(503, what, headers={"Retry-After": "1"}).response())
+
+        revoke(session).add_done_callback(ended)
+        return result
+
+
+def _out(request: Request, answer: Response) -> Response:
+    return answer.with_header("Set-Cookie", _cookie(request, "", 0))
 
 
 def _own_form(request: Request) -> None:

@@ -31,6 +31,7 @@ from skerry.kernel.feed import JournalFeed
 from skerry.kernel.intake_watch import IntakeWatch
 from skerry.kernel.losses import Losses
 from skerry.kernel.services import Services
+from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import Settings
 from skerry.kernel.visibility import Visibility
 from skerry.kernel.writable import Writable
@@ -82,6 +83,8 @@ class Kernel:
         replace: Mapping[type, object] | None = None,
     ) -> None:
         declaration.check()
+        if settings.tokens:
+            declare_sessions(declaration)
         mirrored = [mirror.mirrored for mirror in declaration.mirrors.values()]
         if isinstance(reader, ReadsMirrors):
             reader.follow(mirrored)

@@ -5,8 +5,11 @@ Most are read from what the parts count anyway, when somebody asks; nothing here
 
 from __future__ import annotations
 
+from functools import partial
+
 from skerry.bus.consumer import Consumer
 from skerry.emitter import EventEmitter
+from skerry.http.attempts import Attempts
 from skerry.http.hub import Hub
 from skerry.journal.projector import Phase, Projector
 from skerry.journal.reactor import ReactorRun
@@ -78,7 +81,21 @@ def measure_hub(registry: Registry, hub: Hub) -> None:
         ("writes", "Writes to listeners; deliveries / writes is how many events travel together."),
         ("closed_slow", "Listeners sent away because they did not keep up."),
     ):
-        registry.gauge(f"skerry_listeners_{name}", help, read=lambda n=name: getattr(stats, n))  # type: ignore[misc]
+        read = partial(getattr, stats, name)
+        registry.gauge(f"skerry_listeners_{name}", help + " The same as the counter.", read=read)
+        registry.counter(f"skerry_listeners_{name}_total", help, read=read)
+
+
+def measure_logins(registry: Registry, attempts: Attempts) -> None:
+    """Who could not log in."""
+    registry.counter(
+        "skerry_login_failures_total", "Unknown tokens at the login form.", read=lambda: attempts.failed
+    )
+    registry.counter(
+        "skerry_login_limited_total",
+        "Attempts to log in that were refused after too many failures.",
+        read=lambda: attempts.refused,
+    )
 
 
 def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[int, Consumer]) -> None:

@@ -10,18 +10,22 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from skerry.bus.transport import Announcement, Transport
+from skerry.http.attempts import Attempts
+from skerry.http.auth import Tokens
 from skerry.http.events import Events
 from skerry.http.health import exposition, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
+from skerry.http.login import install as install_login
 from skerry.http.reply import Response
 from skerry.http.snapshots import Snapshot
 from skerry.injection import Plan, by_name, named
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.commands_view import CommandsView
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_hub
+from skerry.kernel.numbers import measure_hub, measure_logins
 from skerry.kernel.presence import Presence
+from skerry.kernel.sessions import RevokedSessions, heed, revoking
 from skerry.position import Position
 from skerry.telemetry import Metric
 
@@ -85,6 +89,14 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
     _declare_metrics(kernel, around)
     declare_events(kernel, hub)
     return hub
+
+
+def declare_login(kernel: Kernel, tokens: Tokens) -> None:
+    """The login form, where there are tokens, and its sessions."""
+    attempts = Attempts()
+    measure_logins(kernel.registry, attempts)
+    heed(kernel.services.resolve(RevokedSessions), tokens, kernel.application)
+    install_login(kernel.application, tokens, attempts=attempts, revoke=revoking(kernel.commands))
 
 
 def own_metrics(kernel: Kernel, around: Surroundings) -> list[Metric]:

@@ -19,6 +19,7 @@ from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import has_copy
 from skerry.kernel.role import Draining, Listening
 from skerry.kernel.runtime import Runtime
+from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import CLOSING_SECONDS, Settings, address
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
@@ -60,6 +61,8 @@ def run_roles(
 ) -> int:
     """Run until SIGINT, SIGTERM or the runner ends it; a second signal ends at once. Returns the exit code.
     Raises SettingsError."""
+    if settings.tokens:
+        declare_sessions(declaration)
     with asyncio.Runner(loop_factory=factory(settings.loop_model or default())) as runner:
         return runner.run(_Process(declaration, settings, roles, control).run())
 

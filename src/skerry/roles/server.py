@@ -14,10 +14,9 @@ from skerry.http.application import Application, ApplicationSettings
 from skerry.http.auth import Tokens
 from skerry.http.hosts import hosts_of
 from skerry.http.hub import Hub
-from skerry.http.login import install as install_login
 from skerry.journal.projector import Phase
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.routes import Surroundings, declare_routes
+from skerry.kernel.routes import Surroundings, declare_login, declare_routes
 from skerry.kernel.settings import address, listed
 from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
@@ -101,7 +100,7 @@ class ServerRole:
         self.hub = declare_routes(kernel, replace(self.around, collect=lambda: self.http.collect()))
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
         if tokens:
-            install_login(kernel.application, tokens)
+            declare_login(kernel, tokens)
         kernel.application.compile(
             kernel.services.resolve,
             tokens,
