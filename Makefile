@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint types bench soak services clean
+.PHONY: help setup demo test check lint types bench soak compliance services clean
 
 help: ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ check: lint types test ## lint, types, tests
 
 soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600), and the seconds of the contract
 	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/e2e tests/contract tests/cli/test_run.py --ignore=tests/e2e/browser -s
+
+compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUITES="requests corpora frameworks autobahn")
+	$(BIN)/python -m compliance $(SUITES)
 
 bench: $(STAMP) ## measure against peers in one run; table and JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r constraints/bench.txt 2>/dev/null \

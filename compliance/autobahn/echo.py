@@ -1,13 +1,16 @@
 """The server under test for the Autobahn suite: a websocket that says back what it hears, on this very server.
 
-Prints the port it listens on. Not an example: a view that echoes without limit is not what one would deploy.
+Prints the port it listens on. `echo.py uvicorn` is the same application under uvicorn. Compression is on: it is only
+used where a case asks for it. Not an example: a view that echoes without limit is not what one would deploy.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
+import uvicorn
 import uvloop
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -35,9 +38,14 @@ async def echo(websocket: WebSocket) -> None:
         return
 
 
-async def main() -> None:
+async def main(name: str) -> None:
     sock = socket.create_server(("127.0.0.1", 0))
-    settings = WebSocketSettings(max_message_bytes=32 << 20)
+    if name == "uvicorn":
+        print(sock.getsockname()[1], flush=True)
+        config = uvicorn.Config(application, log_level="critical", ws_max_size=32 << 20)
+        await uvicorn.Server(config).serve([sock])
+        return
+    settings = WebSocketSettings(max_message_bytes=32 << 20, compression=True)
     server = HttpServer(application, websocket=WebSockets(settings))
     await server.start([sock])
     print(sock.getsockname()[1], flush=True)
@@ -45,4 +53,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(main(sys.argv[1] if len(sys.argv) > 1 else "skerry"))

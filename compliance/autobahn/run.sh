@@ -1,7 +1,7 @@
 #!/bin/sh
-# Autobahn's functional cases (1-7, 10) against our server. Needs a Python 2.7 (PYTHON2, or one of pyenv's): the suite
-# was never ported. It is installed into var/autobahn on the first run; the report is left there. Exit code 1 when a
-# case fails. With arguments, those are the cases: run.sh '9.*'
+# Autobahn's functional cases (1-7, 10) against our server, or with SUBJECT=uvicorn against uvicorn. Needs a Python 2.7
+# (PYTHON2, or one of pyenv's): the suite was never ported. It is installed into var/autobahn on the first run; the report is left there. Exit code 1 when a
+# case fails. With arguments, those are the cases: run.sh '9.*'; --all is all of them
 set -eu
 cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -19,7 +19,7 @@ if [ ! -e "$dir/suite/.ready" ]; then
   touch "$dir/suite/.ready"
 fi
 rm -f "$dir/port"
-"$PYTHON" compliance/autobahn/echo.py >"$dir/port" 2>"$dir/server.log" &
+"$PYTHON" compliance/autobahn/echo.py "${SUBJECT:-skerry}" >"$dir/port" 2>"$dir/server.log" &
 server=$!
 trap 'kill $server 2>/dev/null || true' EXIT INT TERM
 for _ in 1 2 3 4 5 6 7 8 9 10; do [ -s "$dir/port" ] && break; sleep 0.3; done
