@@ -18,7 +18,8 @@ FLOORS = {
     "bus": 4, "hosting": 4,
     "kernel": 5, "backends": 5, "bridge": 5,
     "app": 6, "roles": 6, "process": 6,
-    "cli": 7, "testing": 7, "settings": 7,
+    "testing": 7, "settings": 7,
+    "cli": 8,
 }  # fmt: skip
 
 PURE = [

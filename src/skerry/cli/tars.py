@@ -19,6 +19,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 COMMANDS = {
+    "deploy": "skerry.cli.tars_deploy:deploy",
+    "init": "skerry.cli.tars_init:init",
     "run": "skerry.cli.tars_run:run",
     "worker": "skerry.cli.tars_worker:worker",
 }
