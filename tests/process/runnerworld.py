@@ -43,7 +43,7 @@ class World:
             RunnerSettings(restarts, grace_seconds, replaced_seconds, hang_seconds, ready_seconds=90.0),
         )
         self.events: list[tuple[object, ...]] = []
-        for event in ("started", "ready", "ended", "all_ready", "replaced", "rolled"):
+        for event in ("started", "ready", "ended", "all_ready", "replaced", "rolled", "recycled"):
             self.runner.events.on(event, lambda *values, event=event: self.note(event, *values))
         self._noted = asyncio.Event()
 

@@ -29,6 +29,7 @@ from skerry.kernel.settings import (
     REPLACED_SECONDS,
     Settings,
     address,
+    byte_count,
     load_settings,
     rate,
 )
@@ -39,6 +40,7 @@ from skerry.process.child import Spec
 from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.operating import Operator
 from skerry.process.output import Output, wants_colour
+from skerry.process.recycling import Limits, Recycler
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
 from skerry.process.runner import LAST_SECONDS, Runner, RunnerSettings
@@ -149,6 +151,12 @@ def _elsewhere(settings: Settings, public_port: int, gateway_port: int) -> dict[
     return {f"{PREFIX}LIVE_URL": settings.live_url or f":{gateway_port}", f"{PREFIX}ORIGINS": origins}
 
 
+def _limits(settings: Settings) -> Limits:
+    """What one server or gateway may use."""
+    soft, hard = (byte_count(getattr(settings, name), name) for name in ("max_rss_soft", "max_rss_hard"))
+    return Limits(settings.max_requests, soft, hard, settings.max_lifetime)
+
+
 class _Up:
     """One `skerry up`: the sockets that outlive the children, the runner, its control socket, signals. `load(changes)`:
     the settings as they are now, with these as if they had been given as flags."""
@@ -209,6 +217,8 @@ class _Up:
                 await admin.start(watched)
             runner.events.on("all_ready", lambda: self._on_all_ready(runner, url, admin.url))
             self._catch_signals(runner, operator)
+            if limits := _limits(settings):
+                runner.own(Recycler(runner, limits).run())
             if settings.reload:
                 runner.own(self._watch(runner, operator))
             try:

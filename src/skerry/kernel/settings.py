@@ -149,6 +149,20 @@ class Settings:
         "restarts of one process within so many seconds, N/SECONDS, after which everything ends; N means N/10",
         group="up",
     )
+    max_requests: int = _option(
+        0, "requests after which a server or gateway is replaced, and up to 10 % more; 0: never", least=0, most=1 << 40,
+        group="up",
+    )  # fmt: skip
+    max_rss_soft: str = _option(
+        "", "memory beyond which a server or gateway is replaced, as 512MB; empty: never", group="up"
+    )
+    max_rss_hard: str = _option(
+        "", "memory beyond which a server or gateway is ended at once, as 1GB; empty: never", group="up"
+    )
+    max_lifetime: float = _option(
+        0.0, "seconds after which a server or gateway is replaced, and up to 10 % more; 0: never", least=0, most=1e9,
+        group="up",
+    )  # fmt: skip
     hang: float = _option(
         10.0,
         "seconds without a sign of life after which a process is ended; 0: never",
@@ -204,6 +218,11 @@ class Settings:
         for upstream in listed(self.to):
             address(upstream, "to")
         rate(self.intensity, "intensity")
+        soft, hard = (byte_count(getattr(self, name), name) for name in ("max_rss_soft", "max_rss_hard"))
+        if soft and hard and soft >= hard:
+            raise SettingsError(
+                "max_rss_soft", f"{self.max_rss_soft} is not less than max_rss_hard, {self.max_rss_hard}"
+            )
         address(self.bind, "bind")
         address(self.gateway_bind, "gateway_bind")
         if self.admin_bind and not (
@@ -266,6 +285,19 @@ def rate(text: str, setting: str) -> tuple[int, float]:
     if not (0 <= found[0] <= 10_000 and 0 < found[1] <= 86_400):
         raise SettingsError(setting, f"{text!r} is not N/SECONDS, as in 10/60")
     return found
+
+
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(?:i?[bB])?")
+
+
+def byte_count(text: str, setting: str) -> int:
+    """512MB, 1.5G, 300KiB, 1000000: bytes, each step 1024; 0 for nothing. Raises SettingsError."""
+    found = _BYTES.fullmatch(text.strip())
+    if not found:
+        if not text.strip():
+            return 0
+        raise SettingsError(setting, f"{text!r} is no amount of memory, as in 512MB or 1GB")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
 
 
 def address(text: str, setting: str = "bind") -> tuple[str, int]:

@@ -97,6 +97,8 @@ class Child(asyncio.Protocol):
         self.last_beat: float | None = None
         self.asked_to_stop = False
         self.hung = False
+        self.ended_for = ""
+        """Why the runner has ended it, where it did: more than it may use."""
         self.is_suspect = False
         """Found silent once."""
         self.pardoned_at = float("-inf")
@@ -253,6 +255,12 @@ class Child(asyncio.Protocol):
         await asyncio.wait({self.ended}, timeout=2.0)
         return False
 
+    def end_for(self, reason: str) -> None:
+        """End it at once, unasked: it has used more than it may."""
+        if not self.ended_for:
+            self.ended_for = reason
+            self.kill()
+
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
 
@@ -339,6 +347,8 @@ class Child(asyncio.Protocol):
         code = self.exit_code
         if self.hung:
             return "hung: its loop did not run any more"
+        if self.ended_for:
+            return f"was ended at once: {self.ended_for}"
         if code is not None and code < 0:
             return f"was killed by {signal_name(-code)}"
         if self.fatal is not None:

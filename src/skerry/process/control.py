@@ -169,6 +169,8 @@ def _process(slot: Slot) -> ProcessStatus:
         stopped=stopped,
         reactors=reactors,
         code=child.code if child is not None else "",
+        recycled=slot.recycled,
+        recycled_for=slot.recycled_for,
     )
 
 

@@ -2,8 +2,8 @@
 
 A child process is supervised like a task in a process: its end is a `Failure` with its traceback, handed to a
 `Supervisor` (`runner.supervisor`, which takes rules like any other) that restarts it within its budget. Emits on
-`events`: `started` (name), `ready` (name), `ended` (name, failure), `replaced` (name), `all_ready`, `rolled`
-(whether it went through), `said` (a line of the runner itself).
+`events`: `started` (name), `ready` (name), `ended` (name, failure), `replaced` (name), `recycled` (name, why),
+`all_ready`, `rolled` (whether it went through), `said` (a line of the runner itself).
 What operators wish for (replace all, stop, restart or add some) is done one after the other.
 Not here: what the children are (topology.py), how wishes and questions get here (control.py), the terminal (cli).
 """
@@ -528,6 +528,20 @@ class Runner:
             await self._empty(slot)
             self.say(f"{slot.name} was stopped; a restart of it, or a replacement of all, starts it again")
 
+    async def recycle(self, slot: Slot, child: Child, reason: str) -> bool:
+        """Replace a child that has used up what it may, unless it is not there any more."""
+        async with self._rolling:
+            if self._stopping.is_set() or slot.child is not child or child.asked_to_stop:
+                return True
+            self.say(f"{slot.name} is replaced: {reason}")
+            if not await self._replace(slot):
+                return False
+            slot.recycled += 1
+            slot.recycled_for = reason
+            self._count_as_new(slot)
+            self.events.emit("recycled", slot.name, reason)
+            return True
+
     async def restart_one(self, slot: Slot) -> bool:
         """Replace one child as a roll does, or start one that was stopped. False when the new one did not get ready:
         then it is as it was."""
@@ -626,6 +640,12 @@ class Runner:
                 "skerry_process_restarts_total",
                 "Restarts of a process by its runner.",
                 [(slot.name, slot.restarts) for slot in slots],
+                "counter",
+            )
+            + gauge(
+                "skerry_process_recycled_total",
+                "Replacements of a process that had used up what it may.",
+                [(slot.name, slot.recycled) for slot in slots],
                 "counter",
             )
             + gauge(

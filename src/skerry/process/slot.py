@@ -23,6 +23,9 @@ class Slot:
         self.predecessor: Child | None = None
         self.last_failure: Failure | None = None
         self.starts = 0
+        self.recycled = 0
+        self.recycled_for = ""
+        """How often its process was replaced for what it had used, and why the last time."""
         self.given_up = False
         self.is_crash_looping = False
         """Whether it has been restarted more often than it may be."""

@@ -10,7 +10,8 @@ import msgspec
 class ProcessStatus(msgspec.Struct, frozen=True):
     """One child. Times are seconds, memory is bytes. `stopped`: projections that do not follow the journal any more,
     each with the event and why. `reactors`: those that this process runs, how far behind they are. `code`: a hash of
-    the application's files that it has imported."""
+    the application's files that it has imported. `recycled`, `recycled_for`: how often it was replaced for what it had
+    used, and why the last time."""
 
     name: str
     role: str
@@ -28,6 +29,8 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     stopped: list[str] = []
     reactors: list[str] = []
     code: str = ""
+    recycled: int = 0
+    recycled_for: str = ""
 
 
 class RunnerStatus(msgspec.Struct, frozen=True):
@@ -61,6 +64,12 @@ def rendered(status: RunnerStatus, now: float, details: bool = False) -> str:
     lines += [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+    if recycled := [process for process in status.processes if process.recycled]:
+        lines.append("")
+        lines += [
+            f"{each.name} was recycled {_times(each.recycled)}, last: {each.recycled_for}"
+            for each in recycled
+        ]
     if status.halfway:
         lines += ["", status.halfway]
     if details:
@@ -68,6 +77,10 @@ def rendered(status: RunnerStatus, now: float, details: bool = False) -> str:
             if process.failure_details:
                 lines += ["", f"{process.name}: {process.failure}", *process.failure_details.splitlines()]
     return "\n".join(lines)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _columns(process: ProcessStatus, now: float) -> tuple[str, ...]:

@@ -136,7 +136,8 @@ class ServerRole:
             found["stopped"] = "\n".join(
                 f"{name} stopped at {why}" for name, why in projector.stopped.items()
             )
-        return {**found, "position": str(projector.position), "connections": self.http.connections}
+        found |= {"connections": self.http.connections, "requests": self.http.answered}
+        return {**found, "position": str(projector.position)}
 
     def collect(self) -> Iterable[Metric]:
         """The numbers of its connections and requests."""

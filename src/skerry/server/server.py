@@ -78,6 +78,14 @@ class HttpServer:
         return len(known) + len(self._arriving - known)
 
     @property
+    def answered(self) -> int:
+        """Requests that were answered so far."""
+        if self._state is None:
+            return 0
+        routes = sum(sum(route.counts.values()) for route in self.application.table.routes)
+        return routes + sum(self._state.counts.values())
+
+    @property
     def addresses(self) -> list[str]:
         """What the listening sockets are bound to, as URLs."""
         scheme = "http" if self._tls is None else "https"

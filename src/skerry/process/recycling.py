@@ -1,0 +1,145 @@
+"""Recycling: replaces a server before it has grown too old or too large, its successor first, one at a time.
+
+An application that leaks loses no request by it: the successor is ready before the old process drains. Only the hard
+limit of memory ends a process at once, as it protects the others of the machine. `decide` is what is decided,
+`Recycler` waits.
+Not here: how a process is replaced (runner.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from skerry.process.child import Child
+from skerry.process.control import memory_bytes
+from skerry.process.runner import Runner
+from skerry.process.slot import Slot
+from skerry.process.tree import duration, size
+
+RECYCLED_ROLES = ("server", "gateway")
+LOOK_SECONDS = 1.0
+JITTER = 0.1
+"""Limits of requests and lifetime are longer by up to so much, so that processes which began together do not end
+together."""
+AGAIN_SECONDS = 30.0
+"""After how long a replacement that came to nothing is tried again."""
+YOUNG_SECONDS = 10.0
+"""A process that is due so soon after its start may have a limit that is too little for any."""
+LONGEST_PAUSE = 60.0
+"""Between two replacements of young ones, at most; from one second on it doubles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one process; 0 is no limit. `rss_soft`, `rss_hard`: bytes of resident memory."""
+
+    requests: int = 0
+    rss_soft: int = 0
+    rss_hard: int = 0
+    lifetime_seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.requests or self.rss_soft or self.rss_hard or self.lifetime_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Verdict: a successor, and then its end in order."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Verdict: its end at once."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a process has used so far. `jitter`: 0 to 1, its own."""
+
+    requests: int
+    rss_bytes: int
+    lived_seconds: float
+    jitter: float
+
+
+def decide(limits: Limits, use: Use) -> Replace | End | None:
+    """What is to be done with a process, if anything."""
+    later = 1.0 + JITTER * use.jitter
+    if limits.rss_hard and use.rss_bytes > limits.rss_hard:
+        return End(f"{size(use.rss_bytes)} of memory, more than {size(limits.rss_hard)} (max_rss_hard)")
+    if limits.rss_soft and use.rss_bytes > limits.rss_soft:
+        return Replace(f"{size(use.rss_bytes)} of memory, more than {size(limits.rss_soft)} (max_rss_soft)")
+    if limits.requests and use.requests >= limits.requests * later:
+        return Replace(f"{use.requests} requests (max_requests)")
+    if limits.lifetime_seconds and use.lived_seconds >= limits.lifetime_seconds * later:
+        return Replace(f"{duration(use.lived_seconds)} old (max_lifetime)")
+    return None
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is remembered of a slot: when its process may be replaced next, and how long to wait if that is young."""
+
+    not_before: float = 0.0
+    pause: float = 0.0
+
+
+class Recycler:
+    """Looks at the children of a runner. `rss(pid)` gives a process's resident memory in bytes."""
+
+    def __init__(self, runner: Runner, limits: Limits, rss: Callable[[int], int] = memory_bytes) -> None:
+        self._runner, self._limits, self._rss = runner, limits, rss
+        self._jitter: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
+        self._places: dict[str, _Place] = {}
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for slot in list(self._runner.slots):
+                if slot.spec.role in RECYCLED_ROLES and slot.child is not None:
+                    await self._look(slot, slot.child)
+
+    async def _look(self, slot: Slot, child: Child) -> None:
+        if child.asked_to_stop or child.exit_code is not None or child.state not in ("ready", "not ready"):
+            return
+        match decide(self._limits, self._use(child)):
+            case End(reason):
+                child.end_for(reason)
+            case Replace(reason):
+                await self._replace(slot, child, reason)
+
+    async def _replace(self, slot: Slot, child: Child, reason: str) -> None:
+        place = self._places.setdefault(slot.name, _Place())
+        if time.monotonic() < place.not_before:
+            return
+        lived = child.lived_seconds
+        if not await self._runner.recycle(slot, child, reason):
+            place.not_before = time.monotonic() + AGAIN_SECONDS
+        elif lived >= YOUNG_SECONDS:
+            place.pause = 0.0
+        else:
+            if not place.pause:
+                self._runner.say(
+                    f"{slot.name} had lived for {lived:.0f} s only: is the limit too little?", "warning"
+                )
+            place.pause = min(max(1.0, 2 * place.pause), LONGEST_PAUSE)
+            place.not_before = time.monotonic() + place.pause
+
+    def _use(self, child: Child) -> Use:
+        requests = child.gauges.get("requests", 0)
+        return Use(
+            int(requests) if isinstance(requests, int | float) else 0,
+            self._rss(child.pid),
+            child.lived_seconds,
+            self._jitter.setdefault(child, random.random()),
+        )
