@@ -84,6 +84,8 @@ def test_every_setting_can_come_from_every_source(option: Option, tmp_path: Path
         "log_level": "error",
         "durability": "normal",
         "intensity": "5/30",
+        "max_rss_soft": "512MB",
+        "max_rss_hard": "1GB",
         "loop_model": "poll",
         "role": "server,consumer",
         "origins": "https://shop.example:8443, http://[::1]:80, :8998, *",
@@ -351,3 +353,35 @@ def test_backends_have_parts_too() -> None:
     settings = Settings(sections=(PostgresSettings(connections=20),))
     assert settings.of(PostgresSettings).connections == 20
     assert settings.of(RabbitSettings) == RabbitSettings()
+
+
+def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
+    """Of the environment, of .env and of skerry.toml, each at its place in the order; read anew each time."""
+    secret, journal = tmp_path / "tokens", tmp_path / "journal"
+    secret.write_text("read:one\n")
+    environ = {"SKERRY_TOKENS_FILE": str(secret)}
+    assert load_settings({}, environ, tmp_path).tokens == "read:one"
+    secret.write_text("  write:two  ")
+    assert load_settings({}, environ, tmp_path).tokens == "write:two"
+    assert load_settings({}, {**environ, "SKERRY_TOKENS": "read:itself"}, tmp_path).tokens == "read:itself"
+    assert load_settings({"tokens": "read:flag"}, environ, tmp_path).tokens == "read:flag"
+    journal.write_text("postgresql://user:secret@db/shop\n")
+    write(tmp_path, dotenv=f"SKERRY_TOKENS=read:env\nSKERRY_JOURNAL_FILE={journal}\n")
+    assert load_settings({}, environ, tmp_path).tokens == "write:two"
+    found = load_settings({}, {}, tmp_path)
+    assert (found.tokens, found.journal) == ("read:env", "postgresql://user:secret@db/shop")
+    write(tmp_path, toml=f'admin_token_file = "{secret}"\n')
+    assert load_settings({}, {}, tmp_path).admin_token == "write:two"
+
+
+@pytest.mark.parametrize("name", ["tokens", "journal", "transport", "admin_token"])
+def test_a_secret_that_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
+    """With the setting, the file and the source; a setting that holds no secret has no file."""
+    variable = f"SKERRY_{name.upper()}_FILE"
+    with pytest.raises(
+        SettingsError, match=rf"{name}_file: \S+/none cannot be read: No such .* \(from environment\)"
+    ):
+        load_settings({}, {variable: str(tmp_path / "none")}, tmp_path)
+    write(tmp_path, dotenv="SKERRY_BIND_FILE=x\n")
+    with pytest.raises(SettingsError, match="no such setting"):
+        load_settings({}, {}, tmp_path)

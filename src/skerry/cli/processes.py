@@ -153,7 +153,8 @@ def _elsewhere(settings: Settings, public_port: int, gateway_port: int) -> dict[
 
 def _limits(settings: Settings) -> Limits:
     """What one server or gateway may use."""
-    soft, hard = (byte_count(getattr(settings, name), name) for name in ("max_rss_soft", "max_rss_hard"))
+    soft = byte_count(settings.max_rss_soft, "max_rss_soft")
+    hard = byte_count(settings.max_rss_hard, "max_rss_hard")
     return Limits(settings.max_requests, soft, hard, settings.max_lifetime)
 
 

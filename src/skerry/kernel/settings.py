@@ -55,10 +55,15 @@ class Settings:
 
     namespace: str = _option("", "prefix of queues, exchanges and tables; default: the application's name")
     journal: str = _option(
-        "sqlite:///{data}/{namespace}.db", "memory: | sqlite:///PATH | postgresql://...", flag="--journal"
+        "sqlite:///{data}/{namespace}.db",
+        "memory: | sqlite:///PATH | postgresql://...",
+        flag="--journal",
+        may_be_file=True,
     )
     transport: str = _option(
-        "", "memory: | local: | amqp://HOST[,HOST]...; default: local: with sqlite, memory: with memory"
+        "",
+        "memory: | local: | amqp://HOST[,HOST]...; default: local: with sqlite, memory: with memory",
+        may_be_file=True,
     )
     bind: str = _option("127.0.0.1:8999", "address to listen on, HOST:PORT", aliases=("SERVER_PORT",))
     gateway_bind: str = _option(
@@ -262,6 +267,10 @@ class Settings:
         return self.journal.replace("{data}", self.data).replace("{namespace}", namespace)
 
 
+FROM_FILE = tuple(
+    f.name for f in fields(Settings) if f.metadata.get("secret") or f.metadata.get("may_be_file")
+)
+"""Settings that may hold a secret: SKERRY_NAME_FILE names a file with the value."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loop_model": ("", "select", "poll", "epoll", "kqueue", "asyncio", "uvloop"),
     "log_format": ("auto", "text", "json"),
@@ -373,7 +382,23 @@ def given_settings(
         ("environment", _from_environment(environ)),
         ("command line", {name: value for name, value in flags.items() if value is not None}),
     ):
-        found |= {name: (value, source) for name, value in values.items()}
+        found |= {name: (value, source) for name, value in _with_files(values, source).items()}
+    return found
+
+
+def _with_files(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Values of one source, with those that stand in files of their own (`tokens_file`) read: secrets of containers and
+    of systemd. A value that is given itself is taken. Raises SettingsError for a file that cannot be read."""
+    found = dict(values)
+    for name in FROM_FILE:
+        path = found.pop(f"{name}_file", None)
+        if not path or name in values:
+            continue
+        try:
+            found[name] = Path(str(path)).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise SettingsError(f"{name}_file", f"{path} cannot be read: {why} (from {source})") from error
     return found
 
 
@@ -514,6 +539,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable, value in environ.items():
         if variable in own:
             found[own[variable]] = value
+        elif own.get(variable.removesuffix("_FILE")) in FROM_FILE:
+            found[own[variable.removesuffix("_FILE")] + "_file"] = value
         elif variable.startswith(PREFIX):
             found |= _of_section(variable, value)
     return found
