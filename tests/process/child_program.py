@@ -1,6 +1,6 @@
 """A child for the runner's tests: does what its arguments say, with the real `Worker`.
 
-child_program.py ready | crash | settings | owner FILE | burst | hang | deaf | never | orphan
+child_program.py ready | crash | settings | owner FILE | burst | hang | deaf | never | parent
 
 An owner works while it has the lock on FILE, and stands by for it. What FILE.manner says when it starts is how it goes
 on: "good", "dies standing by", "dies as owner" (before it is ready), "deaf" (lets nothing go).
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -92,6 +93,9 @@ async def serve(worker: Worker, kind: str) -> None:
     print(f"{kind} runs as {os.environ['SKERRY_PROCESS']}", flush=True)
     if kind == "gather":
         print((await worker.all_metrics(60.0)).replace("\n", "|"), flush=True)
+    if kind == "parent":
+        for program in ("exec sleep 600", "trap '' TERM; sleep 600"):
+            print("started", subprocess.Popen(["sh", "-c", program]).pid, flush=True)  # noqa: ASYNC220 - left behind
     if kind == "burst":
         sys.stdout.write("".join(f"line {number}\n" for number in range(50_000)))
         sys.stdout.flush()

@@ -23,6 +23,7 @@ from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.http.auth import Tokens
 from skerry.kernel.admin import AdminServer
+from skerry.kernel.notifier import Notifier
 from skerry.kernel.settings import (
     CLOSING_SECONDS,
     PREFIX,
@@ -37,6 +38,7 @@ from skerry.loop.door import Door
 from skerry.loop.sockets import address_text, bind_tcp
 from skerry.process import control
 from skerry.process.child import Spec
+from skerry.process.first import fork_as_first
 from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.operating import Operator
 from skerry.process.output import Output, wants_colour
@@ -61,6 +63,7 @@ def up(target: str, **given: Any) -> None:
     Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
     failed request.
     """  # fmt: skip
+    fork_as_first()
     settings = settings_of(given)
     environment = {
         PREFIX + name.replace(".", "_").upper(): str(value).lower() if isinstance(value, bool) else str(value)
@@ -158,6 +161,31 @@ def _limits(settings: Settings) -> Limits:
     return Limits(settings.max_requests, soft, hard, settings.max_lifetime)
 
 
+def _tell_systemd(runner: Runner, notifier: Notifier, url: str) -> None:
+    """Let the service manager that has started us know how it goes, if there is one."""
+    if not notifier:
+        return
+
+    def summary() -> str:
+        slots = [slot for slot in runner.slots if not slot.is_stopped]
+        ready = sum(slot.state in ("ready", "standby") for slot in slots)
+        troubles = [f"{slot.name} {slot.state}" for slot in slots if slot.state not in ("ready", "standby")]
+        return f"{url}: {ready} of {len(slots)} processes ready" + "".join(f", {each}" for each in troubles)
+
+    def changed(*_: object) -> None:
+        notifier.status(summary())
+
+    notifier.status("starting")
+    notifier.start_watchdog()
+    events = runner.events
+    for event in ("started", "ready", "ended", "replaced"):
+        events.on(event, changed)
+    events.on("all_ready", lambda: notifier.ready(summary()))
+    events.on("rolling", lambda: notifier.reloading("replacing every process"))
+    events.on("rolled", lambda went_through: notifier.ready(runner.halfway or summary()))
+    events.on("stopping", lambda: notifier.stopping("ending"))
+
+
 class _Up:
     """One `skerry up`: the sockets that outlive the children, the runner, its control socket, signals. `load(changes)`:
     the settings as they are now, with these as if they had been given as flags."""
@@ -173,6 +201,7 @@ class _Up:
         self._topology, self._settings, self._runner_settings = topology, settings, runner
         self._root, self._load = root, load
         self._began = time.monotonic()
+        self._notifier = Notifier()
 
     async def run(self) -> int:
         settings, topology = self._settings, self._topology
@@ -217,6 +246,7 @@ class _Up:
             if settings.admin_bind:
                 await admin.start(watched)
             runner.events.on("all_ready", lambda: self._on_all_ready(runner, url, admin.url))
+            _tell_systemd(runner, self._notifier, url)
             self._catch_signals(runner, operator)
             if limits := _limits(settings):
                 runner.own(Recycler(runner, limits).run())
@@ -228,6 +258,7 @@ class _Up:
                 await admin.stop()
                 await asked.stop()
                 await asyncio.to_thread(output.close)
+                self._notifier.close()
 
     def _url(self, public: socket.socket) -> str:
         scheme = "https" if self._settings.tls_cert else "http"
@@ -272,6 +303,12 @@ class _Up:
                 runner.say("replacing every process")
                 operator.roll_beside()
 
+        def on_suspend() -> None:
+            runner.signal_all(signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            runner.signal_all(signal.SIGCONT)  # once this one goes on
+
+        loop.add_signal_handler(signal.SIGTSTP, on_suspend)
         loop.add_signal_handler(signal.SIGINT, on_end, signal.SIGINT)
         loop.add_signal_handler(signal.SIGTERM, on_end, signal.SIGTERM)
         loop.add_signal_handler(signal.SIGHUP, on_hangup)

@@ -53,6 +53,8 @@ class Spec:
 
 LAST_WORDS_CHARACTERS = 2000
 """How much is kept of a line for the story of a child's end."""
+GROUP_SECONDS = 1.0
+"""How long processes that a child has left behind may take to end."""
 LONGEST_PAUSE = 1.0
 """Seconds for which a child's output may be left in its pipe."""
 
@@ -156,6 +158,7 @@ class Child(asyncio.Protocol):
                 stderr=write_end,
                 env=environment,
                 pass_fds=[theirs.fileno(), *self.spec.pass_descriptors.values()],
+                process_group=0,  # what it starts ends with it
             )
         except OSError:
             os.close(self._pipe)
@@ -187,11 +190,17 @@ class Child(asyncio.Protocol):
         process = self._process
         if process is None or self.exit_code is not None:
             return
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    return
+                self.signal_group(signal.SIGTERM)  # before `poll`, as long as the number is its own
         code = process.poll()
         if code is None:
             return
         self.exit_code = code
         loop = asyncio.get_running_loop()
+        loop.call_later(GROUP_SECONDS, self.signal_group, signal.SIGKILL)
         if self._pidfd >= 0:
             loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -244,6 +253,26 @@ class Child(asyncio.Protocol):
         """Send a signal to it, if it is still there (the pid cannot be somebody else's before `poll`)."""
         if self._process is not None and self.exit_code is None:
             self._process.send_signal(number)
+
+    def signal_group(self, number: int) -> bool:
+        """Send a signal to it and to what it has started, as far as that is in its process group; whether there is
+        anybody."""
+        if self._process is None:
+            return False
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    async def leave_nothing(self) -> None:
+        """Wait for the processes that it has started and left behind, and end them."""
+        deadline = time.monotonic() + GROUP_SECONDS
+        while self.exit_code is not None and self.signal_group(0):
+            if time.monotonic() > deadline:
+                self.signal_group(signal.SIGKILL)
+                return
+            await asyncio.sleep(0.02)
 
     async def end(self, seconds: float) -> bool:
         """Ask, wait, kill. True when it ended by itself."""

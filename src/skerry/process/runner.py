@@ -3,7 +3,7 @@
 A child process is supervised like a task in a process: its end is a `Failure` with its traceback, handed to a
 `Supervisor` (`runner.supervisor`, which takes rules like any other) that restarts it within its budget. Emits on
 `events`: `started` (name), `ready` (name), `ended` (name, failure), `replaced` (name), `recycled` (name, why),
-`all_ready`, `rolled` (whether it went through), `said` (a line of the runner itself).
+`all_ready`, `rolling`, `rolled` (whether it went through), `stopping`, `said` (a line of the runner itself).
 What operators wish for (replace all, stop, restart or add some) is done one after the other.
 Not here: what the children are (topology.py), how wishes and questions get here (control.py), the terminal (cli).
 """
@@ -144,6 +144,7 @@ class Runner:
             self._code = code
             self._stopping.set()
             self._note_change()
+            self.events.emit("stopping")
 
     def kill(self, code: int) -> None:
         """End everything at once. The last stage, whose sockets others meet at, removes them first, unless this is said
@@ -158,6 +159,11 @@ class Runner:
                 asyncio.get_running_loop().call_later(HURRIED_SECONDS, child.kill)
             else:
                 child.kill()
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to every child and to what it has started."""
+        for child in self.children():
+            child.signal_group(number)
 
     def children(self) -> list[Child]:
         """Every process, those that are to replace others or were replaced included."""
@@ -189,6 +195,7 @@ class Runner:
     async def _end_child(self, child: Child, seconds: float) -> None:
         if not await child.end(seconds):
             self.say(f"{child.spec.name} did not end within {seconds:.1f} s and was killed", "warning")
+        await child.leave_nothing()
 
     # --- starting and restarting
 
@@ -354,6 +361,7 @@ class Runner:
         async with self._rolling:
             if wish > self._granted:  # else it was granted by one that has begun since
                 self._granted = self._asked
+                self.events.emit("rolling")
                 self._went_through = await self._replace_all()
                 self.events.emit("rolled", self._went_through)
             return self._went_through

@@ -61,7 +61,7 @@ class Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._stop: Callable[[float], None] | None = None
         self._stop_seconds: float | None = None
-        self._told = False
+        self._is_orphan = False
         self._beat_timer: asyncio.TimerHandle | None = None
         self._watch: StillnessWatch | None = None
         self._gathering: dict[int, asyncio.Future[str]] = {}
@@ -165,6 +165,9 @@ class Worker(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
             await asyncio.sleep(0)
+        if self._is_orphan and os.getpgrp() == os.getpid():  # no runner ends what this process has started
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.killpg(0, signal.SIGTERM)
 
     # --- the line
 
@@ -234,6 +237,7 @@ class Worker(asyncio.Protocol):
             return ""
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_orphan = self._stop is not None
         for future in self._gathering.values():
             if not future.done():
                 future.set_exception(ConnectionError("the runner is gone"))

@@ -17,6 +17,7 @@ from skerry.kernel.admin import AdminServer
 from skerry.kernel.checks import findings
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import has_copy
+from skerry.kernel.notifier import Notifier
 from skerry.kernel.role import Draining, Listening
 from skerry.kernel.runtime import Runtime
 from skerry.kernel.sessions import declare_sessions
@@ -86,6 +87,7 @@ class _Process:
         self._kinds = role_kinds(roles)
         self._serving = False
         self._is_standby = False
+        self._notifier = Notifier()
         self._admin = AdminServer(settings, self._report, self._numbers)
         """Of a process without a runner; a runner has one for all."""
 
@@ -93,6 +95,8 @@ class _Process:
         """Open what is needed and serve. A signal while something is waited for (the journal's owner, a broker) ends
         it at once. Having made room for a successor it stands by, for the case that the successor does not work."""
         self._opening = asyncio.current_task()
+        self._notifier.status("starting")
+        self._notifier.start_watchdog()
         control = self.control
         try:
             while True:
@@ -115,6 +119,7 @@ class _Process:
             raise
         finally:
             await self._admin.stop()
+            self._notifier.close()
             if control is not None:
                 await control.close()
 
@@ -151,6 +156,7 @@ class _Process:
 
     def _on_standby(self) -> None:
         self._is_standby = True
+        self._notifier.ready("standing by for the process that owns the journal")
         if self.control is not None:
             self.control.state("standby")
 
@@ -182,6 +188,7 @@ class _Process:
         if self._stop_asked:
             return 0
         runtime.events.on("after_start", lambda: self._started(composed))
+        runtime.events.on("before_destroy", lambda: self._notifier.stopping("ending"))
         self.runtime = runtime
         try:
             return await runtime.serve(signals=self._signals())
@@ -196,6 +203,7 @@ class _Process:
         for _, role in composed.listening:
             for where in role.addresses:
                 logger.info("listening on %s", where)
+        self._notifier.ready(f"{self.name} works")
         if self.control is not None:
             self._tell_ready(self.control, composed)
             self._watch_joined(self.control, composed)
