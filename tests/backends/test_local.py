@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -445,3 +446,24 @@ async def test_calls_wait_for_the_journal_and_fail_with_the_connection(tmp_path:
     owner.release()
     with pytest.raises(Disconnected):
         await RemoteJournal(server).head()
+
+
+async def test_a_place_that_was_cleared_away_is_made_again(tmp_path: Path) -> None:
+    """Those that are connected notice nothing, those that come find the owner again, and nobody else becomes one
+    meanwhile."""
+    file = tmp_path / "kv.db"
+    first, second = peer(file, "server-1"), peer(file, "server-2")
+    owner = LocalOwner(file, "consumer-1")
+    async with started(owner), started(first):
+        shutil.rmtree(local_directory(file))
+        await until(hub_path(file).exists)
+        async with started(second):
+            sends = [
+                asyncio.ensure_future(each.send([envelope(n)], 0)) for n, each in enumerate((first, second))
+            ]
+            await take(await owner.commands(0), 2)
+            await soon(asyncio.gather(*sends))
+        with pytest.raises(SettingsError, match="is owned by process"):
+            await LocalOwner(file, "consumer-2", standby_seconds=0.03).acquire()
+    owner.release()
+    assert not local_directory(file).exists()

@@ -26,6 +26,8 @@ log = logging.getLogger("skerry.local")
 
 SOCKET_NAME = "hub.sock"
 LOCK_NAME = "hub.lock"
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the socket is still there."""
 
 
 def local_directory(journal_file: Path) -> Path:
@@ -65,6 +67,19 @@ class Lock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        return True
+
+    def renew(self) -> bool:
+        """Have the file of a lock that is ours at its place again, should it have been removed; whether it is."""
+        if self._descriptor is None:
+            return False
+        if _is_at(self._descriptor, self._path):
+            return True
+        old, self._descriptor = self._descriptor, None
+        if not self.try_acquire():
+            self._descriptor = old
+            return False
+        os.close(old)
         return True
 
     def holder(self) -> str:
@@ -114,6 +129,8 @@ class LocalOwner(DirectTransport):
         self._lock = Lock(self._directory / LOCK_NAME)
         self._standby_seconds, self._on_standby = standby_seconds, on_standby
         self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     async def acquire(self) -> None:
         """Become the owner; stands by while another process is. Raises SettingsError when it stays that way."""
@@ -145,14 +162,49 @@ class LocalOwner(DirectTransport):
         await self.acquire()
         await super().start()
         try:
-            listener = listen_unix(self._directory / SOCKET_NAME)
-            self._server = await asyncio.get_running_loop().create_unix_server(self.hub.accept, sock=listener)
+            await self._listen()
         except BaseException:
             await super().stop()
             raise
+        self._look()
+
+    async def _listen(self) -> None:
+        listener = listen_unix(self._directory / SOCKET_NAME)
+        old, self._server = (
+            self._server,
+            await asyncio.get_running_loop().create_unix_server(self.hub.accept, sock=listener),
+        )
+        if old is not None:
+            old.close()
+
+    def _look(self) -> None:
+        """Peers that are connected need no path, but those that come do: one that was cleared away (a cleaner of /tmp,
+        logind at a logout, an operator) is made again."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_SECONDS, self._look)
+        if not (self._directory / SOCKET_NAME).exists() and self._listening is None:
+            self._listening = loop.create_task(self._listen_again(), name="skerry-hub-socket")
+            self._listening.add_done_callback(self._listened)
+
+    def _listened(self, task: asyncio.Task[None]) -> None:
+        self._listening = None
+
+    async def _listen_again(self) -> None:
+        try:
+            private_directory(self._directory, "journal")
+            if self._lock.renew():
+                await self._listen()
+                log.warning("%s was removed and is there again", self._directory / SOCKET_NAME)
+        except (SettingsError, OSError) as error:
+            log.debug("%s cannot be made again: %s", self._directory, error)  # next time, perhaps
 
     async def stop(self) -> None:
         """No new peers; consumers close; peers read what is queued for them and are then disconnected."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
         server, self._server = self._server, None
         if server is not None:
             server.close()
