@@ -12,9 +12,11 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +28,7 @@ from skerry.backends.local.owner import hub_path
 from skerry.backends.local.peer import LocalPeer
 from skerry.backends.local.reader import RemoteJournal
 from skerry.process import control
+from skerry.process.orders import AnyOrder, Restart, Scale, Stop
 from skerry.testing.program import HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -185,14 +188,28 @@ async def everything(client: HttpConnection, position: str) -> dict[str, str]:
 
 
 async def operate(world: Up, program: Path, seconds: float) -> list[tuple[float, str]]:
-    """What operators do, in any order: replacements, of broken code too, kills, pauses of one process and of all of
-    them, a runtime directory that is cleared away. Ends with everything replaced by good code."""
+    """What operators do and suffer, in any order: replacements, of broken code too, kills, pauses of one process and of
+    all, more and fewer servers, one that is stopped for a while or restarted, directories that are cleared away,
+    a full disk. Ends with everything replaced by good code."""
     rng = random.Random(SEED)
     done: list[tuple[float, str]] = []
     good, end = program.read_text(), time.monotonic() + seconds  # noqa: ASYNC240 - a few bytes
     directory = control.runner_directory(world.pid)
+    disk = Disk(world.directory / ".skerry")
+    actions = [
+        "roll",
+        "broken",
+        "kill",
+        "pause",
+        "pause all",
+        "clear",
+        "clear hub",
+        "scale",
+        "stop",
+        "restart",
+    ]
     while time.monotonic() < end:
-        action = rng.choice(("roll", "broken", "kill", "pause", "pause all", "clear"))
+        action = rng.choice([*actions, "full disk"] if disk.is_own else actions)
         everybody = {p.name: p.pid for p in world.processes() if p.pid}
         name = rng.choice(sorted(everybody))
         done.append((time.monotonic(), action))
@@ -214,11 +231,75 @@ async def operate(world: Up, program: Path, seconds: float) -> list[tuple[float,
             case "clear":
                 shutil.rmtree(directory)
                 await world.until(directory.exists)
+            case "clear hub":
+                hub = hub_path(world.directory / ".skerry" / "livekv.db")
+                shutil.rmtree(hub.parent, ignore_errors=True)
+                await world.until(hub.exists)
+            case "scale":
+                await order(world, Scale("server", rng.randint(2, 4)))
+            case "restart":
+                await order(world, Restart(name))
+            case "stop":
+                await order(world, Stop(name))
+                await asyncio.sleep(rng.uniform(0.0, 2.0))
+                await order(world, Restart(name))
+            case "full disk":
+                with disk.full():
+                    await asyncio.sleep(rng.uniform(0.2, 3.0))
         await asyncio.sleep(rng.uniform(0.2, 1.5))
     before = len(world.lines)
     world.send_signal(signal.SIGHUP)
     await world.until(lambda: any("every process was replaced" in line for line in world.lines[before:]))
     return done
+
+
+class Disk:
+    """The file system of the application's data. `is_own`: it is a small one of this test, which may be filled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._filler = path, path / "filler"
+        self.is_own = path.is_mount()
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Not a byte is left on it."""
+        with self._filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65536))
+                file.flush()
+        try:
+            yield
+        finally:
+            self._filler.unlink()
+
+
+@contextlib.contextmanager
+def small_disk(path: Path) -> Iterator[None]:
+    """Have a file system of 64 MiB there, where this may be done; else the one that is there."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", str(path)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+async def order(world: Up, wish: AnyOrder) -> None:
+    """Give it, and wait for what becomes of it; one that cannot be carried out just now is no fault."""
+    outcome = await asyncio.to_thread(control.order, world.pid, wish, lambda text: None)
+    assert outcome.code in (0, 1, 2), outcome
+
+
+def alive_in(directory: Path) -> list[str]:
+    """Processes that work in that directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == directory:
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
 
 
 def came_to_nothing(lines: list[str]) -> bool:
@@ -250,52 +331,60 @@ async def test_nothing_answered_is_lost(tmp_path: Path, faults: str) -> None:
     program = tmp_path / "shop.py"
     program.write_text("from livekv import app\n")
     # A minute of kills is far more than is taken for a crash loop.
-    async with up(tmp_path, "--intensity", "1000/60", target="shop:app") as world:
-        history, stop, listener = History(), asyncio.Event(), Listener(world.port)
-        listening = asyncio.create_task(listener.run())
-        writers = [asyncio.create_task(write(world, number, history, stop)) for number in range(WRITERS)]
-        kills = await (kill(world, SECONDS) if faults == "kills" else operate(world, program, SECONDS))
-        await world.all_ready()
-        stop.set()
-        await asyncio.gather(*writers)
+    disk = small_disk(tmp_path / ".skerry") if faults == "operators" else contextlib.nullcontext()
+    with disk:
+        async with up(tmp_path, "--intensity", "1000/60", target="shop:app") as world:
+            await nothing_is_lost(tmp_path, world, program, faults)
+        assert alive_in(tmp_path) == []
 
-        path = hub_path(tmp_path / ".skerry" / "livekv.db")
-        peer = LocalPeer(path, "test")
-        await peer.start()
-        journal = RemoteJournal(peer)
-        assert await journal.verify() == []
-        head = await journal.head()
-        effects: Counter[str] = Counter()
-        after = 0
-        while records := await journal.read(after, 1000):
-            effects.update(record.key for record in records)
-            after = records[-1].offset
-        assert after == head.position.offset
-        await peer.stop()
 
-        assert set(effects.values()) == {1}
-        assert history.answered.keys() <= effects.keys() <= history.asked.keys()
-        stored = {key: history.asked[key] for key in effects}
-        clients = [HttpConnection(world.port) for _ in range(6)]  # all at once: two on each server
-        for client in clients:
-            assert await everything(client, str(head.position)) == stored
-        try:
-            await world.until(lambda: listener.values == stored)
-        except AssertionError:
-            pytest.fail(
-                f"the listener is not equal: {listener.difference(stored)}, journal at {head.position}"
-            )
-        listening.cancel()
+async def nothing_is_lost(tmp_path: Path, world: Up, program: Path, faults: str) -> None:
+    """See above."""
+    history, stop, listener = History(), asyncio.Event(), Listener(world.port)
+    listening = asyncio.create_task(listener.run())
+    writers = [asyncio.create_task(write(world, number, history, stop)) for number in range(WRITERS)]
+    kills = await (kill(world, SECONDS) if faults == "kills" else operate(world, program, SECONDS))
+    await world.all_ready()
+    stop.set()
+    await asyncio.gather(*writers)
 
-        silences, excess = late(kills if faults == "kills" else [], history.moments)
-        print(
-            f"seed {SEED}: {len(kills)} kills in {SECONDS:g} s, {len(history.answered)} writes, trouble "
-            f"{dict(history.trouble)}, listener connected {listener.connections} times, longest silence: "
-            + ", ".join(f"{role} {seconds:.2f} s" for role, seconds in sorted(silences.items()))
-        )
-        assert excess < slack() or not SOAK or faults != "kills"
-        for client in clients:
-            client.close()
+    path = hub_path(tmp_path / ".skerry" / "livekv.db")
+    peer = LocalPeer(path, "test")
+    await peer.start()
+    journal = RemoteJournal(peer)
+    assert await journal.verify() == []
+    head = await journal.head()
+    effects: Counter[str] = Counter()
+    after = 0
+    while records := await journal.read(after, 1000):
+        effects.update(record.key for record in records)
+        after = records[-1].offset
+    assert after == head.position.offset
+    await peer.stop()
+
+    assert set(effects.values()) == {1}
+    assert history.answered.keys() <= effects.keys() <= history.asked.keys()
+    stored = {key: history.asked[key] for key in effects}
+    clients = [HttpConnection(world.port) for _ in range(6)]  # all at once: two on each server
+    for client in clients:
+        assert await everything(client, str(head.position)) == stored
+    try:
+        await world.until(lambda: listener.values == stored)
+    except AssertionError:
+        pytest.fail(f"the listener is not equal: {listener.difference(stored)}, journal at {head.position}")
+    listening.cancel()
+
+    silences, excess = late(kills if faults == "kills" else [], history.moments)
+    if faults == "operators":
+        print(f"done: {dict(Counter(what for _, what in kills))}")
+    print(
+        f"seed {SEED}: {len(kills)} kills in {SECONDS:g} s, {len(history.answered)} writes, trouble "
+        f"{dict(history.trouble)}, listener connected {listener.connections} times, longest silence: "
+        + ", ".join(f"{role} {seconds:.2f} s" for role, seconds in sorted(silences.items()))
+    )
+    assert excess < slack() or not SOAK or faults != "kills"
+    for client in clients:
+        client.close()
 
 
 ALLOWED = {"server": 1.0, "balancer": 2.0, "consumer": 2.0}
