@@ -73,7 +73,7 @@ async def write(world: Up, number: int, history: History, stop: asyncio.Event) -
                 history.trouble[type(error).__name__] += 1
                 await asyncio.sleep(0.01)
                 continue
-            if answer.status == 200:
+            if answer.status in (200, 202):  # 202: durable, though not seen here in time
                 history.answered[key] = value
                 history.moments.append(time.monotonic())
                 break

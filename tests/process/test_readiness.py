@@ -62,6 +62,15 @@ def test_without_a_balancer_nothing_comes_in() -> None:
     assert (ready, told["status"]) == (True, "ready")
 
 
+def test_writes_need_a_consumer_that_can_decide() -> None:
+    """With a full disk, say, none can; one that is just being restarted says nothing."""
+    full = {"": [], "traffic": [], "writes": ["deciding: the disk is full"]}
+    one, other = slot("consumer-1", found=full), slot("consumer-2")
+    for consumers, writes in (([one], False), ([one, other], True), ([slot("consumer-1", "starting")], True)):
+        slots = [BALANCER, slot("server-1"), *consumers]
+        assert report_of(slots, lambda slot: False, Purpose.WRITES)[0] is writes
+
+
 def test_what_is_wrong_is_named() -> None:
     """Each process with its reason, and what is wrong with the whole."""
     slots = [BALANCER, slot("server-1", "not ready", STOPPED), slot("consumer-1", "stopped")]

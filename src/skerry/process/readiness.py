@@ -51,7 +51,11 @@ def _takes_work(
     ]
     if purpose is Purpose.TRAFFIC:
         return bool(open_ones)
-    return bool(open_ones) and not any(found[slot.name] for slot in open_ones)
+    if not open_ones or any(found[slot.name] for slot in open_ones):
+        return False
+    # Who is just being restarted is no answer; servers tell when it lasts.
+    deciding = [slot for slot in slots if slot.spec.role == "consumer" and slot.state == "ready"]
+    return not deciding or not all(found[slot.name] for slot in deciding)
 
 
 def _reasons(slot: Slot, covered: Callable[[Slot], bool], purpose: Purpose) -> list[str]:
