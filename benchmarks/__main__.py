@@ -30,6 +30,7 @@ NAMES = (
     "balancer",
     "emitter",
     "journals",
+    "bridge",
     "rabbitmq",
     "tars_codec",
     "tars_rpc",

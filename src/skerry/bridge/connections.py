@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -108,10 +109,12 @@ def _django_is_used() -> bool:
     return conf is not None and bool(conf.settings.configured)
 
 
+@cache
 def _percent(sql: str) -> str:
     return sql.replace("?", "%s")
 
 
+@cache
 def _numbered(sql: str) -> str:
     parts = sql.split("?")
     return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]

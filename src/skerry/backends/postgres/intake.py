@@ -59,13 +59,12 @@ class PostgresDoor:
 
     def __init__(self, namespace: str) -> None:
         self._table = f"{checked_namespace(namespace)}__intake"
+        columns = "event_id, name, version, key, data, trace"
+        self._insert = f"insert into {self._table} ({columns}) values (?, ?, ?, ?, ?, ?)"
 
     def statements(self, leaving: Leaving) -> Sequence[tuple[str, Sequence[Any]]]:
-        sql = (
-            f"insert into {self._table} (event_id, name, version, key, data, trace) values (?, ?, ?, ?, ?, ?)"
-        )
         values = (leaving.id, leaving.name, leaving.version, leaving.key, leaving.data, leaving.trace)
-        return [(sql, values)]
+        return [(self._insert, values)]
 
     def refused(self, found: Any) -> str:
         return ""
