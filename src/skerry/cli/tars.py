@@ -23,6 +23,10 @@ COMMANDS = {
     "init": "skerry.cli.tars_init:init",
     "run": "skerry.cli.tars_run:run",
     "worker": "skerry.cli.tars_worker:worker",
+    "call": "skerry.cli.tars_call:call",
+    "ping": "skerry.cli.tars_call:ping",
+    "admin": "skerry.cli.tars_call:admin",
+    "platform": "skerry.testing.tars.command:platform",
 }
 """Commands in files of their own, which are loaded when they are needed."""
 

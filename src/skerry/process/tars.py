@@ -27,6 +27,7 @@ from skerry.supervision.failure import Failure
 from skerry.tars.platform.admin import admin_server
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.liveness import Liveness
+from skerry.tars.platform.services import locator_of
 from skerry.tars.server import Server
 
 ANSWERS_SECONDS = 5.0
@@ -77,7 +78,7 @@ class TarsParent:
         self.runner = Runner([self._specs(environment)], output, self._runner_settings(), name="tars")
         self.runner.events.on("ready", lambda name: self._ready.set())
         self.runner.events.on("ended", self._on_ended)
-        self.liveness = Liveness(configuration, os.getpid(), self._answers)
+        self.liveness = Liveness(configuration, os.getpid(), self._answers, lambda: locator_of(configuration))
 
     def _runner_settings(self) -> RunnerSettings:
         grace = max(0.5, self._configuration.deactivating_seconds - MARGIN_SECONDS)

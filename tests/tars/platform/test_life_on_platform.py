@@ -31,6 +31,7 @@ async def test_the_life_of_a_service_on_its_platform(tars_platform: TarsPlatform
         client=platform.client_configuration("Demo.PyServer"),
         config="tars.tarsconfig.ConfigObj",
         log="tars.tarslog.LogObj",
+        notify="tars.tarsnotify.NotifyObj",
     )
     platform.registry.register(NAME, str(configuration.adapters[0].endpoint))
     command = [sys.executable, "-m", "skerry", "tars", "run", "configured:service", "--workers", "1"]
@@ -62,6 +63,7 @@ async def test_the_life_of_a_service_on_its_platform(tars_platform: TarsPlatform
     assert "hunter2" not in text
     assert platform.stat.totals(False, "Demo.PyServer")["hello"].succeeded == 4
     assert platform.stat.totals(True, "Demo.PyServer")["hello"].succeeded == 1
+    assert {"restart", "stop"} <= set(platform.notify.messages("Demo.PyServer"))
     values = platform.property.values("Demo.PyServer")
     assert values["hellos"] == {"Sum": "4"}
     assert f"{NAME}Adapter.connections" in values

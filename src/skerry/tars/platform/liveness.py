@@ -10,12 +10,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from skerry.tars.communicator import Communicator
 from skerry.tars.locator import Locator
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.node import ALIVE_SECONDS, KeepAlives, Node
 from skerry.tars.platform.notify import Notifier
+from skerry.tars.platform.registry import RegistryLocator
 
 log = logging.getLogger("skerry.tars.platform")
 
@@ -92,7 +94,11 @@ class Liveness:
 
     async def _report(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
-        async with Communicator(locator=self._make_locator()) as communicator:
+        locator = self._make_locator()
+        async with AsyncExitStack() as stack:
+            if isinstance(locator, RegistryLocator):
+                stack.push_async_callback(locator.close)
+            communicator = await stack.enter_async_context(Communicator(locator=locator))
             node = Node(communicator, self._configuration, self._pid) if self._configuration.node else None
             due = loop.time()
             while not self._is_over:

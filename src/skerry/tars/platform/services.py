@@ -55,7 +55,7 @@ class Services:
         remembered = self.cache.value("logLevel") if self.cache is not None else ""
         self.log_level = remembered if remembered in remote_log.LEVELS else log_level or "INFO"
         remote_log.level_of(self.log_level)
-        self.locator = _locator(configuration, self.identity, self.cache)
+        self.locator = locator_of(configuration, self.cache)
         self._own = Communicator(
             locator=self.locator,
             settings=ClientSettings(
@@ -105,7 +105,7 @@ class Services:
         """A communicator for threads, over the same registry and counted as well; made when it is first wanted."""
         with self._lock:
             if self._blocking is None:
-                locator = _locator(self.configuration, self.identity, self.cache)
+                locator = locator_of(self.configuration, self.cache)
                 seconds = self.configuration.client.sync_invoke_seconds
                 made = BlockingCommunicator(locator=locator, settings=self._settings, timeout_seconds=seconds)
                 self._blocking = made, locator
@@ -200,8 +200,7 @@ def _cache(configuration: Configuration) -> EndpointCache | None:
     return EndpointCache(file, configuration.client.locator or "none")
 
 
-def _locator(
-    configuration: Configuration, identity: Identity, cache: EndpointCache | None
-) -> RegistryLocator | None:
+def locator_of(configuration: Configuration, cache: EndpointCache | None = None) -> RegistryLocator | None:
+    """What finds objects for this server; None when its file names no registry."""
     address = configuration.client.locator
-    return RegistryLocator(address, identity, cache) if address else None
+    return RegistryLocator(address, identity_of(configuration), cache) if address else None
