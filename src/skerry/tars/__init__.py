@@ -12,6 +12,7 @@ from skerry.tars.idl.loader import load, load_text
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.locator import Located, Locator, StaticLocator
 from skerry.tars.platform.log import RemoteLogHandler
+from skerry.tars.platform.registry import RegistryLocator
 from skerry.tars.proxy import configure, ping, reply_of
 from skerry.tars.servant import lane
 from skerry.tars.server import Server
@@ -42,6 +43,7 @@ __all__ = [
     "Limits",
     "Located",
     "Locator",
+    "RegistryLocator",
     "RemoteError",
     "RemoteLogHandler",
     "Reply",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from skerry.testing.proxy import FaultProxy as FaultProxy
     from skerry.testing.services import PrivatePostgres as PrivatePostgres
     from skerry.testing.services import private_postgres as private_postgres
+    from skerry.testing.tars.fixture import tars_platform as tars_platform
+    from skerry.testing.tars.platform import TarsPlatform as TarsPlatform
     from skerry.testing.transports import TransportSuite as TransportSuite
     from skerry.testing.wired_transports import WireTransportSuite as WireTransportSuite
     from skerry.testing.wsgi import WsgiSuite as WsgiSuite
@@ -46,6 +48,7 @@ _HOME = {
     "PrivatePostgres": "skerry.testing.services",
     "SharedIntakeSuite": "skerry.testing.intakes",
     "Stream": "skerry.testing.client",
+    "TarsPlatform": "skerry.testing.tars.platform",
     "TransportSuite": "skerry.testing.transports",
     "VirtualClock": "skerry.testing.clock",
     "VirtualLoop": "skerry.testing.clock",
@@ -57,6 +60,7 @@ _HOME = {
     "run_virtual": "skerry.testing.clock",
     "running": "skerry.testing.app",
     "settle": "skerry.testing.clock",
+    "tars_platform": "skerry.testing.tars.fixture",
 }
 
 __all__ = sorted(_HOME)
