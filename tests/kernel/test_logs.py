@@ -156,3 +156,19 @@ async def test_a_task_does_not_show_as_extra() -> None:
 
 async def _log() -> None:
     logger.info("from a task")
+
+
+def test_no_client_can_write_a_record_of_its_own() -> None:
+    """Line ends and commands of a terminal in what is logged do not look like a record, nor do they move a cursor."""
+    formatter = TextFormatter()
+    said = "GET /a\n12:00:00.000 error   forged\r\x1b[2Kgone\u2028end"
+    record = logging.makeLogRecord({"msg": "%s", "args": (said,), "levelname": "INFO", "request_id": "x\ny"})
+    first, *rest = formatter.format(record).split("\n")
+    assert first.endswith("GET /a")
+    assert rest == ["  12:00:00.000 error   forged\\x0d\\x1b[2Kgone\\x2028end  request_id=x", "  y"]
+    try:
+        raise ValueError("bad\n12:00:00.000 error   forged")
+    except ValueError as error:
+        record = logging.makeLogRecord({"msg": "m", "exc_info": (ValueError, error, error.__traceback__)})
+    lines = formatter.format(record).split("\n")
+    assert all(line.startswith("  ") for line in lines[1:])

@@ -15,9 +15,10 @@ from skerry.http.auth import SAFE_METHODS, refuse_foreign_page
 from skerry.http.authentication import Authentication
 from skerry.http.caching import keeping_private
 from skerry.http.conditional import not_modified
+from skerry.http.headers import Headers
 from skerry.http.identity import IDENTITY, Identity
 from skerry.http.lane import decoded
-from skerry.http.problems import Problem, problem_of
+from skerry.http.problems import Problem, problem_of, refuse_encoded
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import Found
@@ -32,14 +33,16 @@ class ClientGone(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body, as `receive` gives it. Raises Problem 413 beyond `limit` bytes, ClientGone when the client
-    leaves.
+    """The whole body, as `receive` gives it. Raises Problem 413 beyond `limit` bytes, 415 for a coded one, ClientGone
+    when the client leaves.
 
     Without a length in the fields there is none, except where a middleware took the length away with what it did to
     the body. Safe methods are not asked then: what has consumed their empty body would wait for the client to leave.
     """
     announced = False
     for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() != b"identity":
+            refuse_encoded(Headers([(name, value)]))
         if name == b"content-length":
             announced = True
             if value.isdigit() and int(value) > limit:

@@ -21,7 +21,7 @@ from skerry.http.cors import Crossing
 from skerry.http.hosts import Hosts
 from skerry.http.identity import Identity
 from skerry.http.path import decode, decode_path
-from skerry.http.problems import Problem
+from skerry.http.problems import Problem, refuse_encoded
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import Found, Missing, Route, RouteTable
@@ -73,6 +73,7 @@ class Lane:
             elif route.writes:
                 refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
             if route.writes:
+                refuse_encoded(request.headers)
                 cause = carried.set(request.provenance)
                 try:
                     return self.complete(route, request, route.call(request, *decoded(route, raw)))
@@ -87,6 +88,8 @@ class Lane:
     ) -> Any:
         """What the view returns when it is known who asks; `settle` makes an answer of it."""
         request.identity = await asked
+        if route.writes:
+            refuse_encoded(request.headers)
         carried.set(request.provenance)
         result = route.call(request, *decoded(route, raw))
         # A future belongs to whoever made it: it must not be cancelled with this.
@@ -138,6 +141,7 @@ class Lane:
                     found_out.close()  # it is asked again, and waited for, when the body is there
             elif route.writes:
                 refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
+            refuse_encoded(request.headers)
         except Exception as error:
             return self.failed(route, error, request)
         return None

@@ -21,6 +21,7 @@ from skerry.errors import (
     Unavailable,
     UnknownMessage,
 )
+from skerry.http.headers import Headers
 from skerry.http.reply import PHRASES, Response
 
 MEDIA_TYPE = "application/problem+json"
@@ -60,6 +61,15 @@ class Problem(SkerryError):
 def title_of(status: int) -> str:
     """The reason phrase of a status (RFC 9110 section 15)."""
     return PHRASES.get(status) or f"Status {status}"
+
+
+def refuse_encoded(headers: Headers) -> None:
+    """Raises Problem 415 for a body that comes in a coding: what a view would get are other bytes than those that were
+    meant (RFC 9110 section 15.5.16)."""
+    coding = headers.get("content-encoding")
+    if coding is not None and coding.strip().lower() != "identity":
+        fields = {"Accept-Encoding": "identity"}
+        raise Problem(415, f"a body in the coding {coding[:40]!r} is not read here", headers=fields)
 
 
 def problem_of(error: BaseException) -> Problem | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import Any, TextIO
@@ -53,13 +54,13 @@ class TextFormatter(logging.Formatter):
         if self._colours:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
         who = f"{self._process} " if self._process else ""
-        line = f"{clock} {level} {who}{record.getMessage()}"
+        said = record.getMessage()
         extra = _extra(record)
         if extra:
-            line += "  " + " ".join(f"{name}={value}" for name, value in extra.items())
+            said += "  " + " ".join(f"{name}={value}" for name, value in extra.items())
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return _writable(line)
+            said += "\n" + self.formatException(record.exc_info)
+        return f"{clock} {level} {who}{_unforgeable(_writable(said))}"
 
 
 def _plain(value: Any) -> Any:
@@ -69,6 +70,17 @@ def _plain(value: Any) -> Any:
     except (TypeError, ValueError):
         return str(value)
     return value
+
+
+def _unforgeable(text: str) -> str:
+    """The text of one record: what clients send may be part of it, so no line of it can look like a record of its own
+    (further lines are indented), and nothing of it commands a terminal."""
+    if text.isprintable():
+        return text
+    return "\n  ".join(_ODD.sub(lambda found: f"\\x{ord(found[0]):02x}", line) for line in text.split("\n"))
+
+
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _writable(line: str) -> str:

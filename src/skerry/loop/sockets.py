@@ -31,6 +31,19 @@ def address_text(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def bound_unsent(listener: socket.socket) -> None:
+    """Have the kernel take no more than about 128 KiB for a client that reads slowly, of each connection that is
+    accepted from this TCP socket: what waits beyond, up to some MB otherwise, is ours to limit. On Linux and macOS."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT.get(sys.platform))
+    if option is not None and listener.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
+
+
+UNSENT_BYTES = 128 * 1024
+_NOTSENT_LOWAT = {"linux": 25, "darwin": 0x201}  # Python 3.11 has no name for it on every system
+
+
 def end_when_silent(sock: socket.socket, seconds: int) -> None:
     """Have the kernel end a TCP connection whose other end acknowledges nothing for about `seconds`: what was sent, and
     probes while nothing is sent. Where a system does not know one of these options it is left out."""
@@ -78,6 +91,7 @@ def bind_tcp(
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host else 0)
         bound.bind(resolved)
+        bound_unsent(bound)
         if listen:
             bound.listen(BACKLOG)
     except OSError as error:

@@ -16,6 +16,7 @@ from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
 from skerry.http.application import Application
 from skerry.loop.proxy_head import Told
+from skerry.loop.sockets import bound_unsent
 from skerry.server.arrival import arrive, comes_from
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
@@ -281,6 +282,7 @@ class HttpServer:
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
+            bound_unsent(sock)
             if self._trusted is not None:
                 own = sock.dup()
                 own.setblocking(False)
