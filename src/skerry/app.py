@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack, cast, get_args, get_type_hints, overload
 
@@ -17,10 +18,14 @@ from starlette.types import ASGIApp
 
 from skerry.bus.handlers import Answers, Decides, DecidesAny, Handler, Hears, Loads, message_of
 from skerry.bus.pipeline import DeclaredMiddleware, Middleware
-from skerry.errors import DeclarationError
+from skerry.errors import DeclarationError, SettingsError
+from skerry.hosting.detection import kind_of
+from skerry.hosting.host import Host
+from skerry.hosting.settings import threads_of
 from skerry.http.application import Application, ApplicationSettings
 from skerry.http.auth import Right
 from skerry.http.cors import CorsOptions
+from skerry.http.path import encode_path
 from skerry.http.routes import BY_METHOD, Rights, RouteOptions
 from skerry.injection import Scoped
 from skerry.journal.migration import migrations_in
@@ -29,6 +34,7 @@ from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor, ReactorOptions
 from skerry.journal.table import AnyTable
 from skerry.kernel.declaration import Declaration, Live
+from skerry.kernel.importing import load_application
 from skerry.kernel.settings import check_declared
 from skerry.kernel.supervised import Part, ProcessPlugin, RoleName, checked_roles
 from skerry.messages.message import Command, Event, Query
@@ -429,8 +435,54 @@ class App:
         )
 
     def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:
-        """Serve any ASGI application under a path; its lifespan runs with ours."""
+        """Serve any ASGI application under a path; its lifespan runs with ours. What was made without Skerry is better
+        hosted: `host`."""
+        try:
+            kind = kind_of(app, "it")
+        except SettingsError:
+            kind = "asgi"  # whatever it is, it says so when it is called
+        if kind == "wsgi":
+            raise DeclarationError(
+                f"app.mount({path!r}) takes an ASGI application, and this one is WSGI: use app.host"
+            )
         self.http.mount(path, app, name=name, rights=rights)
+
+    def host(
+        self,
+        path: str,
+        target: str | Any,
+        *,
+        kind: Literal["auto", "wsgi", "asgi"] = "auto",
+        threads: int | str | None = None,
+        rights: Rights = None,
+    ) -> None:
+        """Serve an existing WSGI or ASGI application (Django, Flask, FastAPI, ...) under a path, as it is.
+
+        `target`: MODULE:NAME, MODULE or MODULE:FACTORY(), imported only in the processes that serve it, or the
+        application itself. `threads` of a WSGI application, N or LEAST..MOST, instead of SKERRY_HOST_THREADS. `rights`:
+        it keeps its own login, unless Skerry's tokens shall stand before it. At "/" it gets every path that is not
+        declared here; Skerry's own pages then lie under /-/skerry/.
+        """
+        given: object = path
+        if not isinstance(given, str) or not path.startswith("/"):
+            raise DeclarationError(f'write app.host("/...", TARGET): {given!r} is no path')
+        own: dict[str, Any] = {} if kind == "auto" else {"kind": kind}
+        if threads is not None:
+            own["threads"] = str(threads)
+            try:
+                threads_of(own["threads"])
+            except SettingsError as error:
+                raise DeclarationError(f"app.host({path!r}): {error}") from None
+        named = isinstance(target, str)
+        shown = target if named else f"{type(target).__module__}.{type(target).__qualname__}"
+        load = partial(load_application, target) if named else lambda: target
+        host = Host(shown, load, prefix=encode_path(path.rstrip("/")), own=own)
+        if not named:
+            try:
+                host.load()
+            except SettingsError as error:
+                raise DeclarationError(f"app.host({path!r}): {error.problem}") from None
+        self.http.mount(path, host, name=shown, rights=rights, hosted=True)
 
     def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
         self.http.static(path, directory, name=name)

@@ -44,6 +44,7 @@ OURS: dict[str, dict[str, str]] = {
         "consumer": "skerry.roles.consumer:CONSUMER",
         "server": "skerry.roles.server:SERVER",
         "gateway": "skerry.roles.server:GATEWAY",
+        "host": "skerry.roles.host:HOST",
     },
 }
 

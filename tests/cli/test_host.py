@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from skerry.testing.program import HttpConnection, Program, call
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and unix sockets")
-BIND = ("--bind", "127.0.0.1:0")
+BIND = ("--bind", "127.0.0.1:0", "--hosts", "1")
 
 DJANGO = """
 import django
@@ -124,3 +126,50 @@ async def test_a_wrong_target_is_told_in_one_line(tmp_path: Path, target: str, s
     assert done.code == 2
     assert said in done.error
     assert len(done.error.splitlines()) == 1
+
+
+STUCK = """
+import os, threading
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/pid":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getpid()).encode()]
+    start_response("404 Not Found", [])
+    return []
+"""
+
+
+async def test_several_processes_are_supervised(tmp_path: Path) -> None:
+    """One that is killed costs its own connections only and comes back; files beside the application; Ctrl-C."""
+    (tmp_path / "site_of_several.py").write_text(STUCK)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.css").write_text("css")
+    arguments = ("--hosts", "2", "--static", "/static=files", "--bind", "127.0.0.1:0")
+    async with Program(tmp_path, "host", "site_of_several", *arguments) as program:
+        await program.until(lambda: "ready on http" in program.text)
+        [port] = {int(found) for found in re.findall(r"ready on http://127\.0\.0\.1:(\d+)", program.text)}
+
+        async def ask(path: str) -> bytes:
+            client = HttpConnection(port)
+            try:
+                return (await client.ask("GET", path)).body
+            except ConnectionError:  # it was with the one that was killed
+                return b"0"
+            finally:
+                client.close()
+
+        assert await ask("/static/a.css") == b"css"
+        killed = int(await ask("/pid"))
+        os.kill(killed, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while len({int(await ask("/pid")) for _ in range(8)} - {0, killed}) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # the others answer; there is no event of its return
+        assert await program.stop(signal.SIGINT) == 0
+
+
+async def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    """Exit code 2."""
+    (tmp_path / "site_of_several.py").write_text(STUCK)
+    done = await call(tmp_path, "host", "site_of_several", "--static", "/static=nowhere", *BIND)
+    assert (done.code, "there is no directory 'nowhere' here" in done.error) == (2, True)

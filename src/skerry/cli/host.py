@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import logging
+import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
 from skerry.cli.options import fail, with_part, with_settings
+from skerry.cli.processes import supervise
 from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError, SkerryError
-from skerry.hosting.detection import kind_of
+from skerry.hosting.host import Host
 from skerry.hosting.settings import HostSettings
-from skerry.hosting.wsgi import Wsgi
 from skerry.http.application import Application, ApplicationSettings
+from skerry.kernel.declaration import Declaration
 from skerry.kernel.importing import code_of, load_application
-from skerry.kernel.logs import configure_logs, keep_logs
+from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import Settings, load_settings
 from skerry.loop.stacks import from_application
+from skerry.process.topology import Topology
 from skerry.process.worker import Worker
-from skerry.roles.hosting import run_host
+from skerry.roles.hosts import load_hosts
+from skerry.roles.running import run_roles
 from skerry.supervision.failure import Failure
 
 logger = logging.getLogger("skerry")
 
+MOST_BY_DEFAULT = 2
+"""Processes, where nobody says how many."""
 OF_A_SERVER = (
     "bind", "max_connections", "max_pending", "max_header", "request_timeout", "keep_alive", "drain", "loop_model",
-    "tls_cert", "tls_key", "log_format", "log_level", "access_log",
+    "tls_cert", "tls_key", "log_format", "log_level", "access_log", "trusted", "root_path", "admin_bind", "admin_token",
+    "process", "reload", "intensity", "hang", "start_timeout",
 )  # fmt: skip
 FLAGS = {
     "kind": "--kind", "threads": "--threads", "queue": "--queue", "timeout": "--timeout", "max_body": "--max-body",
-    "max_stuck": "--max-stuck",
+    "max_stuck": "--max-stuck", "static": "--static", "processes": "--hosts",
 }  # fmt: skip
 
 
 @click.command()
 @click.argument("target")
 @with_part("host", HostSettings, FLAGS)
-@with_settings(*OF_A_SERVER)
+@with_settings(*OF_A_SERVER, group="up")
 def host(target: str, **given: Any) -> None:
     """Serve TARGET, an existing WSGI or ASGI application (Django, Flask, FastAPI, ...), as it is.
 
@@ -47,13 +56,18 @@ def host(target: str, **given: Any) -> None:
     control = Worker.inherited()
     try:
         settings = load_settings(given)
+        count = settings.of(HostSettings).processes or min(MOST_BY_DEFAULT, os.cpu_count() or 1)
+        if control is None and (count > 1 or settings.reload):
+            raise SystemExit(
+                supervise(Topology(target, servers=0, consumers=0, hosts=count), settings, given)
+            )
         named = control is None or settings.log_format != "text"
         mark = control.mark if control is not None else ""
         configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
         application = hosted(target, settings)
         if control is not None:
             control.code = code_of(target)
-        code = run_host(application, settings, control)
+        code = run_roles(Declaration("host", application), settings, ("host",), control)
     except (SettingsError, DeclarationError) as error:
         if control is None:
             fail(error)
@@ -71,14 +85,11 @@ def host(target: str, **given: Any) -> None:
 
 def hosted(target: str, settings: Settings) -> Application:
     """An application that has nothing but the target. Raises SettingsError."""
-    limits = settings.of(HostSettings)
-    found = load_application(target)
-    keep_logs()
-    chosen = limits.kind if limits.kind != "auto" else kind_of(found, target)
     around = Application(ApplicationSettings(target, openapi=None, docs=None))
-    app: Any = found
-    if chosen == "wsgi":
-        app = Wsgi(found, limits, name=target)
-        app.logs = settings.access_log
-    around.mount("/", app, name=target, rights=None)
+    around.mount("/", Host(target, partial(load_application, target)), name=target, rights=None, hosted=True)
+    for path, directory in settings.of(HostSettings).directories().items():
+        if not Path(directory).is_dir():
+            raise SettingsError("host.static", f"there is no directory {directory!r} here")
+        around.static(path, directory, rights=None)
+    load_hosts(around, settings)
     return around

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 import click
+from starlette.staticfiles import StaticFiles
 
 from skerry.bus.pipeline import applies_to
 from skerry.cli.options import app_of, fail
 from skerry.errors import DeclarationError
+from skerry.hosting.host import Host
+from skerry.http.health import OWN_PAGES
+from skerry.http.routes import Mount
 from skerry.messages.message import Message
 
 
@@ -31,14 +36,19 @@ def routes(target: str) -> None:
         )
         for route in app.http.table.routes
     ]
+    own = OWN_PAGES if app.http.hosts_everything else ""
     rows += [
-        ("GET", "/commands/{id}", "asgi", "read", "command_status"),
-        ("GET", "/health/live", "lane", "-", "live"),
-        ("GET", "/health/ready", "lane", "-", "ready"),
-        ("GET", "/metrics", "lane", "read", "metrics"),
+        ("GET", f"{own}/commands/{{id}}", "asgi", "read", "command_status"),
+        ("GET", f"{own}/health/live", "lane", "-", "live"),
+        ("GET", f"{own}/health/ready", "lane", "-", "ready"),
+        ("GET", f"{own}/metrics", "lane", "read", "metrics"),
     ]
     if app.declaration.live is not None:
         rows.append(("GET", app.declaration.live.path, "live", "read", "events"))
+    rows += [
+        ("*", unquote(mount.prefix.decode()) + "/*", _side(mount), str(mount.right or "-"), mount.name)
+        for mount in app.http.table.mounts
+    ]
     _print_table(("METHODS", "PATH", "SIDE", "RIGHT", "NAME"), rows)
 
 
@@ -70,6 +80,12 @@ def bus(target: str) -> None:
         for event in reactor.events:
             add("event", event, "reactor", reactor.name)
     _print_table(("KIND", "NAME", "VERSION", "MODE", "HANDLED BY"), rows)
+
+
+def _side(mount: Mount) -> str:
+    if isinstance(mount.app, Host):
+        return mount.app.kind or "host"
+    return "files" if isinstance(mount.app, StaticFiles) else "asgi"
 
 
 def _anything(kind: type) -> object:

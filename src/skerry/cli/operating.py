@@ -65,7 +65,7 @@ def restart(name: str, pid: int | None) -> None:
 @click.argument("counts", nargs=-1, required=True, metavar="servers=N...")
 @of_runner
 def scale(counts: tuple[str, ...], pid: int | None) -> None:
-    """Have so many processes of a role: servers=N, consumers=N, gateways=N.
+    """Have so many processes of a role: servers=N, consumers=N, gateways=N, hosts=N.
 
     New ones stay when they get ready; those that are too many finish what they have under way. It holds until the end.
     """

@@ -31,8 +31,7 @@ def with_settings(*names: str, group: str = "") -> Callable[[F], F]:
         for option in reversed(options()):
             if (names and option.name not in names) or option.group not in ("", group):
                 continue
-            default = "" if option.default in ("", None) else f" [default: {str(option.default).lower()}]"
-            help = f"{option.help}{default} (${option.variable})"
+            help = f"{option.help}{_default(option.default)} (${option.variable})"
             if option.multiple:
                 function = option_of(
                     option.flag,
@@ -79,11 +78,16 @@ def with_part(section: str, record: type, flags: Mapping[str, str]) -> Callable[
             function = click.option(
                 flag, cls=_PartOption, key=option.key, default=None, allow_from_autoenv=False,
                 metavar="|".join(option.choices) or option.kind.__name__.upper(),
-                help=f"{option.help} [default: {option.default}] (${option.variable})",
+                help=f"{option.help}{_default(option.default)} (${option.variable})",
+                **({"multiple": True, "callback": _joined} if option.multiple else {}),
             )(function)  # fmt: skip
         return function
 
     return decorate
+
+
+def _default(value: Any) -> str:
+    return "" if value in ("", None) else f" [default: {str(value).lower()}]"
 
 
 def _part(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> None:

@@ -65,20 +65,27 @@ def up(target: str, **given: Any) -> None:
     """  # fmt: skip
     fork_as_first()
     settings = settings_of(given)
+    topology = Topology(target, settings.servers, settings.consumers, settings.gateways)
+    raise SystemExit(supervise(topology, settings, given))
+
+
+def supervise(topology: Topology, settings: Settings, given: dict[str, Any]) -> int:
+    """Run these processes until a signal ends them; the exit code. `given`: what was given as flags, for the children
+    too. Ends the command with exit code 2 for wrong settings."""
     environment = {
         PREFIX + name.replace(".", "_").upper(): str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in given.items()
         if value is not None
     }
     environment[HANG] = str(settings.hang)
-    topology = Topology(target, settings.servers, settings.consumers, settings.gateways, environment)
+    topology = replace(topology, environment=environment)
     restarts = RestartSettings(Intensity(*rate(settings.intensity, "intensity")))
     if settings.reload:  # what is broken will be mended
         restarts = RestartSettings(Intensity(1_000_000, 60.0), first_tries=1_000_000)
     try:
-        root = source_directory(target)
+        root = source_directory(topology.target)
         check(settings)
-        code = asyncio.run(
+        return asyncio.run(
             _Up(
                 topology,
                 settings,
@@ -89,7 +96,6 @@ def up(target: str, **given: Any) -> None:
         )
     except SettingsError as error:
         fail(error)
-    raise SystemExit(code)
 
 
 def runner_settings(settings: Settings, restarts: RestartSettings) -> RunnerSettings:
@@ -232,7 +238,11 @@ class _Up:
                     raise SettingsError(
                         "gateways", "there is no port for them: start `skerry up` with --gateways 1 or more"
                     )
-                now = self._load({f"{role}s": count})
+                if role == "host" and not topology.hosts:
+                    raise SettingsError("hosts", "they are processes of skerry host")
+                if topology.hosts and role != "host":
+                    raise SettingsError(f"{role}s", "skerry host has processes called hosts")
+                now = self._load({"host.processes" if role == "host" else f"{role}s": count})
                 return several(equipped(now), sockets, role, count)
 
             runner = Runner(stages(equipped(settings), sockets), output, self._runner_settings)
@@ -272,7 +282,7 @@ class _Up:
         if admin:
             runner.say(f"health and numbers of all processes on {admin}")
         exposed = self._settings.exposed()
-        if exposed is not None:
+        if exposed is not None and self._topology.servers:
             runner.say(exposed, "warning")
 
     def _load_checked(self) -> Settings:

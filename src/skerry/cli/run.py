@@ -15,6 +15,7 @@ from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import listed, load_settings
 from skerry.loop.stacks import from_application
 from skerry.process.worker import Worker
+from skerry.roles.hosts import load_hosts
 from skerry.roles.running import run_roles
 from skerry.supervision.failure import Failure
 
@@ -67,6 +68,8 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
         mark = control.mark if control is not None else ""
         configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
         chosen = roles or tuple(listed(settings.role)) or ("consumer", "server")
+        if {"server", "host"} & set(chosen):
+            load_hosts(app.http, settings)
         code = run_roles(app.declaration, settings, chosen, control)
     except (SettingsError, DeclarationError) as error:
         if control is None:

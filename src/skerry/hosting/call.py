@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from skerry.exchange import ClientDisconnected, Exchange, Fields, Head
@@ -54,8 +54,9 @@ class Surroundings(Protocol):
         """What the framework says which route it was; in the thread."""
         ...
 
-    def release(self, worker: Worker, environ: dict[str, Any]) -> None:
-        """Everything was sent and closed; in the thread."""
+    @property
+    def release(self) -> Callable[[dict[str, Any]], None]:
+        """Lets go of what the framework has left; in the thread, when everything was sent and closed."""
         ...
 
 
@@ -321,6 +322,7 @@ class Call:
             self.route = host.route_of(environ, result)
             self._send_all(result)
         except BaseException as error:
+            self.route = self.route or host.route_of(environ, result)
             self._failed(error)
         finally:
             close = getattr(result, "close", None)
@@ -330,7 +332,10 @@ class Call:
                 except BaseException as error:
                     logger.error("%s: close() failed", self, exc_info=error)
             result = None
-            host.release(worker, environ)
+            try:
+                host.release(environ)
+            except Exception as error:
+                logger.error("%s: the release failed", self, exc_info=error)
             self._worker = None
 
     def _send_all(self, result: Any) -> None:

@@ -37,10 +37,25 @@ class HostSettings:
     idle_seconds: float = option(
         30.0, "that a thread above the least number is kept without work", least=0.1, most=86_400.0
     )
+    static: str = option(
+        "", "of `skerry host`: PATH=DIRECTORY of files to serve, as /static=collected; several by commas",
+        multiple=True,
+    )  # fmt: skip
     processes: int = option(0, "of `skerry host`; 0: one for each core, 2 at most", least=0, most=256)
 
     def __post_init__(self) -> None:
         threads_of(self.threads)
+        self.directories()
+
+    def directories(self) -> dict[str, str]:
+        """The paths of files, and where they lie. Raises SettingsError."""
+        found = {}
+        for each in filter(None, (part.strip() for part in self.static.split(","))):
+            path, separator, directory = each.partition("=")
+            if not (path.startswith("/") and separator and directory):
+                raise SettingsError("static", f"{each!r} is not PATH=DIRECTORY, as in /static=collected")
+            found[path] = directory
+        return found
 
 
 def threads_of(text: str) -> tuple[int, int]:

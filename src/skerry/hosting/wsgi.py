@@ -21,7 +21,8 @@ from skerry.hosting.call import Call, answer
 from skerry.hosting.environ import Environs
 from skerry.hosting.errors import ErrorStream
 from skerry.hosting.over_asgi import refuse_websocket, respond_over_asgi
-from skerry.hosting.pool import Pool, Worker
+from skerry.hosting.pool import Pool
+from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.wrapper import FileWrapper
 from skerry.server.access import log_answer
@@ -41,15 +42,21 @@ class Wsgi:
         *,
         name: str = "host",
         prefix: bytes = b"",
+        release: Release | None = None,
         on_exhausted: Callable[[], None] = lambda: None,
     ) -> None:
         self.application, self.name, self.prefix = application, name, prefix
         self.settings = settings or HostSettings()
         self.environs = Environs(_constant(self.settings), prefix)
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # until it starts
-        self.pool = Pool(name, self.settings, on_exhausted=on_exhausted)
+        self._release = release or Release([])
+        self.release, self._route_of = self._release.release, self._release.route_of
+        self.pool = Pool(
+            name, self.settings, on_thread_end=self._release.end_thread, on_exhausted=on_exhausted
+        )
         self.drain_seconds = 10.0
         """How long its threads may take at the end."""
+        self._place = prefix.decode("ascii") or "/"
         self.counts: dict[tuple[str, int], list[float]] = {}
         self.logs = False
         """Whether each answer is a line of the access log."""
@@ -107,7 +114,7 @@ class Wsgi:
         seconds = time.monotonic() - call.began
         if self.logs:
             log_answer(call.head, status, seconds)
-        key = (call.route, status)
+        key = (call.route or self._place, status)
         counted = self.counts.get(key)
         if counted is None:
             self.counts[key] = [1, seconds]
@@ -116,10 +123,7 @@ class Wsgi:
             counted[1] += seconds
 
     def route_of(self, environ: dict[str, Any], result: Any) -> str:
-        return ""
-
-    def release(self, worker: Worker, environ: dict[str, Any]) -> None:
-        pass
+        return self._route_of(environ, result) or self._place
 
     def collect(self) -> Iterator[Metric]:
         """This application's numbers."""
@@ -136,6 +140,15 @@ class Wsgi:
             ("skerry_host_expired_total", "Requests whose time was over.", pool.expired),
         ):
             yield Metric(name, "counter", text, (Sample(name, label, float(number)),))
+        counted = sorted(self.counts.items())
+        for name, text, which in (
+            ("skerry_host_answers_total", "Answers by route and status; status 0: broken off.", 0),
+            ("skerry_host_seconds_total", "Seconds that these answers took in their threads.", 1),
+        ):
+            yield Metric(name, "counter", text, tuple(
+                Sample(name, (*label, ("route", route), ("status", str(status))), numbers[which])
+                for (route, status), numbers in counted
+            ))  # fmt: skip
 
 
 def _constant(settings: HostSettings) -> dict[str, Any]:

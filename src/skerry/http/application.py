@@ -175,8 +175,17 @@ class Application:
 
         return declare
 
-    def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:
-        """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours."""
+    def mount(
+        self,
+        path: str,
+        app: ASGIApp,
+        *,
+        name: str | None = None,
+        rights: Rights = BY_METHOD,
+        hosted: bool = False,
+    ) -> None:
+        """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours. `hosted`: it
+        was made without us; at "/" it has every path that is not declared, those of our own pages too."""
         if not isinstance(path, str):
             raise DeclarationError(f'write app.mount("/...", application): {path!r} is no path')
         if not path.startswith("/"):
@@ -185,16 +194,23 @@ class Application:
         if any(mount.prefix == prefix for mount in self._mounts):
             raise DeclarationError(f"two applications are mounted at {path}")
         self.compiled = False
-        self._mounts.append(Mount(prefix, app, name or path, rights))
+        self._mounts.append(Mount(prefix, app, name or path, rights, hosted=hosted))
+
+    @property
+    def hosts_everything(self) -> bool:
+        """Whether a hosted application has every path that is not declared: our own pages lie under one prefix then."""
+        return any(mount.hosted and not mount.prefix for mount in self._mounts)
 
     @property
     def mounts(self) -> Sequence[Mount]:
         """What is mounted, in the order of its declaration."""
         return tuple(self._mounts)
 
-    def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
+    def static(
+        self, path: str, directory: str | Path, *, name: str | None = None, rights: Rights = BY_METHOD
+    ) -> None:
         """Serve the files of a directory: safe against traversal, with ETag, ranges and 304."""
-        self.mount(path, StaticFiles(directory=directory), name=name or f"files {path}")
+        self.mount(path, StaticFiles(directory=directory), name=name or f"files {path}", rights=rights)
 
     def middleware(self, factory: Callable[..., ASGIApp], *, prefix: str = "", **options: Any) -> None:
         """Put `factory(app, **options)` around everything (or everything under `prefix`). The first is outermost.
@@ -290,6 +306,12 @@ class Application:
         other._handlers = dict(self._handlers)
         other._cors = self._cors
         other._authenticate = self._authenticate
+        return other
+
+    def mounted(self) -> Application:
+        """Another application that has only what is mounted, with the same middleware and error handlers around it."""
+        other = self.surroundings(replace(self.settings, openapi=None, docs=None))
+        other._mounts = [replace(mount) for mount in self._mounts]
         return other
 
     # Composing
@@ -397,6 +419,8 @@ class Application:
         """The description of the routes and the page that shows it, unless switched off."""
         pages = []
         settings = self.settings
+        if self.hosts_everything:
+            return []
 
         def describe(request: Request) -> dict[str, Any]:
             document = openapi.document(

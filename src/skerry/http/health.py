@@ -24,6 +24,8 @@ from skerry.http.reply import Response
 from skerry.http.request import Request
 from skerry.telemetry import Metric
 
+OWN_PAGES = "/-/skerry"
+"""Where every process has its own pages, whatever else it serves."""
 MetricSource = Callable[[], Iterable[Metric]] | Callable[[], Awaitable[Iterable[Metric]]]
 
 

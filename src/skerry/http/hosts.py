@@ -28,6 +28,8 @@ class Hosts:
     def __init__(self, names: Iterable[str], *, local: bool = False) -> None:
         self._names = {name.lower().removeprefix("*").rstrip(".") for name in names}
         self._local = local
+        self.given = bool(self._names)
+        """Whether somebody has named them."""
         self._every = "*" in set(names)
         self._known: dict[str, bool] = {}
 

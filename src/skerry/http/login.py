@@ -39,8 +39,8 @@ def install(
     attempts: Attempts | None = None,
     revoke: Revoke | None = None,
 ) -> None:
-    """Declare the form at `path` (GET and POST) and `POST /logout`; pages that need a token lead there. `attempts`
-    limits the failures of a client, `revoke` ends sessions for all processes (without it only the cookie goes)."""
+    """Declare the form at `path` (GET and POST) and `POST logout` beside it; pages that need a token lead there.
+    `attempts` limits the failures of a client, `revoke` ends sessions for all processes (else only the cookie goes)."""
     application.login_path = path
     tried, now = attempts or Attempts(), tokens.clock.monotonic
 
@@ -67,7 +67,9 @@ def install(
             return _form(request, path, target, "This token is not known here.", 401)
         return Response.redirect(target).with_header("Set-Cookie", _cookie(request, session, SESSION_SECONDS))
 
-    @application.post("/logout", rights=None, documented=False, max_body_bytes=MAX_FORM_BYTES)
+    @application.post(
+        path.rpartition("/")[0] + "/logout", rights=None, documented=False, max_body_bytes=MAX_FORM_BYTES
+    )
     def logout(request: Request) -> Response | asyncio.Future[Response]:
         """Forget the cookie, and end its session."""
         _own_form(request)

@@ -71,14 +71,16 @@ class Route:
 
 @dataclass(slots=True, eq=False)
 class Mount:
-    """A foreign ASGI application under a prefix; `state` is what its lifespan left there. `respond`: it also answers
-    through an exchange (`skerry.exchange.Respond`), and nothing of ours stands before it."""
+    """A foreign ASGI application under a prefix; `state` is what its lifespan left there. `hosted`: it has a life
+    of its own (its own list of hosts, all paths that are not declared). `respond`: it also answers through an exchange
+    (`skerry.exchange.Respond`), and nothing of ours stands before it."""
 
     prefix: bytes
     app: ASGIApp
     name: str
     right: Right | str | None = "method"
     state: dict[str, Any] = field(default_factory=dict)
+    hosted: bool = False
     respond: Callable[[Any], Any] | None = None
 
     @property

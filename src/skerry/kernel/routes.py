@@ -13,7 +13,7 @@ from skerry.bus.transport import Announcement, Transport
 from skerry.http.attempts import Attempts
 from skerry.http.auth import Tokens
 from skerry.http.events import Events
-from skerry.http.health import exposition, install_metrics
+from skerry.http.health import OWN_PAGES, exposition, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
 from skerry.http.login import install as install_login
@@ -26,6 +26,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_hub, measure_logins
 from skerry.kernel.presence import Presence
 from skerry.kernel.sessions import RevokedSessions, heed, revoking
+from skerry.kernel.writes import HttpWrites
 from skerry.position import Position
 from skerry.telemetry import Metric
 
@@ -68,6 +69,8 @@ class Surroundings:
     reasons: Callable[[], tuple[str, ...]] = tuple
     collect: Callable[[], Iterable[Metric]] = tuple
     all_metrics: Callable[[], Awaitable[str]] | None = None
+    exhausted: Callable[[], None] = lambda: None
+    """Too many threads of a hosted application are stuck: the process is to be replaced."""
 
 
 def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
@@ -75,8 +78,11 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
     around = around or Surroundings()
     http = kernel.application
     view = CommandsView(kernel.reader, kernel.outcomes, kernel.projector)
+    # A hosted application at "/" has every path that the App does not declare.
+    place = OWN_PAGES if http.hosts_everything else ""
+    states = kernel.services.resolve(HttpWrites).states = f"{place}/commands/"
 
-    @http.get("/commands/{id}", name="command_status", rights="read")
+    @http.get(states + "{id}", name="command_status", rights="read")
     async def command_status(id: str) -> Any:
         """What became of a command."""
         return await view(id)
@@ -85,8 +91,10 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
         kernel.settings.of(HubSettings), announcer=TransportAnnouncer(kernel.transport), name=kernel.name
     )
     measure_hub(kernel.registry, hub)
-    reading_checks(kernel, around.reasons).install(http)
-    _declare_metrics(kernel, around)
+    checks = reading_checks(kernel, around.reasons)
+    for prefix in {OWN_PAGES, place}:
+        checks.install(http, f"{prefix}/health")
+        _declare_metrics(kernel, around, f"{prefix}/metrics")
     declare_events(kernel, hub)
     return hub
 
@@ -96,7 +104,10 @@ def declare_login(kernel: Kernel, tokens: Tokens) -> None:
     attempts = Attempts()
     measure_logins(kernel.registry, attempts)
     heed(kernel.services.resolve(RevokedSessions), tokens, kernel.application)
-    install_login(kernel.application, tokens, attempts=attempts, revoke=revoking(kernel.commands))
+    place = OWN_PAGES if kernel.application.hosts_everything else ""
+    install_login(
+        kernel.application, tokens, f"{place}/login", attempts=attempts, revoke=revoking(kernel.commands)
+    )
 
 
 def own_metrics(kernel: Kernel, around: Surroundings) -> list[Metric]:
@@ -104,13 +115,13 @@ def own_metrics(kernel: Kernel, around: Surroundings) -> list[Metric]:
     return [*kernel.registry.collect(), *around.collect()]
 
 
-def _declare_metrics(kernel: Kernel, around: Surroundings) -> None:
+def _declare_metrics(kernel: Kernel, around: Surroundings, path: str) -> None:
     http, everybody = kernel.application, around.all_metrics
     if everybody is None:
-        install_metrics(http, lambda: own_metrics(kernel, around))
+        install_metrics(http, lambda: own_metrics(kernel, around), path)
         return
 
-    @http.get("/metrics", rights="read", documented=False)
+    @http.get(path, rights="read", documented=False)
     async def metrics() -> Response:
         """Numbers for Prometheus, of all processes together."""
         try:

@@ -49,6 +49,8 @@ class HttpWrites:
     ) -> None:
         self._commands, self._transport = commands, transport
         self._wait_seconds, self._pending = wait_seconds, pending
+        self.states = "/commands/"
+        """Where the state of a command is asked for."""
 
     def send(
         self,
@@ -71,7 +73,7 @@ class HttpWrites:
         command_id, request_hash = self._identify(request)
         result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         request.sent = result
-        states = request.url_path("/commands/")
+        states = request.url_path(self.states)
 
         def done(receipt: asyncio.Future[Receipt[R]]) -> None:
             if result.done():

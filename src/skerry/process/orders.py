@@ -60,7 +60,7 @@ AnyAnswer = Progress | Outcome
 orders: msgspec.json.Decoder[AnyOrder] = msgspec.json.Decoder(AnyOrder)
 answers: msgspec.json.Decoder[AnyAnswer] = msgspec.json.Decoder(AnyAnswer)
 
-COUNTED = {"servers": "server", "consumers": "consumer", "gateways": "gateway"}
+COUNTED = {"servers": "server", "consumers": "consumer", "gateways": "gateway", "hosts": "host"}
 """What can be scaled: the setting that says how many, and their role."""
 
 

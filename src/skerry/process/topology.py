@@ -1,6 +1,6 @@
 """Which processes `skerry up` starts for an application, and what each is given. Pure but for the interpreter's path.
 
-One balancer, servers, gateways, consumers. They end in that order: first nothing new is accepted, then what was
+One balancer, servers, gateways, hosts, consumers. They end in that order: first nothing new is accepted, then what was
 accepted is answered, and what decides writes ends last.
 """
 
@@ -31,6 +31,8 @@ class Topology:
     consumers: int = 1
     gateways: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    hosts: int = 0
+    """Processes of `skerry host`, whose target is no App."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
     )
     servers = several(topology, sockets, "server", topology.servers)
     gateways = several(topology, sockets, "gateway", topology.gateways)
+    hosts = several(topology, sockets, "host", topology.hosts)
     consumers = several(topology, sockets, "consumer", topology.consumers)
-    return [stage for stage in ([balancer], [*servers, *gateways], consumers) if stage]
+    return [stage for stage in ([balancer], [*servers, *gateways, *hosts], consumers) if stage]
 
 
 def several(topology: Topology, sockets: Sockets, role: str, count: int) -> list[Spec]:

@@ -5,63 +5,72 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
-from skerry.hosting.wsgi import Wsgi
-from skerry.http.application import Application
-from skerry.http.health import READY, Finding, Health, install_metrics
+from skerry.clock import SystemClock
+from skerry.http.auth import Tokens
+from skerry.http.health import OWN_PAGES, Finding, Health, install_metrics
 from skerry.http.hosts import hosts_of
-from skerry.kernel.settings import Settings, listed
+from skerry.kernel.settings import listed
 from skerry.loop.handover import HandoverReceiver
+from skerry.roles.hosts import STUCK, hosted_metrics, open_hosts
+from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings
 from skerry.telemetry import Metric
 
 logger = logging.getLogger("skerry.host")
-OWN_PAGES = "/-/skerry"
 LAST_REQUESTS = 2.0
 """Seconds that idle connections which cannot move to another process (TLS) have for one more request."""
 LEAVING_SECONDS = 4.0
 
 
 class HostRole:
-    """Serves what is mounted in `application`. `sockets`: listening sockets to accept on; `join`: makes a link to the
-    balancer, when it hands connections in instead. `reasons` says why this process should not get work."""
+    """Serves what an application mounts and hosts, and nothing else of it. `sockets`: listening sockets to accept on;
+    `join`: makes a link to the balancer, when it hands connections in instead."""
 
     name = "host"
 
-    def __init__(self, application: Application, settings: Settings, *, name: str = "host") -> None:
-        self.application, self.settings, self.process = application, settings, name
-        self.sockets: Sequence[socket.socket] = ()
+    def __init__(self, context: RoleContext) -> None:
+        settings = self._settings = context.settings
+        self._process = context.name
+        self.sockets: list[socket.socket] = []
         self.join: Callable[[], socket.socket] | None = None
-        self.reasons: Callable[[], tuple[str, ...]] = tuple
         self.drain = settings.drain
         self._handover: HandoverReceiver | None = None
+        self.application = application = context.declaration.http.mounted()
+        runtime = context.runtime
+        open_hosts(application, settings, lambda: runtime.end(1, STUCK))
         health = Health()
-        health.add("process", self._process)
+        health.add("runtime", lambda: Finding(not runtime.reasons, "; ".join(runtime.reasons)))
         health.install(application, f"{OWN_PAGES}/health")
-        install_metrics(application, self.metrics, f"{OWN_PAGES}/metrics")
+        install_metrics(application, self.collect, f"{OWN_PAGES}/metrics")
         names = listed(settings.hosts)
-        application.compile(hosts=hosts_of(names, "") if names else None)
+        tokens = Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
+        application.compile(tokens=tokens, hosts=hosts_of(names, "") if names else None)
         websockets = WebSockets(settings.of(WebSocketSettings))
         self.http = HttpServer(application, server_settings(settings), websocket=websockets)
 
-    def metrics(self) -> list[Metric]:
-        """The numbers of this process."""
-        hosted = [mount.app for mount in self.application.mounts if isinstance(mount.app, Wsgi)]
-        return [*(metric for each in hosted for metric in each.collect()), *self.http.collect()]
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as URLs."""
+        return self.http.addresses
 
-    def _process(self) -> Finding:
-        reasons = self.reasons()
-        return Finding(False, "; ".join(reasons)) if reasons else READY
+    def gauges(self) -> dict[str, float | str]:
+        """For `skerry ps`."""
+        return {"connections": self.http.connections}
+
+    def collect(self) -> list[Metric]:
+        """The numbers of its connections, and of what it hosts."""
+        return [*hosted_metrics(self.application), *self.http.collect()]
 
     async def start(self) -> None:
         await self.http.start([sock.dup() for sock in self.sockets])
         if self.join is not None:
             self._handover = HandoverReceiver(
-                self.join, self.process, self.http.attach, lambda: self.http.connections, "server",
+                self.join, self._process, self.http.attach, lambda: self.http.connections, "server",
                 take_kept=partial(self.http.attach, kept=True),
             )  # fmt: skip
             self._handover.start()
@@ -96,3 +105,6 @@ class HostRole:
         await self.http.stop(self.drain, idle_seconds=LAST_REQUESTS if replaced else 0.0)
         if self._handover is not None:
             await self._handover.stop()
+
+
+HOST = RoleKind("host", HostRole, listens="bind")

@@ -173,7 +173,11 @@ class _Process:
             return
         for setting in filter(None, (kind.listens for kind in self._kinds)):
             exposed = self.settings.exposed(setting)
-            if exposed is not None and not self.declaration.http.authenticates:
+            if (
+                exposed is not None
+                and any(kind.journal for kind in self._kinds)
+                and not self.declaration.http.authenticates
+            ):
                 logger.warning(exposed)
             bind_tcp(*address(getattr(self.settings, setting), setting), setting=setting).close()
 

@@ -22,6 +22,7 @@ from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.roles.bridging import site_of
+from skerry.roles.hosts import STUCK, hosted_metrics, open_hosts
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer
@@ -97,7 +98,8 @@ class ServerRole:
         self._site = site_of(kernel)
         self._site.install()
         kernel.application = self._application()
-        self.hub = declare_routes(kernel, replace(self.around, collect=lambda: self.http.collect()))
+        open_hosts(kernel.application, kernel.settings, self.around.exhausted)
+        self.hub = declare_routes(kernel, replace(self.around, collect=self.collect))
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
         if tokens:
             declare_login(kernel, tokens)
@@ -140,8 +142,8 @@ class ServerRole:
         return {**found, "position": str(projector.position)}
 
     def collect(self) -> Iterable[Metric]:
-        """The numbers of its connections and requests."""
-        return self.http.collect()
+        """The numbers of its connections and requests, and of what it hosts."""
+        return [*self.http.collect(), *hosted_metrics(self.kernel.application)]
 
     @property
     def joined(self) -> bool:
@@ -224,7 +226,11 @@ class GatewayRole(ServerRole):
 
 
 def _around(context: RoleContext) -> Surroundings:
-    return Surroundings(lambda: context.runtime.reasons, all_metrics=context.all_metrics)
+    return Surroundings(
+        lambda: context.runtime.reasons,
+        all_metrics=context.all_metrics,
+        exhausted=lambda: context.runtime.end(1, STUCK),
+    )
 
 
 SERVER = RoleKind(

@@ -176,9 +176,9 @@ class State:
     def admit(self, turn: Turn) -> int | None:
         """See `http1.Reception`. The lane collects a body before its view is called; the ASGI side streams it."""
         request, lane = turn.request, self.lane
-        if lane.hosts is not None:
-            lane.hosts.check(request.headers)
         found = turn.found = self._find(WEBSOCKET if turn.websocket else request.method, request.raw_path)
+        if lane.hosts is not None and (lane.hosts.given or not (isinstance(found, Mount) and found.hosted)):
+            lane.hosts.check(request.headers)
         if turn.websocket:
             return 0
         if isinstance(found, Found):

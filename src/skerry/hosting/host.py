@@ -1,0 +1,110 @@
+"""A hosted application as it is declared: perhaps by a name only, imported where it is served.
+
+It is an ASGI application for whoever mounts it; a WSGI one also answers through exchanges (`respond`), as soon as it is
+loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from skerry.errors import DeclarationError, LifecycleError
+from skerry.exchange import Respond
+from skerry.hosting.detection import kind_of
+from skerry.hosting.release import Release
+from skerry.hosting.settings import HostSettings
+from skerry.hosting.wsgi import Wsgi
+from skerry.telemetry import Metric
+
+logger = logging.getLogger("skerry.host")
+
+
+class Host:
+    """`target`: what to say of it; `load` gives the application (an import, where it is declared by its name).
+    `prefix`: the path it lies under, percent-encoded, without a slash at the end. `own`: settings of this one."""
+
+    def __init__(
+        self, target: str, load: Callable[[], Any], *, prefix: bytes = b"", own: dict[str, Any] | None = None
+    ) -> None:
+        self.target, self.prefix = target, prefix
+        self._load, self._own = load, own or {}
+        self._application: Any = None
+        self.kind = ""
+        """`wsgi` or `asgi`, once it is loaded."""
+        self._wsgi: Wsgi | None = None
+
+    def load(self, kind: str = "auto") -> None:
+        """Import it, once, as that kind unless it has been declared as one; best where no loop runs yet, as what it
+        imports may ask a database. Raises SettingsError, DeclarationError."""
+        if self.kind:
+            return
+        found = self._load()
+        if hasattr(found, "declaration") and hasattr(found, "http"):
+            raise DeclarationError(f"{self.target} is a skerry.App: run it with skerry up")
+        kind = self._own.get("kind", kind)
+        self.kind = kind_of(found, self.target) if kind == "auto" else kind
+        self._application = found
+        if self.kind == "asgi":
+            _advise(found, self.target)
+
+    def open(
+        self,
+        settings: HostSettings,
+        *,
+        logs: bool = False,
+        drain_seconds: float = 10.0,
+        on_exhausted: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to serve it with these settings, where it has none of its own; before its lifespan starts."""
+        self.load(settings.kind)
+        if self.kind != "wsgi":
+            return
+        self._wsgi = Wsgi(
+            self._application,
+            replace(settings, **self._own),
+            name=self.target,
+            prefix=self.prefix,
+            release=Release.of_what_is_loaded(),
+            on_exhausted=on_exhausted,
+        )
+        self._wsgi.logs, self._wsgi.drain_seconds = logs, drain_seconds
+
+    @property
+    def respond(self) -> Respond | None:
+        """How it answers through an exchange; None for an ASGI application."""
+        return self._wsgi.respond if self._wsgi is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.kind or (self.kind == "wsgi" and self._wsgi is None):
+            if scope["type"] != "lifespan":
+                raise LifecycleError(f"serve {self.target}", "declared", ("load",))
+            self.open(HostSettings())
+        await (self._wsgi if self._wsgi is not None else self._application)(scope, receive, send)
+
+    def collect(self) -> Iterable[Metric]:
+        """Its numbers."""
+        return self._wsgi.collect() if self._wsgi is not None else ()
+
+
+def _advise(application: Any, target: str) -> None:
+    """Say so when a Django project without asynchronous views is given as ASGI."""
+    if "django.core.handlers.asgi" not in sys.modules:
+        return
+    try:
+        plain = import_module("skerry.hosting.django.views").is_plain(application)
+    except Exception as error:  # of its own urls: whoever asks for a page will see it
+        logger.debug("the views of %s cannot be looked at: %r", target, error)
+        return
+    if plain:
+        logger.warning(
+            "%s is Django without asynchronous views: its WSGI application (wsgi.py) serves the same for a third of "
+            "the CPU",
+            target,
+        )

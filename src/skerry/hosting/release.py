@@ -1,0 +1,70 @@
+"""What is let go of after each request, always: the leftovers of the frameworks that an application uses. Pure.
+
+It happens in the request's own thread and context, after `close()` (which is where Django sends `request_finished`),
+and costs a microsecond or two when nothing was left. Context variables need no release: each request has a context of
+its own. Which frameworks there are is looked up once, when the application was imported: nothing is imported here
+that it does not use itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, Protocol
+
+FRAMEWORKS = (
+    ("django.core.handlers.wsgi", "skerry.hosting.django.requests", "DjangoRequests"),
+    ("flask.globals", "skerry.hosting.flask", "FlaskRequests"),
+)
+"""A module that is loaded when a framework is used, and what knows its requests."""
+
+
+class Framework(Protocol):
+    """What one framework leaves behind, and how it calls a route. All of it is called in the request's thread."""
+
+    def route_of(self, environ: dict[str, Any], result: Any) -> str | None:
+        """The template of the route that answered; None when it was another framework's, or none."""
+        ...
+
+    def release(self, environ: dict[str, Any]) -> None:
+        """Let go of what was left, and say so."""
+        ...
+
+    def end_thread(self) -> None:
+        """The thread ends: so does what it kept."""
+        ...
+
+
+class Release:
+    """All frameworks of one application."""
+
+    def __init__(self, frameworks: list[Framework]) -> None:
+        self._frameworks = frameworks
+        self._releases = [each.release for each in frameworks]
+
+    @classmethod
+    def of_what_is_loaded(cls) -> Release:
+        """For the frameworks that this process has imported."""
+        return cls(
+            [
+                getattr(import_module(ours), name)()
+                for module, ours, name in FRAMEWORKS
+                if module in sys.modules
+            ]
+        )
+
+    def route_of(self, environ: dict[str, Any], result: Any) -> str:
+        """The template of the route that answered; empty when nobody knows it."""
+        for each in self._frameworks:
+            found = each.route_of(environ, result)
+            if found is not None:
+                return found
+        return ""
+
+    def release(self, environ: dict[str, Any]) -> None:
+        for each in self._releases:
+            each(environ)
+
+    def end_thread(self) -> None:
+        for each in self._frameworks:
+            each.end_thread()
