@@ -18,6 +18,7 @@ from skerry import (
     Table,
     Unit,
 )
+from skerry.supervision import log
 
 
 class Do(Command):
@@ -133,3 +134,6 @@ def ask(queries: QueryBus) -> str:
 
 
 Do(key=3)  # mistake: the field is a str
+app.supervise(int, log)  # mistake: no class of exceptions
+app.supervise(OSError, "log")  # mistake: no solver
+app.plug(Row(1))  # mistake: neither rules nor start and stop

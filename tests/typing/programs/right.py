@@ -23,6 +23,7 @@ from skerry import (
     Table,
     Unit,
 )
+from skerry.supervision import Intensity, Solver, restart, retry
 
 
 class Do(Command):
@@ -146,6 +147,37 @@ def write(request: Request, key: str, writes: HttpWrites) -> asyncio.Future[Resp
 async def values(commands: CommandBus) -> None:
     assert_type((await commands.send(Count("a"))).value, int)
     assert_type((await commands.send(Do("a"))).value, None)
+
+
+@app.supervise()
+async def follow(queries: QueryBus) -> None:
+    await asyncio.sleep(1)
+
+
+@app.supervise(name="watch", roles=("consumer",), intensity=Intensity(5, 60.0))
+class Watch:
+    def __init__(self, commands: CommandBus) -> None:
+        self.commands = commands
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Tracing:
+    async def start(self, commands: CommandBus) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Rules:
+    def rules(self) -> Iterator[tuple[type[BaseException], tuple[Solver, ...]]]:
+        yield OSError, (retry(3), restart)
+
+
+app.supervise(ConnectionError, retry(attempts=3), restart)
+app.plug(Tracing())
+app.plug(Rules())
 
 
 def snapshot(prefix: str, counts: Counts) -> Iterator[dict[str, object]]:
