@@ -172,6 +172,29 @@ async def test_a_mapping(theatre: Theatre) -> None:
             seats["C", 1]
 
 
+async def test_threads_may_loop_over_it(theatre: Theatre) -> None:
+    """While events change it: nothing is raised, and a loop is over the rows of one moment."""
+    theatre.query("insert into seat select 'A', n, '0' from generate_series(1, 2000) as n")
+    async with theatre.playing() as world:
+        stop = asyncio.Event()
+
+        def loop() -> int:
+            rounds = 0
+            while not stop.is_set() or not rounds:
+                assert sum(1 for _ in theatre.seats) == len(theatre.seats.values()) == 2000
+                rounds += all(guest.guest in ("0", "1", "2") for _, guest in theatre.seats.items())
+            return rounds
+
+        looping = asyncio.create_task(asyncio.to_thread(loop))
+        try:
+            for guest in "12":
+                theatre.query(f"update seat set guest = '{guest}'")
+                await theatre.settled(world)
+        finally:
+            stop.set()
+            assert await looping
+
+
 async def test_whoever_writes_it_follows(theatre: Theatre) -> None:
     """Bulk updates, COPY, changed keys, rows that move to another partition, writes to one partition, TRUNCATE of all
     and of a part, rollbacks, upserts, deletes: after each, memory is the table."""

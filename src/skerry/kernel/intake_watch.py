@@ -13,7 +13,6 @@ from skerry.clock import Clock
 from skerry.errors import JournalError, SettingsError, Unavailable
 from skerry.journal.intake import HasIntake, Waiting
 from skerry.journal.mirror import Mirrored, ReadsMirrors
-from skerry.telemetry import Registry
 
 logger = logging.getLogger("skerry.intake")
 LOOK_SECONDS = 1.0
@@ -24,23 +23,11 @@ MIRROR_LOOKS = 60
 class IntakeWatch:
     """`waiting`: as of the last look; `unready`: what the mirrors lack. `run` is a task of the process."""
 
-    def __init__(
-        self, reader: HasIntake, mirrors: Sequence[Mirrored], clock: Clock, registry: Registry
-    ) -> None:
+    def __init__(self, reader: HasIntake, mirrors: Sequence[Mirrored], clock: Clock) -> None:
         self._reader, self._mirrors, self._clock = reader, mirrors, clock
         self._looks = 0
         self.waiting = Waiting()
         self.unready = ""
-        registry.gauge(
-            "skerry_intake_waiting",
-            "Events of the application's own transactions that are not in the journal yet, at most.",
-            read=lambda: self.waiting.rows,
-        )
-        registry.gauge(
-            "skerry_intake_waiting_seconds",
-            "For how long the oldest of them has waited.",
-            read=lambda: self.waiting.seconds,
-        )
 
     @property
     def trouble(self) -> str:

@@ -161,7 +161,7 @@ class Kernel:
         self._asking: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
         self.intake = (
-            IntakeWatch(reader, mirrored, self.clock, self.registry)
+            IntakeWatch(reader, mirrored, self.clock)
             if isinstance(reader, HasIntake) and (declaration.foreign or mirrored)
             else None
         )

@@ -42,6 +42,16 @@ def measure_reading(kernel: Kernel) -> None:
     )
     registry.gauge("skerry_memory_live", "1 when memory follows the journal.", read=lambda: _live(projector))
     registry.gauge(
+        "skerry_intake_waiting",
+        "Events of the application's own transactions that are not in the journal yet, at most.",
+        read=lambda: kernel.intake.waiting.rows if kernel.intake is not None else 0,
+    )
+    registry.gauge(
+        "skerry_intake_waiting_seconds",
+        "For how long the oldest of them has waited.",
+        read=lambda: kernel.intake.waiting.seconds if kernel.intake is not None else 0.0,
+    )
+    registry.gauge(
         "skerry_commands_waiting", "Commands that this process waits for.", read=lambda: len(kernel.outcomes)
     )
     registry.gauge(
@@ -135,6 +145,16 @@ def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[i
         "The journal's end as this consumer knows it.",
         read=lambda: max((c.position.offset for c in consumers.values()), default=0),
     )
+
+
+def measure_moving(registry: Registry, events: EventEmitter) -> None:
+    """What became of events that foreign transactions left, in the process that moves them."""
+    moved = registry.counter(
+        "skerry_intake_moved_total", "Events of the application's own transactions moved into the journal."
+    )
+    dead = registry.counter("skerry_intake_dead_total", "Such events that were set aside.")
+    events.on("moved", lambda count, position: moved.inc(count))
+    events.on("dead", lambda letter: dead.inc())
 
 
 def measure_reactor(registry: Registry, run: ReactorRun) -> None:

@@ -36,7 +36,7 @@ from skerry.journal.migration import migrate
 from skerry.journal.poll import Poll
 from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_deciding, measure_reactor
+from skerry.kernel.numbers import measure_deciding, measure_moving, measure_reactor
 from skerry.position import Position
 from skerry.roles.housekeeping import Housekeeping
 from skerry.roles.kind import RoleKind
@@ -85,6 +85,7 @@ class ConsumerRole:
         self._guests = Poll(kernel.clock)
         self._stopping = False
         measure_deciding(kernel.registry, self.events, self.consumers)
+        measure_moving(kernel.registry, self.intake)
         self.events.on(
             "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
         )
