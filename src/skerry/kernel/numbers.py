@@ -14,6 +14,7 @@ from skerry.http.hub import Hub
 from skerry.journal.projector import Phase, Projector
 from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
+from skerry.kernel.writes import HttpWrites
 from skerry.telemetry import Registry
 
 
@@ -59,6 +60,9 @@ def measure_reading(kernel: Kernel) -> None:
         "1 when commands can be sent.",
         read=lambda: float(kernel.transport.connected),
     )
+    kernel.services.resolve(HttpWrites).observe = registry.histogram(
+        "skerry_write_seconds", "From a write's request to its effect, visible in this process."
+    ).observe
     applied = registry.counter("skerry_events_applied_total", "Events applied to memory.")
     gaps = registry.counter("skerry_gaps_total", "Gaps in hints, repaired from the journal.")
     reloads = registry.counter("skerry_reloads_total", "Loads of memory from a snapshot.")

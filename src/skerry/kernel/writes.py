@@ -51,6 +51,8 @@ class HttpWrites:
         self._wait_seconds, self._pending = wait_seconds, pending
         self.states = "/commands/"
         """Where the state of a command is asked for."""
+        self.observe: Callable[[float], None] = lambda seconds: None
+        """Told how long each write took until it was visible here, in seconds."""
 
     def send(
         self,
@@ -71,15 +73,20 @@ class HttpWrites:
         wait = prefer.wait(self._wait_seconds, LONGEST_WAIT_SECONDS)
         level = Level.ACCEPTED if prefer.respond_async and self._transport.accepts_early else Level.VISIBLE
         command_id, request_hash = self._identify(request)
-        result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Response] = loop.create_future()
         request.sent = result
+        began = loop.time()
         states = request.url_path(self.states)
 
         def done(receipt: asyncio.Future[Receipt[R]]) -> None:
             if result.done():
                 return
             try:
-                result.set_result(self._conclude(receipt.result(), answer, accepted, states))
+                outcome = receipt.result()
+                if outcome.status is Status.APPLIED and outcome.visible and level is Level.VISIBLE:
+                    self.observe(loop.time() - began)
+                result.set_result(self._conclude(outcome, answer, accepted, states))
             except Unavailable as error:
                 result.set_result(_unavailable(error))
             except Exception as error:

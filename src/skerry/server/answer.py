@@ -57,16 +57,27 @@ class Way(Protocol):
 
 
 class Answer:
-    """One answer; see `skerry.exchange`. `on_stream` is called with the first part of a body that is not the last:
-    from then on the connection is a long-lived one."""
+    """One answer; see `skerry.exchange`. `on_start` is called with its head, `on_stream` with the first part of a body
+    that is not the last: from then on the connection is a long-lived one."""
 
-    __slots__ = ("_date", "_framing", "_way", "answerer", "closed", "on_stream", "transfer", "turn")
+    __slots__ = (
+        "_date",
+        "_framing",
+        "_way",
+        "answerer",
+        "closed",
+        "on_start",
+        "on_stream",
+        "transfer",
+        "turn",
+    )
 
     def __init__(self, way: Way, turn: Turn, date: bytes) -> None:
         self._way, self.turn, self._date = way, turn, date
         self._framing = Framing(turn.request.method, turn.version, turn.keep)
         self.closed = False
         self.answerer: Answerer | None = None
+        self.on_start: Callable[[], None] | None = None
         self.on_stream: Callable[[], None] | None = None
         self.transfer: Transfer | None = None
         """The file that is being sent."""
@@ -122,6 +133,9 @@ class Answer:
         framing.keep = turn.keep if framing.keep else CLOSE  # the server may be ending by now
         data = framing.head(status, fields, self._date, reason)
         turn.started = True
+        if self.on_start is not None:
+            self.on_start()
+            self.on_start = None
         if not framing.keep:
             turn.keep = CLOSE
         return data

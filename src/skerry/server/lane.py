@@ -17,7 +17,7 @@ from skerry.server.access import log_access
 from skerry.server.asgi import scope_of
 from skerry.server.framing import CLOSE
 from skerry.server.http1 import Early, Turn
-from skerry.server.state import State
+from skerry.server.state import QUICK_SECONDS, State
 
 
 def answer(turn: Turn, state: State) -> tuple[Answer, float]:
@@ -32,13 +32,10 @@ def answer(turn: Turn, state: State) -> tuple[Answer, float]:
         assert isinstance(found, Missing)
         return lane.missing(found, request), 0.0
     route = found.route
-    began = monotonic()
-    if state.log_lane:
-        turn.began = began
+    turn.began = began = monotonic()
     result = lane.answer(route, request, found.raw)
     took = monotonic() - began
-    if took > state.settings.slow_view_seconds:
-        state.note_slow(route, took)
+    state.note_view(route, took)
     return result, took
 
 
@@ -58,8 +55,11 @@ def rendered(turn: Turn, response: Response, state: State) -> bytes:
         counts[status] = 1
     if turn.keep and state.draining:
         turn.keep = CLOSE
+    seconds = monotonic() - turn.began if turn.began else 0.0
+    if seconds > QUICK_SECONDS:
+        state.long_lane.observe(seconds)
+    state.lane_seconds += seconds
     if state.log_lane:
-        seconds = monotonic() - turn.began if turn.began else 0.0
         log_access(scope_of(request, turn.version, Missing(), {}), status, seconds, request.identity)
     return response.render(state.common[turn.keep], with_body=request.method != "HEAD")
 

@@ -32,7 +32,7 @@ from skerry.server.framing import CLOSE
 from skerry.server.http1 import Action, Http1, Turn
 from skerry.server.peer import ends_of, has_left, is_tls
 from skerry.server.settings import ServerSettings
-from skerry.server.state import ENDING, State
+from skerry.server.state import ENDING, QUICK_SECONDS, State
 from skerry.server.transfer import Transfer
 
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -49,8 +49,24 @@ class Connection(asyncio.Protocol):
     where this one stands. What answers the present turn: an `Answer`, the future of a lane view, or nothing."""
 
     __slots__ = (
-        "_answering", "_block", "_direct", "_guard", "_headers", "_lane", "_longest", "_memory", "_peer", "_rest",
-        "_slow", "_stalled", "_told", "_work", "http", "settings", "state", "transport",
+        "_answering",
+        "_block",
+        "_direct",
+        "_guard",
+        "_headers",
+        "_lane",
+        "_long",
+        "_longest",
+        "_memory",
+        "_peer",
+        "_rest",
+        "_stalled",
+        "_told",
+        "_work",
+        "http",
+        "settings",
+        "state",
+        "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -62,7 +78,7 @@ class Connection(asyncio.Protocol):
         # Who asks and where the path begins differ from request to request behind a proxy: no short cut then.
         self._direct = state.lane.direct if state.settings.outside is None else {}
         self._guard = state.lane.guard
-        self._slow = self.settings.slow_view_seconds
+        self._long = min(self.settings.slow_view_seconds, QUICK_SECONDS)  # over it an answer is looked at
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
         self._memory: bytes | None = None  # the header block that may be repeated now
         self._block: bytes | None = None  # the last one, and what it says
@@ -141,14 +157,17 @@ class Connection(asyncio.Protocol):
             answer = self._lane.failed(route, error, request)
         took = monotonic() - began
         state = self.state
-        if took > self._slow:
-            state.note_slow(route, took)
+        if took > self._long:
+            state.note_view(route, took)
+            if took > QUICK_SECONDS and answer.__class__ is Response and not state.log_lane:
+                state.long_lane.observe(took)
         if answer.__class__ is not Response or state.log_lane:
             self._memory = None
             turn = http.begin(request)
-            turn.found = Found(route)
+            turn.found, turn.began = Found(route), began
             self._execute(self._reply(turn, answer, took))
             return
+        state.lane_seconds += took
         counts, status = route.counts, answer.status
         try:
             counts[status] += 1
@@ -291,6 +310,8 @@ class Connection(asyncio.Protocol):
         """Hand a request to the application; it answers through an exchange."""
         state, found = self.state, turn.found
         self._answering = answer = Answer(self, turn, state.date)
+        turn.began = monotonic()
+        answer.on_start = partial(self._started, turn)
         if found.__class__ is Mount and found.respond is not None:
             answer.answerer = answerer = found.respond(answer)
             if self.http.gone:
@@ -303,6 +324,9 @@ class Connection(asyncio.Protocol):
         answer.answerer, answer.on_stream = application, application.stream
         if self.http.gone:
             application.gone()
+
+    def _started(self, turn: Turn) -> None:
+        self.state.asgi_seconds.observe(monotonic() - turn.began)
 
     def _hand_over(self, turn: Turn) -> None:
         """Give the connection to a websocket protocol."""

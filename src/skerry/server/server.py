@@ -369,6 +369,12 @@ class HttpServer:
         )  # fmt: skip
         name = "skerry_http_answers_total"
         yield Metric(name, "counter", "Answers by route and status.", tuple(self._answers(name)))
+        name = "skerry_http_request_seconds"
+        times = (("lane", state.lane_times()), ("application", state.asgi_seconds))
+        yield Metric(
+            name, "histogram", "From a request to its answer on the lane, to the head of its answer off it.",
+            tuple(each for side, of in times for each in of.samples(name, (("side", side),))),
+        )  # fmt: skip
         for name, text, value in (
             ("skerry_http_refused_total", "Connections and requests refused before a view.", state.refused),
             ("skerry_http_timed_out_total", "Requests that took too long to arrive.", state.timed_out),

@@ -14,8 +14,11 @@ from skerry.http.problems import Problem
 from skerry.http.routes import WEBSOCKET, Found, Missing, Mount, Route
 from skerry.server.http1 import Early, Turn
 from skerry.server.settings import ServerSettings
+from skerry.telemetry import SECONDS, Histogram
 
 logger = logging.getLogger("skerry.server")
+QUICK_SECONDS = SECONDS[0]
+"""Within the first bucket of durations, where nearly all answers of the lane are."""
 
 SlowView = Callable[[str, float], None]
 
@@ -155,6 +158,12 @@ class State:
         self.refused = 0
         self.timed_out = 0
         self.slow = 0
+        self.lane_seconds = 0.0
+        """Of all answers of the lane together."""
+        self.long_lane = Histogram()
+        """Those over QUICK_SECONDS. The others are not observed one by one: there are as many as answers are left."""
+        self.asgi_seconds = Histogram()
+        """From a request to the head of its answer, off the lane."""
         self.log_lane = settings.access_log == "all"
         self.log_asgi = settings.access_log != "off"
         self.common: tuple[bytes, bytes, bytes] = (b"", b"", b"")
@@ -203,8 +212,19 @@ class State:
         self.common_keep = line
         self.date = b"date: " + date + b"\r\n"
 
-    def note_slow(self, route: Route, seconds: float) -> None:
-        """A lane view held the loop."""
+    def lane_times(self) -> Histogram:
+        """How long the answers of the lane took: the view, and what it waited for."""
+        made, long = Histogram(), self.long_lane
+        of_lane = (route.counts for route in self.application.table.routes if route.lane)
+        answers = sum(sum(counts.values()) for counts in (*of_lane, self.counts))
+        made.counts, made.total = list(long.counts), self.lane_seconds
+        made.counts[0] += max(0, answers - sum(long.counts))
+        return made
+
+    def note_view(self, route: Route, seconds: float) -> None:
+        """What a lane view took, where it may be long: one that held the loop is told."""
+        if seconds <= self.settings.slow_view_seconds:
+            return
         self.slow += 1
         logger.warning(
             "view %s (%s) held the loop for %.0f ms: a plain def reads memory and returns; "
