@@ -10,7 +10,7 @@ import click
 from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError
 from skerry.kernel.importing import code_of, load_application
-from skerry.kernel.logs import configure_logs
+from skerry.kernel.logs import configure_logs, keep_logs
 from skerry.kernel.settings import load_settings
 from skerry.process.worker import Worker
 from skerry.roles.tars import Inheritance, run_service
@@ -19,6 +19,7 @@ from skerry.tars.platform.commands import set_log_level
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.services import Services
 from skerry.tars.service import Service
+from skerry.tars.web.frameworks import Frameworks
 
 
 @click.command("worker", hidden=True)
@@ -40,8 +41,12 @@ def worker(target: str, config: str, remote_log: str) -> None:
         set_log_level(configuration.log_level)
         services = Services(configuration, version=version("skerry"), log_level=remote_log)
         services.capture_logs()
+        frameworks = Frameworks(services)
+        frameworks.prepare()
+        services.on_application = frameworks.configure
         service = service_of(target)
-        services.capture_logs()  # what was imported may have configured logging
+        keep_logs()  # what was imported may have configured logging
+        services.capture_logs()
         control.code = code_of(target)
         code = run_service(service, services, control, inheritance, settings)
     except (SettingsError, DeclarationError) as error:

@@ -214,7 +214,7 @@ class TarsRole:
         from skerry.roles.tars_web import WebAdapter  # services without one start sooner
 
         shared, workers = self._inheritance.sockets[adapter.name], self._inheritance.workers
-        self._web.append(WebAdapter(adapter, target, self._settings, shared, workers))
+        self._web.append(WebAdapter(adapter, target, self._settings, shared, workers, self._services))
 
     def _add(self, adapter: AdapterConfiguration, servant: object) -> None:
         terms = terms_of(adapter, Servant.of(adapter.servant, servant), self._inheritance.workers)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from skerry.hosting.call import Call
 from skerry.hosting.detection import kind_of
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.wsgi import Wsgi
@@ -26,10 +28,14 @@ from skerry.server.settings import ServerSettings
 from skerry.tars.platform.adapters import access_of, share
 from skerry.tars.platform.configuration import AdapterConfiguration
 from skerry.tars.platform.domain import ConfigurationError
+from skerry.tars.platform.services import Services
+from skerry.tars.web.counting import Counted
 
 log = logging.getLogger("skerry.tars.service")
 
 BACKLOG = 1024
+BROKEN_OFF = 499
+"""What counts as the status of an answer that could not be sent to its end."""
 IDLE_SECONDS = 1.0
 """How long a connection may bring one more request when its process ends: the client may have sent it already."""
 
@@ -45,11 +51,12 @@ class WebAdapter:
         settings: Settings,
         shared: socket.socket,
         workers: int,
+        services: Services,
     ) -> None:
         self.adapter, self._shared, self._access = adapter, shared, access_of(adapter)
         self.refused = 0
         self._most = share(adapter.max_connections, workers)
-        application = _hosted(adapter, target, settings, share(adapter.threads, workers))
+        application = _hosted(adapter, target, settings, share(adapter.threads, workers), services)
         self.http = HttpServer(application, _limits(adapter, settings, self._most))
         self._acceptor = Acceptor(shared, self._take)
 
@@ -84,16 +91,36 @@ class WebAdapter:
         self.http.attach(connection)
 
 
-def _hosted(adapter: AdapterConfiguration, target: Any, settings: Settings, threads: int) -> Application:
+class _CountedWsgi(Wsgi):
+    """Its answers are in the platform's call statistics, by route."""
+
+    def __init__(self, services: Services, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._statistics = services.statistics
+
+    def answered(self, call: Call, status: int) -> None:
+        super().answered(call, status)
+        if self._statistics is not None:
+            route = f"{call.head.method} {call.route or '/'}"
+            self._statistics.routed(route, status or BROKEN_OFF, time.monotonic() - call.began)
+
+
+def _hosted(
+    adapter: AdapterConfiguration, target: Any, settings: Settings, threads: int, services: Services
+) -> Application:
     """The application at `/`, with as many threads, and as long a queue, as the file says. Raises SettingsError."""
     name = target if isinstance(target, str) else adapter.servant
     found = load_application(target) if isinstance(target, str) else target
-    keep_logs()
+    services.on_application(found)
+    keep_logs()  # the application may have configured logging
+    services.capture_logs()
     limits = replace(settings.of(HostSettings), threads=str(threads), queue=adapter.queue_capacity)
     app: Any = found
     if (limits.kind if limits.kind != "auto" else kind_of(found, name)) == "wsgi":
-        app = Wsgi(found, limits, name=name)
+        app = _CountedWsgi(services, found, limits, name=name)
         app.logs = settings.access_log
+    elif services.statistics is not None:
+        app = Counted(found, services.statistics.routed)
     around = Application(ApplicationSettings(name, openapi=None, docs=None))
     around.mount("/", app, name=name, rights=None)
     return around

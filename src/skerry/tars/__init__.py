@@ -18,6 +18,7 @@ from skerry.tars.servant import lane
 from skerry.tars.server import Server
 from skerry.tars.service import Service
 from skerry.tars.settings import CallOptions, ClientSettings, Retry
+from skerry.tars.web.merging import merged_into
 from skerry.tars.wire.codec import Limits
 from skerry.tars.wire.declare import Struct, decode, encode
 from skerry.tars.wire.types import TarsEnum
@@ -62,6 +63,7 @@ __all__ = [
     "lane",
     "load",
     "load_text",
+    "merged_into",
     "ping",
     "reply_of",
 ]

@@ -309,9 +309,12 @@ def attach(level: str = "INFO") -> None:
     again after an application has configured logging, which may have taken the handler away; one that it has put there
     itself is enough. SettingsError for another level."""
     number = level_of(level)
-    root = logging.getLogger()
-    if not any(isinstance(handler, RemoteLogHandler) for handler in root.handlers):
-        root.addHandler(_root)
+    root, own = logging.getLogger(), logging.getLogger("skerry")
+    for logger in (
+        (root,) if own.propagate else (root, own)
+    ):  # ours may have been taken off the root to be kept
+        if not any(isinstance(handler, RemoteLogHandler) for handler in logger.handlers):
+            logger.addHandler(_root)
     _root.setLevel(number)
     if root.level > number:
         root.setLevel(number)
@@ -320,6 +323,7 @@ def attach(level: str = "INFO") -> None:
 def detach() -> None:
     """Take the handler away from the root logger."""
     logging.getLogger().removeHandler(_root)
+    logging.getLogger("skerry").removeHandler(_root)
 
 
 def level_of(name: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ class Services:
         self.communicator = Communicator(
             locator=self.locator, settings=self._settings, timeout_seconds=client.async_invoke_seconds
         )
+        self.on_application: Callable[[Any], None] = lambda application: None
+        """Told of each application that was imported (see `tars/web`)."""
         self._lock = threading.Lock()
         self._blocking: tuple[BlockingCommunicator, RegistryLocator | None] | None = None
 

@@ -1,0 +1,40 @@
+"""Answers of a hosted ASGI application, counted by route for the platform's call statistics.
+
+A route is its template (`GET /items/{id}`), as far as the application says it in its scope (FastAPI); without one
+everything is counted at `/`, never at the path itself. WebSockets are not counted: they have no answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Routed = Callable[[str, int, float], None]
+
+
+class Counted:
+    """`application`, with `routed(route, status, seconds)` called after each answer; status 500 when there was none."""
+
+    def __init__(self, application: ASGIApp, routed: Routed) -> None:
+        self.application, self._routed = application, routed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        began, status = time.monotonic(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.application(scope, receive, noting)
+        finally:
+            path = getattr(scope.get("route"), "path", None)
+            root = scope.get("root_path", "") if path else ""
+            self._routed(f"{scope['method']} {root}{path or '/'}", status, time.monotonic() - began)
