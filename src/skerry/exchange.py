@@ -20,8 +20,9 @@ answers gives fields and bytes. An answer that is known as a whole is given with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -30,8 +31,7 @@ class ClientDisconnected(ConnectionError):
     """Nothing reaches the client any more; an OSError, as ASGI has it since its version 2.4."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """A request's head. `target`: path and query as sent; `version` "1.1" or "1.0"; `fields` with names in lower case,
     in the order of arrival; the two ends of the connection as (host, port), None when unknown (a unix socket).
 

@@ -54,9 +54,7 @@ class Start:
         given: object = status
         if type(given) is not str:
             raise TypeError(f"the status is a str, not {type(given).__name__}")
-        found = _STATUS.fullmatch(status)
-        if found is None:
-            raise ValueError(f"the status is CODE REASON, as in '200 OK', not {status[:80]!r}")
+        code, reason = _statuses.get(status) or _checked_status(status)
         given = headers
         if type(given) is not list:
             raise TypeError(f"headers are a list, not {type(given).__name__}")
@@ -69,17 +67,43 @@ class Start:
             name, value = each
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError(f"a header's name and value are str: {each!r}")
-            lower = name.lower()
-            if lower in _HOP_BY_HOP:
-                raise AssertionError(f"{name} is a hop-by-hop header, which is the server's business")
-            if not name or _NOT_IN_NAME.search(name) or _NOT_IN_VALUE.search(value):
-                raise ValueError(f"header {name!r} has characters that would break the message")
-            if lower == "content-length":
+            known = _names.get(name) or _checked_name(name)
+            if not (value.isascii() and value.isprintable()) and _NOT_IN_VALUE.search(value):
+                raise ValueError(f"header {name!r} has a value that would break the message")
+            if known == b"content-length":
                 length = _length(value)
-            fields.append((name.encode("latin-1"), value.encode("latin-1")))
-        self.status, self.reason = int(found[1]), (found[2] or "").encode("latin-1")
+            fields.append((known, value.encode("latin-1")))
+        self.status, self.reason = code, reason
         self.fields, self.length, self.given = fields, length, True
         return self._write
+
+
+_REMEMBERED = 1_000
+_names: dict[str, bytes] = {}
+"""Names of headers that were checked, as they are sent: applications have few."""
+_statuses: dict[str, tuple[int, bytes]] = {}
+
+
+def _checked_name(name: str) -> bytes:
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        raise AssertionError(f"{name} is a hop-by-hop header, which is the server's business")
+    if not name or _NOT_IN_NAME.search(name):
+        raise ValueError(f"header {name!r} has characters that would break the message")
+    found = lower.encode("ascii")
+    if len(_names) < _REMEMBERED:
+        _names[name] = found
+    return found
+
+
+def _checked_status(status: str) -> tuple[int, bytes]:
+    found = _STATUS.fullmatch(status)
+    if found is None:
+        raise ValueError(f"the status is CODE REASON, as in '200 OK', not {status[:80]!r}")
+    checked = int(found[1]), (found[2] or "").encode("latin-1")
+    if len(_statuses) < _REMEMBERED:
+        _statuses[status] = checked
+    return checked
 
 
 def _length(value: str) -> int:

@@ -16,6 +16,21 @@ CLOSE, KEEP, KEEP_OLD = range(3)
 """What happens to the connection after an answer: closed, kept (HTTP/1.1), kept because HTTP/1.0 asked for it."""
 
 
+_names: dict[bytes, bytes] = {}
+"""Names of fields that were checked, and how they are sent: applications have few."""
+_REMEMBERED = 1_000
+
+
+def _checked(name: bytes) -> bytes:
+    """Raises RuntimeError."""
+    if not name or _NOT_IN_NAME.search(name):
+        raise RuntimeError("Invalid HTTP header name.")
+    found = name.lower()
+    if len(_names) < _REMEMBERED:
+        _names[name] = found
+    return found
+
+
 class Framing:
     """One answer. `keep` may become CLOSE while it begins; `started`, `finished` say where it stands."""
 
@@ -44,11 +59,9 @@ class Framing:
         place = 0  # of its line
         chunked = closes = False
         for name, value in fields:
-            if not name or _NOT_IN_NAME.search(name):
-                raise RuntimeError("Invalid HTTP header name.")
+            name = _names.get(name) or _checked(name)
             if _NOT_IN_VALUE.search(value):
                 raise RuntimeError("Invalid HTTP header value.")
-            name = name.lower()
             if name == b"content-length":
                 if length is not None:
                     continue
