@@ -11,6 +11,7 @@ ROOMS = (
     "kernel/numbers.py",
     "kernel/losses.py",
     "server/server.py",
+    "hosting/wsgi.py",
     "supervision/supervisor.py",
     "process",
     "roles",

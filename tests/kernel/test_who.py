@@ -75,6 +75,25 @@ async def test_events_say_who_and_which_trace(way: str) -> None:
         assert b'"who":"ci"' in bytes(told[0][2])
 
 
+async def test_a_reactor_carries_on_who_and_trace() -> None:
+    """What a reactor sends has the identity and the trace of the event that it sees to."""
+    app, followed = notes(), asyncio.Event()
+
+    @app.reactor("follow", Noted)
+    async def follow(event: Noted, commands: CommandBus) -> None:
+        if event.key == "a":
+            await commands.send(Note("b"))
+            followed.set()
+
+    settings = Settings(journal="memory:", transport="memory:", warm_start=False, tokens="write:ci=abc")
+    async with running(app, settings=settings, token="abc") as world:
+        assert (await world.client.put("/lane/a", headers={"traceparent": TRACE})).status == 200
+        async with asyncio.timeout(30):
+            await followed.wait()
+        told = [(record.key, record.who, record.trace) for record in await world.events()]
+        assert told == [("a", "ci", TRACE), ("b", "ci", TRACE)]
+
+
 async def test_one_key_of_two_identities_is_two_writes() -> None:
     """Idempotency keys are scoped by who sends them: the name of a token, not the token."""
     settings = Settings(

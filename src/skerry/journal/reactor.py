@@ -31,6 +31,7 @@ from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.messages.text import storable
 from skerry.position import Position
+from skerry.provenance import carried, provenance
 
 RETRY = "retry"
 """Header of a dead letter: an operator wants its event tried again."""
@@ -387,10 +388,14 @@ class ReactorRun:
         try:
             event = self.serializer.decode(record.name, record.version, record.data)
             async with self._slots:
-                result = self.react(event, record)
-                if isinstance(result, Awaitable):
-                    async with asyncio.timeout(self.reactor.timeout_seconds):
-                        await result
+                cause = carried.set(provenance(record.who, record.trace))  # of the commands that it sends
+                try:
+                    result = self.react(event, record)
+                    if isinstance(result, Awaitable):
+                        async with asyncio.timeout(self.reactor.timeout_seconds):
+                            await result
+                finally:
+                    carried.reset(cause)
         except Exception as error:
             return error
         self.emitter.emit("reacted", self.reactor.name, record)
