@@ -21,8 +21,8 @@ demo: $(STAMP) ## run the live key/value store on http://127.0.0.1:8999
 services: $(STAMP) ## install what the tests talk to (as root, on Debian), else say what is missing
 	@sh scripts/services.sh
 
-test: $(STAMP) services ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP) services ## the whole test suite, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("skerry.testing")  # the suites that backends inherit say what differs
 
-from skerry.testing.services import require  # noqa: E402 - after that
+from skerry.testing.broker import PrivateBroker  # noqa: E402 - after that
+from skerry.testing.services import PrivatePostgres, private_postgres, require  # noqa: E402
 
 # A shell that runs the tests in the background has SIGINT ignored, and whatever they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,3 +48,24 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         timeout=60,
     )
     return cert, key
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A running broker for tests that only need one: each takes a namespace of its own, and lets it live."""
+    require("rabbitmq")
+    broker = PrivateBroker(tmp_path_factory.mktemp("rabbitmq"))
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(broker.start())
+            yield broker
+        finally:
+            runner.run(broker.discard())
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PrivatePostgres]:
+    """A running database server for tests that only need one: each takes a database or namespace of its own."""
+    require("postgresql")
+    with private_postgres() as server:
+        yield server

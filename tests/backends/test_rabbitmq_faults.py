@@ -73,7 +73,7 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBrok
         loop.run_until_complete(broker.start())
         yield broker
     finally:
-        loop.run_until_complete(broker.stop())
+        loop.run_until_complete(broker.discard())
         loop.close()
 
 

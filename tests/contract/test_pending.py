@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,21 +9,19 @@ import pytest
 from contractworld import Running, at_once, skerry, until  # type: ignore[import-not-found]
 
 from skerry.testing.broker import PrivateBroker
-from skerry.testing.services import private_postgres
+from skerry.testing.services import PrivatePostgres
 
 pytestmark = [pytest.mark.service("postgresql"), pytest.mark.service("rabbitmq")]
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A private PostgreSQL and RabbitMQ, as settings."""
-    with asyncio.Runner() as runner, private_postgres() as postgres:
-        broker = PrivateBroker(tmp_path_factory.mktemp("broker"))
-        try:
-            runner.run(broker.start())
-            yield {"SKERRY_JOURNAL": postgres.database(), "SKERRY_TRANSPORT": broker.url}
-        finally:
-            runner.run(broker.stop())
+@pytest.fixture
+def servers(postgresql: PrivatePostgres, rabbitmq: PrivateBroker) -> dict[str, str]:
+    """A PostgreSQL and a RabbitMQ, as settings."""
+    return {
+        "SKERRY_JOURNAL": postgresql.database(),
+        "SKERRY_TRANSPORT": rabbitmq.url,
+        "SKERRY_NAMESPACE": "pending",
+    }
 
 
 def state(running: Running, location: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,7 @@ from skerry.backends.rabbitmq.transport import RabbitTransport
 from skerry.messages.envelope import Envelope, pack
 from skerry.testing.broker import PrivateBroker
 from skerry.testing.program import Finished, HttpConnection, Program, call
-from skerry.testing.services import PrivatePostgres, private_postgres, require
+from skerry.testing.services import PrivatePostgres
 
 pytestmark = [pytest.mark.service("postgresql"), pytest.mark.service("rabbitmq"), pytest.mark.timeout(600)]
 T = TypeVar("T")
@@ -86,22 +86,9 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     return found
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivatePostgres, PrivateBroker]]:
-    require("postgresql")
-    require("rabbitmq")
-    with asyncio.Runner() as runner, private_postgres() as postgres:
-        broker = PrivateBroker(tmp_path_factory.mktemp("broker"))
-        try:
-            runner.run(broker.start())
-            yield postgres, broker
-        finally:
-            runner.run(broker.stop())
-
-
 @pytest.fixture
-def servers(running: tuple[PrivatePostgres, PrivateBroker], tmp_path: Path) -> Servers:
-    return Servers(tmp_path, *running)
+def servers(postgresql: PrivatePostgres, rabbitmq: PrivateBroker, tmp_path: Path) -> Servers:
+    return Servers(tmp_path, postgresql, rabbitmq)
 
 
 @asynccontextmanager

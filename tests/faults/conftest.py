@@ -27,7 +27,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             runner.run(broker.start())
             yield Servers(postgres, broker)
         finally:
-            runner.run(broker.stop())
+            runner.run(broker.discard())
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster
         loop.run_until_complete(made.start())
         yield made
     finally:
-        loop.run_until_complete(made.stop())
+        loop.run_until_complete(made.discard())
         loop.close()
 
 

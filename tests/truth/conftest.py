@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,22 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pairworld import Pair  # type: ignore[import-not-found]
 
 from skerry.kernel.settings import Settings
-from skerry.testing.broker import PrivateBroker
-from skerry.testing.services import PrivatePostgres, private_postgres, require
-
-
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivatePostgres, PrivateBroker]]:
-    """A PostgreSQL and a RabbitMQ."""
-    require("postgresql")
-    require("rabbitmq")
-    with asyncio.Runner() as runner, private_postgres() as postgres:
-        broker = PrivateBroker(tmp_path_factory.mktemp("broker"))
-        try:
-            runner.run(broker.start())
-            yield postgres, broker
-        finally:
-            runner.run(broker.stop())
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
@@ -52,7 +34,7 @@ def made(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
         case "sqlite":
             url = f"sqlite:///{tmp_path}/a.db"
             return Pair("sqlite", Settings(journal=url, transport="local:", **quiet))  # type: ignore[arg-type]
-    postgres, broker = request.getfixturevalue("servers")
+    postgres, broker = request.getfixturevalue("postgresql"), request.getfixturevalue("rabbitmq")
     return Pair(
         "postgresql",
         Settings(

@@ -20,6 +20,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -54,8 +55,12 @@ def available() -> bool:
     return program("rabbitmq-server") is not None and shutil.which("epmd") is not None
 
 
+_claims: list[socket.socket] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody listens on now (below the range that connections are given)."""
+    """TCP ports of 127.0.0.1 that nobody listens on now (below the range that connections are given) and that no call
+    of this function, in any process that still runs, has given out (on Linux)."""
     ports: list[int] = []
     rng = secrets.SystemRandom()
     while len(ports) < count:
@@ -65,9 +70,23 @@ def free_ports(count: int) -> list[int]:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in ports:
+        if _claimed(port):
             ports.append(port)
     return ports
+
+
+def _claimed(port: int) -> bool:
+    """Take a name for the port that only one process can have: a socket without a file, gone with the process."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0skerry-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
 
 
 def _die_with_parent() -> None:
@@ -152,6 +171,11 @@ class PrivateBroker:
     async def kill(self) -> None:
         """kill -9, as power would go: nothing is said to clients, nothing is written."""
         await self.end(self._server, signal.SIGKILL, 10.0)
+
+    async def discard(self) -> None:
+        """The end of a broker that nobody starts again: at once, with its epmd."""
+        await self.kill()
+        await self.stop()
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
@@ -322,6 +346,11 @@ class PrivateCluster:
         await asyncio.gather(
             *(broker.start(timeout_seconds) for broker in self.brokers if not broker.running)
         )
+
+    async def discard(self) -> None:
+        """The end of a cluster that nobody starts again: at once, with its epmd."""
+        await asyncio.gather(*(broker.kill() for broker in self.brokers))
+        await self.stop()
 
     async def stop(self) -> None:
         """End all of them and their epmd."""
