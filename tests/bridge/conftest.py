@@ -13,6 +13,12 @@ from skerry.testing.services import PrivatePostgres, private_postgres, require
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No application of another test runs in this process."""
+    monkeypatch.setattr("skerry.bridge.site._sites", [])
+
+
 @pytest.fixture(scope="package")
 def postgres() -> Iterator[PrivatePostgres]:
     require("postgresql")

@@ -77,6 +77,9 @@ async def up(
                 await world.until(lambda: world.said('"ready on') or not world.running)
                 assert world.running, world.text
             yield world
+        except TimeoutError as error:
+            error.add_note("it said:\n" + "\n".join(messages(world)[-60:]))
+            raise
         finally:
             if world.running:
                 with contextlib.suppress(TimeoutError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,10 +44,18 @@ def test_what_a_killed_runner_left_is_cleared_away() -> None:
     assert ask(starting) is None
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory(prefix="skerry-") as name:
+        yield Path(name)
+
+
 async def test_a_socket_that_was_cleared_away_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when its whole place is gone, as `/run/user/UID` is after a logout: then elsewhere, where it is found."""
+    tmp_path = short_path
     monkeypatch.delenv("SKERRY_RUNTIME_DIR")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "session"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

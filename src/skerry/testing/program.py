@@ -182,15 +182,24 @@ class HttpAnswer:
 
 class HttpConnection:
     """One keep-alive connection to 127.0.0.1: quick, one request at a time, opened at the first and again when it
-    was closed between two. `connections`: how often it was opened."""
+    was closed between two. `connections`: how often it was opened. `timeout_seconds`: for one answer, whole."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, *, timeout_seconds: float = 120.0) -> None:
+        self._port, self._timeout_seconds = port, timeout_seconds
         self.connections = 0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> HttpAnswer:
-        """One request; header names with `_` for `-`. Raises ConnectionError when the connection broke under it."""
+        """One request; header names with `_` for `-`. Raises ConnectionError when the connection broke under it,
+        TimeoutError when the answer did not come."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._ask(method, path, body, headers)
+        except TimeoutError as error:
+            error.add_note(f"no answer to {method} {path} within {self._timeout_seconds:g} s")
+            raise
+
+    async def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer:
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
