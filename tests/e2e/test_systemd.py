@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,20 +31,35 @@ class Manager:
         self.status = ""
         self.beats = 0
 
-    async def until(self, step: str) -> None:
-        """It has told that."""
-        loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+
+    def _read(self) -> None:
+        for line in self._socket.recv(4096).decode().splitlines():
+            name, _, value = line.partition("=")
+            if name == "STATUS":
+                self.status = value
+            elif name == "WATCHDOG":
+                self.beats += 1
+            elif name != "MONOTONIC_USEC":
+                self.steps.append(name)
+        self._news.set()
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """It has told what makes that so."""
         async with asyncio.timeout(120):
-            while step not in self.steps:
-                for line in (await loop.sock_recv(self._socket, 4096)).decode().splitlines():
-                    name, _, value = line.partition("=")
-                    if name == "STATUS":
-                        self.status = value
-                    elif name == "WATCHDOG":
-                        self.beats += 1
-                    elif name != "MONOTONIC_USEC":
-                        self.steps.append(name)
-        self.steps.remove(step)
+            while not done():
+                self._news.clear()
+                await self._news.wait()
+
+    async def step(self, name: str) -> None:
+        """It has told that."""
+        await self.until(lambda: name in self.steps)
+        self.steps.remove(name)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
 
 
 async def test_up_tells_how_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,18 +70,19 @@ async def test_up_tells_how_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     world = Up(tmp_path, "livekv:app", ("--servers", "1"), free_port())
     world._environ |= {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"}
     async with world:
-        await manager.until("READY")
+        await manager.step("READY")
         assert "3 of 3 processes ready" in manager.status
         for process in world.processes():
             environ = Path(f"/proc/{process.pid}/environ").read_bytes()  # noqa: ASYNC240 - of the kernel
             assert b"NOTIFY_SOCKET" not in environ
             assert b"WATCHDOG" not in environ
         world.send_signal(signal.SIGHUP)
-        await manager.until("RELOADING")
-        await manager.until("READY")
-        assert manager.beats >= 2
+        await manager.step("RELOADING")
+        await manager.step("READY")
+        await manager.until(lambda: manager.beats >= 2)
         assert await world.stop(signal.SIGTERM) == 0
-        await manager.until("STOPPING")
+        await manager.step("STOPPING")
+    manager.close()
 
 
 async def test_a_role_tells_how_it_goes(tmp_path: Path) -> None:
@@ -73,7 +90,8 @@ async def test_a_role_tells_how_it_goes(tmp_path: Path) -> None:
     manager = Manager(tmp_path)
     environ = {"NOTIFY_SOCKET": manager.address}
     async with Program(tmp_path, "consumer", "livekv:app", environ=environ) as consumer:
-        await manager.until("READY")
+        await manager.step("READY")
         assert manager.status == "consumer works"
         assert await consumer.stop(signal.SIGTERM) == 0
-        await manager.until("STOPPING")
+        await manager.step("STOPPING")
+    manager.close()
