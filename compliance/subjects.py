@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,16 +110,25 @@ def running(
         if not line:
             raise RuntimeError(f"{name} does not start")
         port = int(line)
-        _until_it_answers(port)
+        until_it_answers(port)
         yield port
     finally:
         process.kill()
         process.wait()
 
 
-def _until_it_answers(port: int) -> None:
-    """Its socket listens before it does."""
-    with socket.create_connection(("127.0.0.1", port), 60) as sock:
+def until_it_answers(port: int, seconds: float = 60.0) -> None:
+    """Return when it answers a request. Raises OSError when it does not in that time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            sock = socket.create_connection(("127.0.0.1", port), seconds)
+            break
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    with sock:
         sock.settimeout(60)
         sock.sendall(b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
         while sock.recv(65_536):
