@@ -18,9 +18,7 @@ from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.output import Output, wants_colour
 from skerry.process.tars import TarsParent, TarsSettings
 from skerry.tars.platform.configuration import Configuration
-from skerry.tars.platform.ending import running_pid, stop_server
 from skerry.tars.platform.lifecycle import live
-from skerry.tars.service import Service
 
 _CONFIG = click.option("--config", default="", metavar="FILE", help="the file that the node has written")
 
@@ -50,6 +48,8 @@ def run(target: str, action: str, config: str, workers: int, hang: float, show_v
             raise SettingsError("--config", "say which file, as the node does: --config=FILE")
         configuration = Configuration.read(config)
         if action in ("stop", "restart"):
+            from skerry.tars.platform.ending import stop_server
+
             pid = asyncio.run(stop_server(configuration))
             what = f"has ended (pid {pid})" if pid else "does not run"
             click.echo(f"{configuration.name} {what}", err=True)
@@ -67,6 +67,8 @@ def run(target: str, action: str, config: str, workers: int, hang: float, show_v
 
 def _show_version(target: str) -> None:
     click.echo(f"skerry {version('skerry')}")
+    from skerry.tars.service import Service  # only here: a parent starts sooner without it
+
     found = load_application(target)
     if isinstance(found, Service) and found.version:
         click.echo(f"{target} {found.version}")
@@ -78,12 +80,16 @@ async def _run(settings: TarsSettings, configuration: Configuration) -> int:
     output = Output(sys.stdout, colour=wants_colour(sys.stdout), as_json=as_json)
     configure_logs("json" if as_json else "text", "info")
     try:
-        if configuration.local is not None and (pid := await running_pid(configuration)):
-            raise SettingsError("--config", f"{configuration.name} runs already (pid {pid})")
         environment = {"SKERRY_LOG_FORMAT": "json" if as_json else "text"}
         parent = TarsParent(settings, configuration, environment, output)
         _catch_signals(parent)
         return await live(parent)
+    except SettingsError:
+        from skerry.tars.platform.ending import running_pid
+
+        if configuration.local is not None and (pid := await running_pid(configuration)):
+            raise SettingsError("--config", f"{configuration.name} runs already (pid {pid})") from None
+        raise
     finally:
         await asyncio.to_thread(output.close)
 

@@ -16,23 +16,24 @@ import textwrap
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skerry.emitter import EventEmitter
-from skerry.http.health import Purpose
 from skerry.process.asking import Asking
 from skerry.process.child import Child, Spec
 from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
 from skerry.process.metrics import gauge
 from skerry.process.output import Output
-from skerry.process.readiness import report_of
 from skerry.process.restarts import RestartSettings, budget_of
 from skerry.process.slot import Slot
 from skerry.process.words import AnyWord, Failed, Gather, Gathered, Now, Numbers, Told
 from skerry.supervision.failure import Failure
 from skerry.supervision.solvers import restart
 from skerry.supervision.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from skerry.http.health import Purpose
 
 WRONG_SETTINGS = 2
 """The exit code of a child that nothing but a change of its settings, or of the application, will help."""
@@ -633,6 +634,9 @@ class Runner:
 
     def report(self, purpose: Purpose) -> tuple[bool, dict[str, Any]]:
         """Whether all processes together are ready for that, and what was found of each."""
+        from skerry.http.health import Purpose  # not before somebody asks: a runner starts sooner
+        from skerry.process.readiness import report_of
+
         trouble = "ending" if self._stopping.is_set() else self.halfway
         if self._stopping.is_set() and purpose is not Purpose.EVERYTHING:
             return False, report_of(self.slots, self._is_covered, purpose, trouble)[1] | {

@@ -8,15 +8,19 @@ successors first, then the old ones push `_reconnect_`, drain within the deactiv
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from skerry.loop.sockets import bind_tcp, bind_udp
 from skerry.process.child import Spec
@@ -24,11 +28,12 @@ from skerry.process.output import Output
 from skerry.process.restarts import RestartSettings
 from skerry.process.runner import Runner, RunnerSettings
 from skerry.supervision.failure import Failure
-from skerry.tars.platform.admin import admin_server
 from skerry.tars.platform.configuration import Configuration
-from skerry.tars.platform.liveness import Liveness
-from skerry.tars.platform.services import locator_of
-from skerry.tars.server import Server
+from skerry.tars.platform.domain import ConfigurationError
+
+if TYPE_CHECKING:
+    from skerry.tars.platform.liveness import Liveness
+    from skerry.tars.server import Server
 
 ANSWERS_SECONDS = 5.0
 """A process that has not beaten for so long does not answer. They beat each second."""
@@ -70,15 +75,16 @@ class TarsParent:
         self._workers = workers_of(configuration, settings.workers, os.cpu_count() or 1)
         self._resources = ExitStack()
         self._admin: Server | None = None
+        self._admin_socket: socket.socket | None = None
         self._wished = asyncio.Event()
-        self._ready = asyncio.Event()
+        self._started, self._ready = asyncio.Event(), asyncio.Event()
         self._running: asyncio.Task[int] | None = None
         self._began = time.monotonic()
         self._answered_at = float("-inf")
         self.runner = Runner([self._specs(environment)], output, self._runner_settings(), name="tars")
         self.runner.events.on("ready", lambda name: self._ready.set())
+        self.runner.events.on("started", self._on_started)
         self.runner.events.on("ended", self._on_ended)
-        self.liveness = Liveness(configuration, os.getpid(), self._answers, lambda: locator_of(configuration))
 
     def _runner_settings(self) -> RunnerSettings:
         grace = max(0.5, self._configuration.deactivating_seconds - MARGIN_SECONDS)
@@ -125,13 +131,38 @@ class TarsParent:
 
     # --- the life (Living)
 
-    async def open_admin(self) -> None:
-        self._admin = admin_server(self._configuration, self, os.getpid())
-        if self._admin is not None:
+    def bind_admin(self) -> None:
+        endpoint = self._configuration.local
+        if endpoint is None:
+            return
+        where = "/tars/application/server<local>"
+        if not _is_loopback(endpoint.listens_on):
+            raise ConfigurationError(
+                where, f"must be a loopback address, not {endpoint.listens_on}: it ends servers"
+            )
+        bound = bind_tcp(endpoint.listens_on, endpoint.port, setting=where)
+        self._admin_socket = self._resources.enter_context(bound)
+
+    async def answer_admin(self) -> None:
+        await self._until(self._started)
+        from skerry.tars.platform.admin import admin_server  # while the processes load what they need
+
+        endpoint = self._configuration.local
+        if endpoint is not None and self._admin_socket is not None:
+            self._admin = admin_server(endpoint, self._admin_socket.dup(), self, os.getpid())
             await self._admin.start()
 
     def say_activating(self) -> None:
         self.liveness.start()
+
+    @cached_property
+    def liveness(self) -> Liveness:
+        """What the node and the notification service hear."""
+        from skerry.tars.platform.liveness import Liveness
+        from skerry.tars.platform.services import locator_of
+
+        configuration = self._configuration
+        return Liveness(configuration, os.getpid(), self._answers, lambda: locator_of(configuration))
 
     def start_processes(self) -> None:
         self._running = asyncio.get_running_loop().create_task(self.runner.run())
@@ -269,6 +300,10 @@ class TarsParent:
         versions = (str(child.gauges.get("version", "")) for child in self.runner.children())
         return next(filter(None, versions), "")
 
+    def _on_started(self, name: str) -> None:
+        if all(slot.starts for slot in self.runner.slots):
+            self._started.set()
+
     def _on_ended(self, name: str, failure: Failure) -> None:
         self.alarm(f"{name}: {failure.message}")
 
@@ -278,3 +313,12 @@ class TarsParent:
             if child.state == "ready":
                 await self.runner.asking.ask(child, command, HOOK_SECONDS)
                 return
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

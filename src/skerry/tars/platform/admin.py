@@ -8,14 +8,15 @@ Source: TarsCpp `AdminServant`, `NotifyObserver` (the frame around the answers);
 
 from __future__ import annotations
 
-import ipaddress
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from skerry.tars.access import AccessList
+from skerry.tars.endpoint import Endpoint
 from skerry.tars.platform.commands import split_command
-from skerry.tars.platform.configuration import ADMIN_OBJECT, Configuration
+from skerry.tars.platform.configuration import ADMIN_OBJECT
 from skerry.tars.platform.domain import ConfigurationError
 from skerry.tars.platform.interfaces import interfaces
 from skerry.tars.server import Server
@@ -32,6 +33,7 @@ HELP = {
     "tars.loadconfig": "FILE: fetch a remote file anew and hand it to the service",
     "tars.connection": "who is connected to which adapter",
     "tars.loadproperty": "read the local configuration file again: processes are replaced by ones that use it",
+    "tars.reloadlocator": "reload: the same, for another address of the registry",
     "tars.gracerestart": "replace every process without a lost call",
     "tars.workers": "the processes: pid, state, age, restarts",
     "tars.pystack": "the stacks of all threads of every process",
@@ -85,6 +87,7 @@ class AdminServant(ADMIN.AdminF):  # type: ignore[misc]
             "tars.workers": lambda _: operations.workers(),
             "tars.gracerestart": self._replace,
             "tars.loadproperty": self._load_property,
+            "tars.reloadlocator": self._load_property,
         }
 
     async def shutdown(self) -> None:
@@ -142,27 +145,9 @@ def framed(results: list[str]) -> str:
     return f"[notify prefix object num:{len(results)}]\n{numbered}"
 
 
-def admin_server(configuration: Configuration, operations: Operations, pid: int) -> Server | None:
-    """The server for the `local` endpoint, not started; None where the file names none. Raises ConfigurationError for
-    an address that others could reach."""
-    endpoint = configuration.local
-    if endpoint is None:
-        return None
-    if not _is_loopback(endpoint.listens_on):
-        where = "/tars/application/server<local>"
-        raise ConfigurationError(
-            where, f"must be a loopback address, not {endpoint.listens_on}: it ends servers"
-        )
+def admin_server(endpoint: Endpoint, bound: socket.socket, operations: Operations, pid: int) -> Server:
+    """The server for the `local` endpoint, not started. `bound`: the socket there, which it takes over."""
     server = Server(drain_seconds=0.2)
     servant: Any = AdminServant(operations, pid)
-    server.add(servant, f"{ADMIN_OBJECT}@{endpoint}", access=LOOPBACK)
+    server.add(servant, f"{ADMIN_OBJECT}@{endpoint}", access=LOOPBACK, shared=bound)
     return server
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -12,16 +12,21 @@ from typing import Protocol
 class Living(Protocol):
     """A service's parent process, step by step."""
 
-    async def open_admin(self) -> None:
-        """Listen as AdminObj: from here on the node can end the server. Raises SettingsError."""
+    def bind_admin(self) -> None:
+        """Listen on the admin port. Raises SettingsError when it cannot be had."""
+        ...
+
+    def start_processes(self) -> None:
+        """Start the processes; each fetches its configuration, initialises, and listens on its adapters. They take
+        their time, so they begin before anything else is done."""
+        ...
+
+    async def answer_admin(self) -> None:
+        """Answer as AdminObj: from here on the node can end the server."""
         ...
 
     def say_activating(self) -> None:
         """Tell the node that the server starts, every 5 s from now on."""
-        ...
-
-    def start_processes(self) -> None:
-        """Start the processes; each fetches its configuration, initialises, and binds its adapters."""
         ...
 
     async def until_serving(self) -> bool:
@@ -52,9 +57,10 @@ class Living(Protocol):
 async def live(server: Living) -> int:
     """From start to end. Returns the exit code. Raises SettingsError when the admin port cannot be had."""
     try:
-        await server.open_admin()
-        server.say_activating()
+        server.bind_admin()
         server.start_processes()
+        await server.answer_admin()
+        server.say_activating()
         if await server.until_serving():
             await server.say_serving()
             await server.until_the_end()
