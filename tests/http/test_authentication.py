@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -187,6 +188,33 @@ async def test_an_async_answer_is_waited_for_on_the_lane_too() -> None:
         await asyncio.sleep(0)
         later.set_result("done")
         assert (await waiting).text == "done"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("later", [False, True])
+async def test_whoever_expects_a_100_is_asked_for_the_body_first_where_it_takes_time(later: bool) -> None:
+    """A head with `Expect` is refused at once by a plain function; an `async def` is asked when there is a body."""
+    app, asked = Application(), 0
+    whoami(app)
+
+    def who(request: Request) -> Identity | None:
+        nonlocal asked
+        asked += 1
+        return Identity("ann", rights={"write"}) if request.headers.get("x-user") == "ann" else None
+
+    async def who_later(request: Request) -> Identity | None:
+        return who(request)
+
+    app.authenticate(who_later if later else who)
+    app.compile(tokens=Tokens.parse("read:abc", VirtualClock()))
+    async with Client(app) as client:
+        expects = {"Expect": "100-continue"}
+        assert (await client.put("/who/a", body="x", headers=expects)).status == 401
+        assert asked == 1
+        assert (await client.put("/who/a", body="x", headers={**expects, "X-User": "ann"})).text == "a ann"
+        reader = {**expects, "Authorization": "Bearer abc"}
+        assert (await client.put("/who/a", body="x", headers=reader)).status == 403
+        gc.collect()
 
 
 async def test_slow_and_wrong_answers() -> None:

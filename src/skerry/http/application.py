@@ -23,8 +23,8 @@ from skerry.clock import Clock
 from skerry.errors import DeclarationError
 from skerry.http import openapi
 from skerry.http.auth import SAFE_METHODS, Right, Tokens
-from skerry.http.authentication import Ask, Authentication
-from skerry.http.binding import Watch, bind, no_services
+from skerry.http.authentication import Authentication
+from skerry.http.binding import Binding, Watch, bind, no_services
 from skerry.http.cors import Cors, Crossing, reading
 from skerry.http.dispatch import Dispatch
 from skerry.http.documentation import page
@@ -339,10 +339,11 @@ class Application:
         `hosts` the names that are served (None: every name); `clock` tells when an identity expires."""
         cors = reading(self._cors, readers)
         self._crossing = Crossing(cors) if cors else None
-        declared_ask = self._authenticate
+        declared_ask, asked = self._authenticate, self._ask(resolve, watch)
         guard = Authentication(
             tokens,
-            self._ask(resolve, watch),
+            None if asked is None else asked.call,
+            asks_later=asked is not None and asked.is_async,
             clock=clock,
             remember_seconds=0.0 if declared_ask is None else declared_ask.remember_seconds,
             timeout_seconds=0.0 if declared_ask is None else declared_ask.timeout_seconds,
@@ -369,7 +370,7 @@ class Application:
         self._stack = Edge(stack, self.failure) if self._covering else stack
         self.compiled = True
 
-    def _ask(self, resolve: Resolve, watch: Watch | None) -> Ask | None:
+    def _ask(self, resolve: Resolve, watch: Watch | None) -> Binding | None:
         """The declared way to find an identity, with its services."""
         declared = self._authenticate
         if declared is None:
@@ -378,7 +379,7 @@ class Application:
         binding = bind(declared.function, where, (), frozenset({"GET"}), resolve, watch)
         if binding.needs_connection:
             raise DeclarationError(f"{where}: Starlette's request exists on the ASGI side only; take Request")
-        return binding.call
+        return binding
 
     def _compose(self, declared: _Declared, resolve: Resolve, watch: Watch | None) -> Route:
         template = PathTemplate(declared.path)

@@ -26,8 +26,9 @@ Ask = Callable[[Request], Any]
 class Authentication:
     """What stands before the guarded routes of one application.
 
-    `ask` is the application's own way to find an identity, asked where no token of ours says who it is; what it
-    finds is remembered for `remember_seconds` at most. `writers`: origins whose pages may write.
+    `ask` is the application's own way to find an identity, asked where no token of ours says who it is (`asks_later`:
+    it gives an awaitable); what it finds is remembered for `remember_seconds` at most. `writers`: origins whose pages
+    may write.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Authentication:
         ask: Ask | None = None,
         *,
         clock: Clock | None = None,
+        asks_later: bool = False,
         remember_seconds: float = 10.0,
         timeout_seconds: float = 5.0,
         writers: Iterable[str] = (),
@@ -46,6 +48,7 @@ class Authentication:
         self.generation = 0
         self._ask, self._remember_seconds, self._timeout_seconds = ask, remember_seconds, timeout_seconds
         self._writers = tuple(writers)
+        self._asks_later = asks_later
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __bool__(self) -> bool:
@@ -79,6 +82,17 @@ class Authentication:
                 identity = _checked(asked)
             self._remember(request, identity, generation)
         return permit(identity, right, request.method, headers, self._writers, request.peer)
+
+    def check(self, right: str, request: Request) -> None:
+        """The same before the body has come, as far as it can be told at once: an answer that has to be waited for is
+        not asked for. Raises Problem 401 or 403."""
+        identity = self.known(request.headers)
+        if identity is None and self.tokens is not None:
+            identity = self.tokens.identify(request.headers)
+        if identity is not None or self._ask is None:
+            permit(identity, right, request.method, request.headers, self._writers, request.peer)
+        elif not self._asks_later:
+            self.authorize(right, request)
 
     async def admit(self, right: str, request: Request) -> Identity:
         """The same, where one may wait."""

@@ -136,9 +136,7 @@ class Lane:
             if route.guarded:
                 assert self.guard is not None
                 assert route.right is not None
-                found_out = self.guard.authorize(route.right, request)
-                if inspect.iscoroutine(found_out):
-                    found_out.close()  # it is asked again, and waited for, when the body is there
+                self.guard.check(route.right, request)
             elif route.writes:
                 refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
             refuse_encoded(request.headers)
