@@ -154,6 +154,8 @@ class Call:
     def gone(self) -> None:
         if self._exchange.closed:
             self._die(ClientDisconnected("the client is gone"))
+        elif self._outbox:
+            self._host.loop.call_soon(self._flush)  # there is no waiting for room any more
         if self._inbox is not None:
             self.readable()
 
@@ -217,7 +219,7 @@ class Call:
                 outbox.appendleft(part)
             exchange.start(start.status, fields, reason=start.reason)
         while outbox:
-            if not exchange.room:
+            if not exchange.room and not exchange.gone:
                 return  # `writable` follows
             data = self._piece()
             exchange.write(data)

@@ -65,6 +65,7 @@ class Host:
         """Prepare to serve it with these settings, where it has none of its own; before its lifespan starts."""
         self.load(settings.kind)
         if self.kind != "wsgi":
+            logger.info("hosting %s (ASGI)", self.target)
             return
         self._wsgi = Wsgi(
             self._application,
@@ -74,6 +75,7 @@ class Host:
             release=Release.of_what_is_loaded(),
             on_exhausted=on_exhausted,
         )
+        logger.info("hosting %s (WSGI, %s threads)", self.target, self._wsgi.settings.threads)
         self._wsgi.logs, self._wsgi.drain_seconds = logs, drain_seconds
 
     @property

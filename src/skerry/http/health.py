@@ -136,9 +136,27 @@ def _purpose(request: Request) -> Purpose:
     return Purpose(asked)
 
 
-def install_metrics(application: Application, source: MetricSource, path: str = "/metrics") -> None:
-    """Declare the metrics page. `source` collects (perhaps from other processes, then it is an async function)."""
-    if inspect.iscoroutinefunction(source):
+def install_metrics(
+    application: Application,
+    source: MetricSource,
+    path: str = "/metrics",
+    *,
+    everybody: Callable[[], Awaitable[str]] | None = None,
+) -> None:
+    """Declare the metrics page. `source` collects (perhaps from other processes, then it is an async function).
+    `everybody`: the text of all processes together; `source` where that cannot be had."""
+    if everybody is not None:
+
+        @application.get(path, rights="read", documented=False)
+        async def metrics_together() -> Response:
+            """Numbers for Prometheus, of all processes together."""
+            try:
+                text = await everybody()
+            except (TimeoutError, ConnectionError):
+                return _page(source())  # type: ignore[arg-type]  # not a coroutine function where this is given
+            return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+
+    elif inspect.iscoroutinefunction(source):
 
         @application.get(path, rights="read", documented=False)
         async def metrics_of_all() -> Response:

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from skerry.bus.transport import Announcement, Transport
 from skerry.http.attempts import Attempts
 from skerry.http.auth import Tokens
 from skerry.http.events import Events
-from skerry.http.health import OWN_PAGES, exposition, install_metrics
+from skerry.http.health import OWN_PAGES, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
 from skerry.http.login import install as install_login
-from skerry.http.reply import Response
 from skerry.http.snapshots import Snapshot
 from skerry.injection import Plan, by_name, named
 from skerry.kernel.checks import reading_checks
@@ -116,19 +114,9 @@ def own_metrics(kernel: Kernel, around: Surroundings) -> list[Metric]:
 
 
 def _declare_metrics(kernel: Kernel, around: Surroundings, path: str) -> None:
-    http, everybody = kernel.application, around.all_metrics
-    if everybody is None:
-        install_metrics(http, lambda: own_metrics(kernel, around), path)
-        return
-
-    @http.get(path, rights="read", documented=False)
-    async def metrics() -> Response:
-        """Numbers for Prometheus, of all processes together."""
-        try:
-            text: str | bytes = await everybody()
-        except (TimeoutError, ConnectionError):
-            text = exposition(own_metrics(kernel, around))
-        return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+    install_metrics(
+        kernel.application, lambda: own_metrics(kernel, around), path, everybody=around.all_metrics
+    )
 
 
 def declare_events(kernel: Kernel, hub: Hub) -> None:

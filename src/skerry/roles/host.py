@@ -46,7 +46,7 @@ class HostRole:
         health = Health()
         health.add("runtime", lambda: Finding(not runtime.reasons, "; ".join(runtime.reasons)))
         health.install(application, f"{OWN_PAGES}/health")
-        install_metrics(application, self.collect, f"{OWN_PAGES}/metrics")
+        install_metrics(application, self.collect, f"{OWN_PAGES}/metrics", everybody=context.all_metrics)
         names = listed(settings.hosts)
         tokens = Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
         application.compile(tokens=tokens, hosts=hosts_of(names, "") if names else None)

@@ -13,7 +13,6 @@ import threading
 import time
 from typing import Any
 
-from django.db import connections
 from django.db.backends.signals import connection_created
 from django.urls import Resolver404, resolve
 
@@ -57,7 +56,8 @@ class DjangoRequests:
                 connection.close_if_unusable_or_obsolete()
 
     def end_thread(self) -> None:
-        connections.close_all()
+        for connection in self._thread.__dict__.pop("connections", ()):
+            connection.close()
 
     def _roll_back(self, connection: Any, environ: dict[str, Any], what: str) -> None:
         method, path = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO", "")
