@@ -25,7 +25,7 @@ async def test_a_service_by_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file = tmp_path / "config" / SERVER / "greetings.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"greeting": "Hello"}', encoding="utf-8")
-    async with LocalPlatform(tmp_path) as local:
+    async with LocalPlatform(tmp_path, grace_seconds=30.0) as local:
         bound = bind_tcp("127.0.0.1", 0, setting="--port")
         server = HttpServer(page_of(local), ServerSettings(access_log="off"))
         await server.start([bound])
@@ -52,10 +52,10 @@ async def test_a_service_by_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
             url = f"/servers/{SERVER}/order"
             assert (await page.post(url, json={"order": "stop"}, headers=foreign)).status_code == 403
             assert (await page.post(url, content=b'{"order": "stop"}')).status_code == 415
+            await local.platform.until(lambda: f"{SERVER}: restart" in local.state()["notes"])
             assert "ended after" in await post("order", order="stop")
             state = (await page.get("/state")).json()
             assert [each["state"] for each in state["servers"]] == ["inactive"]
-            assert f"{SERVER}: restart" in state["notes"]
             assert any("in force" in line for each in state["log"] for line in each["lines"])
             index = await page.get("/")
             assert "Tars platform" in index.text

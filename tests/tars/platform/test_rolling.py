@@ -46,4 +46,4 @@ def test_two_processes_lose_nothing(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(
         f"{name} {number:04d} {'x' * 30}" for name in "ab" for number in range(200)
     )
-    assert len(names(tmp_path)) > 5
+    assert len(names(tmp_path)) > 2

@@ -40,8 +40,10 @@ print(json.dumps([list(found.servants), list(found.web)] if known else [[], []])
 class LocalPlatform:
     """`async with LocalPlatform(folder) as local: await local.add("hello:service", "HelloServer")`."""
 
-    def __init__(self, folder: Path, app: str = "Demo", registry_port: int = 0) -> None:
-        self.folder, self.app = folder, app
+    def __init__(
+        self, folder: Path, app: str = "Demo", registry_port: int = 0, grace_seconds: float = 5.0
+    ) -> None:
+        self.folder, self.app, self._grace_seconds = folder, app, grace_seconds
         self.platform = TarsPlatform(ports={"registry": registry_port} if registry_port else None)
         self.nodes: dict[str, FakeNode] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -67,7 +69,7 @@ class LocalPlatform:
         servants, web = await _objects_of(target)
         configuration = configuration_for(
             server, servants, web=web or ([] if servants else [WEB_OBJECT]), app=self.app,
-            environment={"PYTHONPATH": os.getcwd()}, deactivating_seconds=5.0,
+            environment={"PYTHONPATH": os.getcwd()}, deactivating_seconds=self._grace_seconds,
         ).changed(
             client=replace(
                 self.platform.client_configuration(f"{self.app}.{server}"), report_seconds=MINIMUM_REPORT_SECONDS
