@@ -60,10 +60,10 @@ async def test_connecting_takes_no_longer_than_allowed() -> None:
     await link.close()
 
 
-async def test_the_account_handshake_is_refused_by_name() -> None:
-    """-e 1 is said to be unsupported, instead of a connection that the server would cut."""
+async def test_a_missing_account_is_told_by_name() -> None:
+    """-e 1 without an account says what to give, instead of a connection that the server would cut."""
     link = Link(Endpoint("tcp", "127.0.0.1", 1, auth=1), NAME, ClientSettings())
-    with pytest.raises(OSError, match="account handshake"):
+    with pytest.raises(OSError, match="wants an account"):
         await link.connect(60.0)
 
 

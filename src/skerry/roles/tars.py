@@ -226,6 +226,7 @@ class TarsRole:
             access=terms.access,
             threads=terms.threads,
             shared=self._inheritance.sockets.get(adapter.name),
+            account=terms.account,
         )
         self._is_served = True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from skerry.faces import lazily
 
 if TYPE_CHECKING:
+    from skerry.tars.account import Account as Account
     from skerry.tars.blocking import BlockingCommunicator as BlockingCommunicator
     from skerry.tars.call import Call as Call
     from skerry.tars.call import current as current
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from skerry.tars.wire.types import TarsEnum as TarsEnum
 
 _HOME = {
+    "Account": "skerry.tars.account",
     "AdapterLimits": "skerry.tars.limits",
     "BlockingCommunicator": "skerry.tars.blocking",
     "CLASSIC": "skerry.tars.faults",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
+from skerry.tars.account import SUCCESS, Account, handshake
 from skerry.tars.call import PING
 from skerry.tars.connection import Channel, ClientDatagrams, ClientStream, Push
 from skerry.tars.endpoint import Endpoint
@@ -119,8 +120,11 @@ class Link:
     async def _open(self, loop: asyncio.AbstractEventLoop, turn: int) -> Channel:
         settings, endpoint = self._settings, self.endpoint
         channel: ClientStream | ClientDatagrams
-        if endpoint.auth:
-            raise OSError("the endpoint wants the account handshake (-e 1), which is not supported")
+        account = settings.accounts.get(self._servant) if endpoint.auth else None
+        if endpoint.auth and account is None:
+            raise OSError(
+                f"the endpoint wants an account (-e 1): ClientSettings(accounts={{{self._servant!r}: Account(...)}})"
+            )
         async with asyncio.timeout(settings.connect_seconds):
             if endpoint.stream:
                 _, channel = await loop.create_connection(
@@ -134,12 +138,30 @@ class Link:
                     lambda: ClientDatagrams(loop, settings.frame_bytes),
                     remote_addr=(endpoint.host, endpoint.port),
                 )
+            if account is not None and endpoint.stream:
+                await self._sign_in(channel, account)
         old, self._channels[turn] = self._channels[turn], channel
         if old is not None:
             self._let_go(old)
         if settings.keep_alive_seconds > 0 and endpoint.stream:
             self._keep(loop, turn, channel)
         return channel
+
+    async def _sign_in(self, channel: Channel, account: Account) -> None:
+        """The handshake, before anything else is sent. OSError when the server does not take the account."""
+        request_id = channel.pending.next_id()
+        reply = channel.pending.wait(request_id, monotonic() + self._settings.connect_seconds)
+        channel.send(handshake(self._servant, account, request_id, time()))
+        try:
+            answer = await reply
+        except ConnectionError:
+            raise OSError(f"the server does not take the account {account.access_key}") from None
+        except BaseException:
+            channel.abort()
+            raise
+        if not answer.body.startswith(SUCCESS):
+            channel.abort()
+            raise OSError(f"the server does not take the account {account.access_key}")
 
     def _let_go(self, channel: Channel) -> None:
         """A connection whose last replies may still come; remembered so that `close` finds it."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from skerry.errors import SettingsError
 from skerry.tars.access import EVERYBODY, AccessList
+from skerry.tars.account import Account
 from skerry.tars.adapter import Adapter, Counters
 from skerry.tars.call import Peer
 from skerry.tars.endpoint import Endpoint
@@ -36,12 +37,14 @@ HANDSHAKE_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Door:
     """Who is let in, and how. `tls`: for an `ssl` endpoint. `access`: addresses that may connect. `shared`: a socket
-    that is bound already, and that other processes accept from as well; each gets its share."""
+    that is bound already, and that other processes accept from as well; each gets its share. `account`: what clients of
+    an endpoint with `-e 1` have to prove."""
 
     tls: ssl.SSLContext | None = None
     access: AccessList = EVERYBODY
     shared: socket.socket | None = None
     reuse_port: bool = False
+    account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,12 @@ class Listener:
         self._datagrams: ServerDatagrams | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
+        self._account = door.account if endpoint.auth and endpoint.stream else None
+        if endpoint.auth and endpoint.stream and door.account is None:
+            raise SettingsError(
+                f"endpoint {endpoint}",
+                "-e 1 needs an account (account=..., accesskey and secretkey in the file)",
+            )
         if endpoint.protocol == "ssl" and door.tls is None:
             raise SettingsError(
                 f"endpoint {endpoint}", "ssl needs a TLS context with a certificate (tls=...)"
@@ -270,7 +279,7 @@ class Listener:
             self._shared = None
 
     def _connection(self) -> ServerStream:
-        return ServerStream(self._loop, self.adapter, self)
+        return ServerStream(self._loop, self.adapter, self, self._account)
 
     def _datagram_protocol(self) -> ServerDatagrams:
         return ServerDatagrams(self.adapter, self.admits)

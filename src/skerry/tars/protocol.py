@@ -13,13 +13,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from time import time
 from typing import Protocol, cast
 
-from skerry.tars.adapter import Adapter
+from skerry.tars.account import SUCCESS, Account, problem_of
+from skerry.tars.adapter import Adapter, Sink
 from skerry.tars.call import ClientConnection, Peer
 from skerry.tars.errors import DecodeError
 from skerry.tars.stream import HIGH_WATER_BYTES, FrameStream
 from skerry.tars.wire.packet import (
+    RequestPacket,
     ResponsePacket,
     ReturnCode,
     decode_request,
@@ -56,12 +60,16 @@ class ServerStream(FrameStream):
     that what a client asked for and does not read stays within a few MiB (the first burst aside).
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, adapter: Adapter, gate: Gate) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, adapter: Adapter, gate: Gate, account: Account | None = None
+    ) -> None:
         super().__init__(loop, adapter.limits.frame_bytes)
         self.peer: Peer = ("", 0)
         self.in_flight = 0
         self.heard = False
         self._adapter, self._accept, self._gate = adapter, adapter.accept, gate
+        if account is not None:
+            self._accept = partial(self._sign_in, account)
         self._limit = adapter.limits.in_flight
         self._window = min(FIRST_WINDOW, self._limit)
         self._backlog: deque[bytes] = deque()
@@ -104,6 +112,17 @@ class ServerStream(FrameStream):
                 break
             self._accept(request, self)
         self.flush()
+
+    def _sign_in(self, account: Account, request: RequestPacket, sink: Sink) -> None:
+        """The first request of a connection whose endpoint wants an account; another one closes it, as in TarsCpp."""
+        problem = problem_of(request, self._adapter.servant.name, account, time())
+        if problem:
+            self._adapter.counters.refused_connections += 1
+            log.warning("refused %s:%d: %s", *self.peer, problem)
+            self.abort()
+            return
+        self._accept = self._adapter.accept
+        self.answer(encode_answer(request, body=SUCCESS))
 
     def answer(self, frame: bytes | None) -> None:
         """A request of this connection is done (Sink)."""

@@ -21,6 +21,7 @@ from types import TracebackType
 
 from skerry.errors import DeclarationError, LifecycleError
 from skerry.tars.access import EVERYBODY, AccessList
+from skerry.tars.account import Account
 from skerry.tars.adapter import Adapter, Observer
 from skerry.tars.endpoint import Endpoint, ObjectAddress
 from skerry.tars.limits import AdapterLimits
@@ -75,12 +76,13 @@ class Server:
         access: AccessList | None = None,
         threads: int = 0,
         shared: socket.socket | None = None,
+        account: Account | None = None,
     ) -> None:
         """Serve `servant` at `App.Server.Obj@tcp -h ... -p ...[:udp ...]`; each endpoint has limits of its own.
 
         `access`: which addresses may connect. `threads`: a pool of its own for plain functions (0: the server's).
         `shared`: a socket for the endpoint that is bound already, as by a parent process whose children all accept
-        from it; it is closed when this server stops listening.
+        from it; it is closed when this server stops listening. `account`: what clients of endpoints with `-e 1` prove.
 
         Raises DeclarationError when the servant does not implement its interface, EndpointError for a bad
         address. Port 0 takes a free port; `endpoints` tells which.
@@ -93,7 +95,7 @@ class Server:
                 f"{address}: say where to listen, as {parsed.name}@tcp -h 127.0.0.1 -p 9000"
             )
         implementation = Servant.of(parsed.name, servant)
-        door = Door(tls, access or EVERYBODY, shared, self._reuse_port)
+        door = Door(tls, access or EVERYBODY, shared, self._reuse_port, account)
         for endpoint in parsed.endpoints:
             self._places.append(_Place(implementation, endpoint, limits or self._limits, door, threads))
 

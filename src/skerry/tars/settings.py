@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from skerry.errors import SettingsError
+from skerry.tars.account import Account
 from skerry.tars.endpoint import Endpoint
 from skerry.tars.faults import CLASSIC, FaultPolicy
 from skerry.tars.wire.packet import DEFAULT_MAX_FRAME_BYTES, ResponsePacket
@@ -72,6 +73,7 @@ class ClientSettings:
     largest request that is sent (else NotSent) and the largest reply that is taken. `keep_alive_seconds`
     pings an idle connection and drops it when no answer comes (0: never). `refresh_seconds` is how often the
     locator is asked again. `push` gets packets that the server sends on its own. `observer` hears of every call.
+    `accounts`, by object name, are for endpoints with `-e 1`.
     """
 
     connect_seconds: float = 1.5
@@ -84,6 +86,7 @@ class ClientSettings:
     refresh_seconds: float = 60.0
     push: Callable[[Endpoint, ResponsePacket], None] | None = None
     observer: CallObserver | None = None
+    accounts: Mapping[str, Account] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("connect_seconds", "connections", "pending", "frame_bytes", "refresh_seconds"):

@@ -11,6 +11,7 @@ import ssl
 from dataclasses import dataclass
 
 from skerry.tars.access import AccessList
+from skerry.tars.account import Account
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.platform.configuration import AdapterConfiguration, TlsFiles
 from skerry.tars.platform.domain import ConfigurationError
@@ -25,6 +26,7 @@ class AdapterTerms:
     access: AccessList
     threads: int
     tls: ssl.SSLContext | None
+    account: Account | None = None
 
 
 def terms_of(adapter: AdapterConfiguration, servant: Servant, workers: int = 1) -> AdapterTerms:
@@ -44,7 +46,8 @@ def terms_of(adapter: AdapterConfiguration, servant: Servant, workers: int = 1) 
             queue_seconds=limits.queue_seconds,
             concurrency=threads,
         )
-    return AdapterTerms(limits, access_of(adapter), threads, tls_of(adapter))
+    account = Account(adapter.access_key, adapter.secret_key) if adapter.access_key else None
+    return AdapterTerms(limits, access_of(adapter), threads, tls_of(adapter), account)
 
 
 def share(number: int, workers: int) -> int:

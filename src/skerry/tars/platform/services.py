@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from skerry.tars.account import Account
 from skerry.tars.blocking import BlockingCommunicator
 from skerry.tars.call import Call
 from skerry.tars.communicator import Communicator
@@ -82,6 +83,11 @@ class Services:
             refresh_seconds=client.refresh_seconds,
             keep_alive_seconds=client.keep_alive_seconds,
             observer=self.statistics,
+            accounts={
+                name: Account(each.access_key, each.secret_key)
+                for name, each in client.objects.items()
+                if each.access_key
+            },
         )
         self.communicator = Communicator(
             locator=self.locator, settings=self._settings, timeout_seconds=client.async_invoke_seconds

@@ -46,6 +46,7 @@ class MessageType(enum.IntFlag):
     DYED = 0x04
     SAMPLE = 0x08
     ASYNC = 0x10
+    AUTH = 0x40
     SETNAME = 0x80
     TRACE = 0x100
 
