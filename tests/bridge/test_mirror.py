@@ -362,6 +362,12 @@ async def test_what_is_made_is_shown_checked_and_dropped(theatre: Theatre) -> No
         theatre.query("alter table thing disable trigger theatre__mirror")
         assert len(await journal.unready(theatre.mirrors)) == 2
         await journal.make(theatre.mirrors)
+        [things] = [each for each in theatre.mirrors if each.name == "thing"]
+        strays = {what for what, _ in await journal.unready([things])}
+        assert "the end of trigger theatre__mirror on seat, of a mirror that is not declared," in strays
+        await journal.make([things])
+        assert theatre.query("select count(*) from pg_trigger where tgrelid = 'seat'::regclass") == "0"
+        await journal.make(theatre.mirrors)
         erased = await journal.erase("")
         assert "trigger theatre__mirror on thing" in erased
         assert theatre.query("select count(*) from pg_trigger where tgname like 'theatre%'") == "0"

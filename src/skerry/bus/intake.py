@@ -31,6 +31,11 @@ _ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{19}")
 """Of a UUID of version 4: no command has such an id, so that nobody can answer for one."""
 
 
+REST = 3.0
+"""The pause after a move is at least so many times as long as the move took: each one is a flush of the database's log,
+which everybody's commits wait for. Whoever asks for a look does not wait for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Looks:
     """How often it looks, in seconds: while it finds something, for `soon_seconds` afterwards, and else."""
@@ -79,6 +84,7 @@ class Mover:
         while True:
             is_asked = self._poll.repairing
             self._poll.settle()
+            began = self._clock.monotonic()
             try:
                 count = await self.move()
             except Conflict:
@@ -93,7 +99,7 @@ class Mover:
             if count or is_asked:
                 found_at = now
             if count < MOVE_ROWS:
-                await self._poll.pause(self._pause(count, now - found_at))
+                await self._poll.pause(max(self._pause(count, now - found_at), REST * (now - began)))
 
     def _pause(self, count: int, quiet_seconds: float) -> float:
         looks = self._looks

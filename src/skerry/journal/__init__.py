@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from skerry.journal.journal import Record as Record
     from skerry.journal.journal import Status as Status
     from skerry.journal.journal import Writes as Writes
+    from skerry.journal.mirror import Mirror as Mirror
+    from skerry.journal.mirror import RowDeleted as RowDeleted
+    from skerry.journal.mirror import RowPut as RowPut
     from skerry.journal.projection import Projection as Projection
     from skerry.journal.projector import Projector as Projector
     from skerry.journal.reactor import Reactor as Reactor
@@ -29,6 +32,7 @@ _HOME = {
     "AnyTable": "skerry.journal.table",
     "JournalReader": "skerry.journal.journal",
     "JournalWriter": "skerry.journal.journal",
+    "Mirror": "skerry.journal.mirror",
     "NewEvent": "skerry.journal.journal",
     "NewOutcome": "skerry.journal.journal",
     "Outcome": "skerry.journal.journal",
@@ -36,6 +40,8 @@ _HOME = {
     "Projector": "skerry.journal.projector",
     "Reactor": "skerry.journal.reactor",
     "Record": "skerry.journal.journal",
+    "RowDeleted": "skerry.journal.mirror",
+    "RowPut": "skerry.journal.mirror",
     "Status": "skerry.journal.journal",
     "Table": "skerry.journal.table",
     "Unit": "skerry.journal.unit",

@@ -80,8 +80,8 @@ async def create(own: Belongings) -> list[str]:
         else:
             await prepare(journal, own.declaration)
         await migrate(journal, own.migrations)
-        if own.mirrors:
-            made += await _mirroring(journal).make(own.mirrors)
+        if (mirroring := _mirroring(own, journal)) is not None:
+            made += await mirroring.make(own.mirrors)
     if own.plan.transport == "amqp":
         with _installed():
             from skerry.backends.rabbitmq.operations import create
@@ -95,8 +95,8 @@ async def would_create(own: Belongings) -> list[str]:
         return [f"make {what}" for what in await _missing_in_file(own)]
     async with _journal(own) as journal:
         told = [f"make {what}" for what in await journal.missing(own.plan.tables, own.steps)]
-        if own.mirrors:
-            for what, sql in await _mirroring(journal).unready(own.mirrors):
+        if (mirroring := _mirroring(own, journal)) is not None:
+            for what, sql in await mirroring.unready(own.mirrors):
                 told += [f"make {what}:", f"{sql};"]
     if own.plan.transport == "amqp":
         with _installed():
@@ -108,10 +108,13 @@ async def would_create(own: Belongings) -> list[str]:
     return told
 
 
-def _mirroring(journal: object) -> ReadsMirrors:
-    if not isinstance(journal, ReadsMirrors):
+def _mirroring(own: Belongings, journal: object) -> ReadsMirrors | None:
+    """Where mirrors may be; None where there are none, and where nobody knows which ones there should be."""
+    if isinstance(journal, ReadsMirrors):
+        return journal if own.declaration is not None else None
+    if own.mirrors:
         raise SettingsError("journal", "app.mirror needs a postgresql: journal")
-    return journal
+    return None
 
 
 async def adopt(own: Belongings) -> list[str]:
@@ -133,8 +136,9 @@ async def check(own: Belongings) -> list[str]:
         return missing or await _unfit_in_file(own)
     async with _journal(own) as journal:
         problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
-        if own.mirrors and not problems:
-            lacking = await _mirroring(journal).unready(own.mirrors)
+        mirroring = _mirroring(own, journal)
+        if mirroring is not None and not problems:
+            lacking = await mirroring.unready(own.mirrors)
             problems += [f"{what} is missing or different" for what, _ in lacking]
         problems += await _unfit(own, journal) if not problems else []
     if own.plan.transport == "amqp":

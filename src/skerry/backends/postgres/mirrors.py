@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ end
 @dataclass(frozen=True, slots=True)
 class Needed:
     """A thing that a mirror needs. `what`: in words; `sql`: what makes it. `kind`: "function", with its `body`;
-    "trigger" on `table`; "grant" to the role `name`."""
+    "trigger" on `table`; "grant" to the role `name`; "stray": one that has to go."""
 
     kind: str
     name: str
@@ -182,6 +182,7 @@ async def undone(
 ) -> list[tuple[Mirrored, Needed]]:
     """What is missing or different."""
     found: list[tuple[Mirrored, Needed]] = []
+    functions: set[str] = set()
     intake = f"{statements.namespace}__intake"
     schema = await connection.fetchval(
         statements["schema_of"].sql, intake
@@ -190,6 +191,7 @@ async def undone(
         for each in await needed(connection, statements, mirror, schema):
             match each.kind:
                 case "function":
+                    functions.add(each.name)
                     body = await connection.fetchval(statements["function_body"].sql, each.name)
                     is_there = body == each.body
                 case "trigger":
@@ -200,7 +202,25 @@ async def undone(
                     )
             if not is_there:
                 found.append((mirror, each))
+    return found + await _strays(connection, statements, functions)
+
+
+async def _strays(
+    connection: asyncpg.Connection, statements: Statements, functions: Collection[str]
+) -> list[tuple[Mirrored, Needed]]:
+    """Triggers of mirrors that are not declared any more: what they leave would be dead letters."""
+    found: list[tuple[Mirrored, Needed]] = []
+    names = _trigger_names(statements.namespace)
+    for name, table, function in await connection.fetch(statements["mirror_triggers"].sql, names):
+        if function not in functions:
+            what = f"the end of trigger {name} on {table}, of a mirror that is not declared,"
+            needed = Needed("stray", name, what, f"drop trigger {name} on {table}", table)
+            found.append((Mirrored(table, table, (), ()), needed))
     return found
+
+
+def _trigger_names(namespace: str) -> list[str]:
+    return [f"{namespace}__mirror", f"{namespace}__truncated"]
 
 
 async def make(
@@ -230,8 +250,8 @@ async def erase(connection: asyncpg.Connection, statements: Statements) -> list[
     """Drop the triggers and functions of all mirrors of the namespace, declared or not; in words."""
     erased: list[str] = []
     namespace = statements.namespace
-    names = [f"{namespace}__mirror", f"{namespace}__truncated"]
-    for name, table in await connection.fetch(statements["mirror_triggers"].sql, names):
+    names = _trigger_names(namespace)
+    for name, table, _ in await connection.fetch(statements["mirror_triggers"].sql, names):
         await connection.execute(f"drop trigger {name} on {table}")
         erased.append(f"trigger {name} on {table}")
     for [function] in await connection.fetch(

@@ -502,8 +502,8 @@ select bool_and(case when $role::text <> 'public'
 from pg_attribute where attrelid = to_regclass($intake::text) and attname = any($columns::text[])
 
 -- name: mirror_triggers
-select tgname, tgrelid::regclass::text from pg_trigger where tgname = any($names::text[]) and tgparentid = 0
-order by 2, 1
+select tgname, tgrelid::regclass::text, proname from pg_trigger join pg_proc on pg_proc.oid = tgfoid
+where tgname = any($names::text[]) and tgparentid = 0 order by 2, 1
 
 -- name: mirror_functions
 select pg_proc.oid::regprocedure::text from pg_proc, unnest($names::text[]) as begins
