@@ -78,7 +78,7 @@ async def _run(settings: TarsSettings, configuration: Configuration) -> int:
     wanted = load_settings({}).log_format
     as_json = wanted == "json" or (wanted == "auto" and not sys.stdout.isatty())
     output = Output(sys.stdout, colour=wants_colour(sys.stdout), as_json=as_json)
-    configure_logs("json" if as_json else "text", "info")
+    configure_logs("json" if as_json else "text", "info", "tars")
     try:
         environment = {"SKERRY_LOG_FORMAT": "json" if as_json else "text"}
         parent = TarsParent(settings, configuration, environment, output)
