@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Iterator
@@ -61,14 +62,20 @@ async def test_all_services_at_once(tars_platform: TarsPlatform, tmp_path: Path)
         echo = skerry.tars.configure(services.communicator.proxy(idl.Echo, NAME), timeout_seconds=30)
         for number in range(3):
             assert await echo.echo(str(number)) == str(number)
+
+        def in_a_thread() -> Any:
+            return services.blocking().proxy(idl.Echo, NAME, timeout_seconds=30).echo("thread")
+
+        assert await asyncio.to_thread(in_a_thread) == "thread"
+        assert services.blocking() is services.blocking()
     assert seen == ['{"a": 1}']
     assert services.problems == ()
     services.properties.sample()
     await services.stop(60)
     text = tars_platform.log.text("", "Demo.PyServer")
     assert [f"echoing {number}" in text for number in range(3)] == [True] * 3
-    assert tars_platform.stat.totals(False)["echo"].succeeded == 3
-    assert tars_platform.stat.totals(True)["echo"].succeeded == 3
+    assert tars_platform.stat.totals(False)["echo"].succeeded == 4
+    assert tars_platform.stat.totals(True)["echo"].succeeded == 4
     assert set(tars_platform.stat.totals(True)) == {"echo"}  # calls to the platform itself are not counted
     values = tars_platform.property.values("Demo.PyServer")
     assert values["orders"] == {"Sum": "3"}
