@@ -22,7 +22,8 @@ PROMISED = (
 
 ROOT = Path(__file__).parents[1]
 FACES = (
-    "skerry", "skerry.tars", "skerry.http", "skerry.testing", "skerry.supervision", "skerry.journal", "skerry.messages",
+    "skerry", "skerry.tars", "skerry.http", "skerry.testing", "skerry.supervision", "skerry.journal",
+    "skerry.messages", "skerry.settings", "skerry.roles", "skerry.backends",
     "skerry.backends.sqlite", "skerry.backends.rabbitmq", "skerry.backends.postgres",
 )  # fmt: skip
 FLAT = re.compile(r"skerry(\.\w+)?|skerry\.backends\.\w+")

@@ -23,6 +23,8 @@ SETTINGS = "skerry.settings"
 """Records of settings, each under the name of its table in `skerry.toml`."""
 ROLES = "skerry.roles"
 """What a process can do: each a `skerry.roles.kind.RoleKind`."""
+BACKENDS = "skerry.backends"
+"""Journals and transports by the scheme of their URLs: each a `skerry.bus.backend.Backend`."""
 
 OURS: dict[str, dict[str, str]] = {
     SETTINGS: {
@@ -39,6 +41,13 @@ OURS: dict[str, dict[str, str]] = {
         "local": "skerry.backends.local.peer:PeerSettings",
         "postgresql": "skerry.backends.postgres.settings:PostgresSettings",
         "amqp": "skerry.backends.rabbitmq.settings:RabbitSettings",
+    },
+    BACKENDS: {
+        "memory": "skerry.backends.memory.backend:BACKEND",
+        "sqlite": "skerry.backends.sqlite.backend:BACKEND",
+        "postgresql": "skerry.backends.postgres.backend:BACKEND",
+        "local": "skerry.backends.local.backend:BACKEND",
+        "amqp": "skerry.backends.rabbitmq.backend:BACKEND",
     },
     ROLES: {
         "consumer": "skerry.roles.consumer:CONSUMER",

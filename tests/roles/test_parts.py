@@ -9,15 +9,19 @@ import pytest
 
 from skerry import App
 from skerry.backends.memory.journal import MemoryJournal
+from skerry.backends.sqlite.backend import sqlite_path
 from skerry.backends.sqlite.journal import SqliteJournal
 from skerry.errors import Disconnected, SettingsError
 from skerry.kernel.settings import Settings
-from skerry.roles.parts import PAIRS, open_parts, plan, scheme, sqlite_path
+from skerry.roles.parts import named, open_parts, pairs, plan
 
 POSTGRES, RABBIT = "postgresql://user:secret@host/db", "amqp://user:secret@host/"
 URLS = {
     "memory": "memory:", "sqlite": "sqlite:///x.db", "postgresql": POSTGRES, "local": "local:", "amqp": RABBIT,
 }  # fmt: skip
+
+
+PAIRS = pairs()
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -74,14 +78,16 @@ def test_the_transport_follows_from_the_journal() -> None:
 )
 def test_schemes_and_their_other_names(url: str, name: str) -> None:
     """What users write in other places is understood."""
-    assert scheme(url, "journal", {"memory", "sqlite", "postgresql"}) == name
+    assert named(url, "journal").scheme == name
 
 
 @pytest.mark.parametrize("url", ["", "memory", "mysql://u:secret@h/d", "://x", "Sqlite:///x"])
 def test_what_is_no_scheme_here(url: str) -> None:
     """The setting is named, the choices are listed, a password is not repeated."""
-    with pytest.raises(SettingsError, match=r"journal: .*begins with none of memory:, sqlite:") as caught:
-        scheme(url, "journal", {"memory", "sqlite"})
+    with pytest.raises(
+        SettingsError, match=r"journal: .*begins with none of memory:, postgresql:, sqlite:"
+    ) as caught:
+        named(url, "journal")
     assert "secret" not in str(caught.value)
 
 

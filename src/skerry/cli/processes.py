@@ -49,7 +49,7 @@ from skerry.process.runner import LAST_SECONDS, Runner, RunnerSettings
 from skerry.process.topology import Sockets, Topology, several, stages
 from skerry.process.tree import RunnerStatus, rendered
 from skerry.process.worker import HANG
-from skerry.roles.parts import plan, sqlite_path
+from skerry.roles.parts import plan
 from skerry.server.settings import ServerSettings
 from skerry.supervision.policy import Intensity
 
@@ -114,9 +114,7 @@ def runner_settings(settings: Settings, restarts: RestartSettings) -> RunnerSett
 
 def check(settings: Settings) -> None:
     """Find here, once, what every process would find. Raises SettingsError."""
-    chosen = plan(settings, settings.namespace or "application", one_process=False)
-    if chosen.journal == "sqlite":
-        sqlite_path(chosen.journal_url)
+    plan(settings, settings.namespace or "application", one_process=False)
     Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
     if settings.tls_cert:
         settings.of(ServerSettings).tls()

@@ -1,16 +1,17 @@
 """The journal for operators: `skerry journal`, `skerry dead`.
 
 While the application runs, an embedded journal is reached through the process that owns it; otherwise its file is
-opened here. A shared database is simply opened.
+opened here. A shared database is simply opened; its broker only when something is to be sent, so that it may be away.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from skerry.bus.backend import Access
 from skerry.bus.bus import partition_of
 from skerry.bus.transport import Transport
 from skerry.bus.waiting import envelope_of
@@ -19,7 +20,7 @@ from skerry.journal.intake import LETTER, HasIntake
 from skerry.journal.journal import DeadLetter, JournalAdmin
 from skerry.journal.reactor import RETRY
 from skerry.kernel.settings import Settings
-from skerry.roles.parts import Plan, sqlite_path
+from skerry.roles.parts import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,65 +58,42 @@ class Admin:
 @asynccontextmanager
 async def open_admin(settings: Settings, plan: Plan, namespace: str) -> AsyncIterator[Admin]:
     """Open what the plan names. Raises SettingsError when there is nothing, Disconnected when it is away."""
-    if plan.journal == "memory":
+    side, place = plan.journal_side, plan.place(settings, namespace, "admin")
+    if not side.keeps:
         raise SettingsError(
-            "journal", "memory: lives in its process; there is nothing to look at from outside"
+            "journal", f"{plan.journal}: lives in its process; there is nothing to look at from outside"
         )
-    if plan.journal == "sqlite":
-        async with _embedded(settings, plan, namespace) as admin:
-            yield admin
-        return
-    async with _servers(settings, plan, namespace) as admin:
-        yield admin
-
-
-@asynccontextmanager
-async def _embedded(settings: Settings, plan: Plan, namespace: str) -> AsyncIterator[Admin]:
-    from skerry.backends.local.owner import hub_path
-    from skerry.backends.local.peer import LocalPeer, PeerSettings
-    from skerry.backends.local.reader import RemoteJournal
-    from skerry.backends.sqlite.journal import SqliteJournal
-
-    path = sqlite_path(plan.journal_url)
-    if not path.exists():
+    if side.file is not None and not _exists(path := side.file(plan.journal_url)):
         raise SettingsError(
             "journal", f"there is no file {path} (set --data, --journal, --namespace or TARGET)"
         )
-    patience = replace(settings.of(PeerSettings), start_seconds=0.5)
-    peer = LocalPeer(hub_path(path), f"admin.{os.getpid()}", patience)
-    try:
-        await peer.start()
-    except Disconnected:
-        async with SqliteJournal(str(path), namespace) as journal:
-            yield Admin(journal, None, settings.partitions)
-        return
-    try:
-        yield Admin(RemoteJournal(peer), peer, settings.partitions)
-    finally:
-        await peer.stop()
-
-
-@asynccontextmanager
-async def _servers(settings: Settings, plan: Plan, namespace: str) -> AsyncIterator[Admin]:
-    """The shared database; the broker only when something is to be sent, so that it may be away."""
-    from skerry.backends.postgres.journal import PostgresJournal
-    from skerry.backends.postgres.role import Need
-    from skerry.backends.postgres.settings import PostgresSettings
-    from skerry.backends.rabbitmq.settings import RabbitSettings
-    from skerry.backends.rabbitmq.transport import RabbitTransport
-
-    rabbit = replace(
-        settings.of(RabbitSettings), url=plan.transport_url, namespace=namespace, start_seconds=5.0
-    )
-    chosen = settings.of(PostgresSettings)
-    async with PostgresJournal(plan.journal_url, namespace, settings=chosen, need=Need.ANY) as journal:
-        transport = RabbitTransport(rabbit, journal.bodies, name=f"admin.{os.urandom(4).hex()}")
-        try:
-            await transport.start()
-        except Disconnected:
-            yield Admin(journal, None, settings.partitions)
-            return
+    owner = plan.transport_side.owner
+    owned = None if owner is None else await owner(place, side)
+    if owned is not None:
+        journal, transport = owned
         try:
             yield Admin(journal, transport, settings.partitions)
         finally:
             await transport.stop()
+        return
+    async with side.make(place, Access.KEEPS, True) as opened:
+        sender = plan.transport_side.sender
+        started = None if sender is None else await _started(sender(place, opened))
+        try:
+            yield Admin(opened, started, settings.partitions)
+        finally:
+            if started is not None:
+                await started.stop()
+
+
+async def _started(transport: Transport) -> Transport | None:
+    """None when it is away: then nothing can be sent."""
+    try:
+        await transport.start()
+    except Disconnected:
+        return None
+    return transport
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()

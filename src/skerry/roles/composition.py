@@ -22,6 +22,7 @@ from skerry.kernel.rehearsal import rehearse
 from skerry.kernel.role import Deciding, Listening, Reporting, Role
 from skerry.kernel.runtime import Limits, Runtime
 from skerry.kernel.services import Services
+from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import REPLACED_SECONDS, Settings
 from skerry.kernel.supervised import employ
 from skerry.roles.kind import RoleContext, RoleKind, role_kinds
@@ -89,7 +90,7 @@ def compose(
     application or Skerry would make. `hard_exit`: what ends a process that cannot end itself.
     Raises SettingsError, DeclarationError, and what the making of a service or part raises.
     """
-    declaration, kinds = declaration.sealed(), role_kinds(roles)
+    declaration, kinds = sealed(declaration, settings), role_kinds(roles)
     settings = settings.over(declaration.settings)
     name = name or settings.process or "-".join(roles)
     replace = replace or {}
@@ -119,6 +120,14 @@ def compose(
     return Composition(
         name, declaration, settings, kernel, runtime, tuple(kinds), tuple(made), registry, health
     )
+
+
+def sealed(declaration: Declaration, settings: Settings) -> Declaration:
+    """What is declared by now, with what the settings make Skerry declare: sessions that end early, with tokens."""
+    found = declaration.sealed()
+    if settings.tokens:
+        declare_sessions(found)
+    return found
 
 
 def _limits(settings: Settings) -> Limits:

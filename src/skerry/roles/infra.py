@@ -6,12 +6,13 @@ who want to know before they start, and who clean up. Not here: whether what is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, cast
 
+from skerry.bus.backend import Access, Place
 from skerry.errors import Disconnected, JournalError, SettingsError
 from skerry.journal.journal import JournalWriter
 from skerry.journal.migration import Migrates, Migrations, migrate
@@ -19,10 +20,7 @@ from skerry.journal.mirror import Mirrored, ReadsMirrors
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit
-from skerry.roles.parts import Plan, prepare, sqlite_path
-
-if TYPE_CHECKING:
-    from skerry.backends.rabbitmq.settings import RabbitSettings
+from skerry.roles.parts import Plan, backend, prepare
 
 
 class Kept(Migrates, JournalWriter, Protocol):
@@ -61,6 +59,17 @@ class Belongings:
         return [mirror.mirrored for mirror in declared.values()]
 
     @property
+    def place(self) -> Place:
+        """For the backends."""
+        return self.plan.place(self.settings, self.namespace, "infra")
+
+    @property
+    def file(self) -> Path | None:
+        """Of a journal that is a file."""
+        side = self.plan.journal_side
+        return None if side.file is None else side.file(self.plan.journal_url)
+
+    @property
     def steps(self) -> int | None:
         if self.declaration is None:
             return None
@@ -71,38 +80,34 @@ async def create(own: Belongings) -> list[str]:
     """Make what is missing, harmless to repeat; what was made, in words. Raises SettingsError for what exists
     otherwise, Disconnected for a server that is away."""
     made: list[str] = []
-    if own.plan.journal == "sqlite" and not await _missing_in_file(own):
-        return made  # also while a process owns it
-    async with _journal(own) as journal:
-        made += await journal.missing(own.plan.tables, own.steps)
-        if own.declaration is None:
-            await journal.prepare(own.plan.tables)
-        else:
-            await prepare(journal, own.declaration)
-        await migrate(journal, own.migrations)
-        if (mirroring := _mirroring(own, journal)) is not None:
-            made += await mirroring.make(own.mirrors)
-    if own.plan.transport == "amqp":
-        with _installed():
-            from skerry.backends.rabbitmq.operations import create
-        made += await create(_rabbit(own))
+    if own.file is None or await _missing_in_file(own, own.file):  # else its owner may be at work
+        async with _journal(own) as journal:
+            made += await journal.missing(own.plan.tables, own.steps)
+            if own.declaration is None:
+                await journal.prepare(own.plan.tables)
+            else:
+                await prepare(journal, own.declaration)
+            await migrate(journal, own.migrations)
+            if (mirroring := _mirroring(own, journal)) is not None:
+                made += await mirroring.make(own.mirrors)
+    if (infra := own.plan.transport_side.infra) is not None:
+        made += await _installed(own, infra.create(own.place))
     return made
 
 
 async def would_create(own: Belongings) -> list[str]:
     """What `create` would make, in words, and the SQL of triggers, which stand on tables of others. Makes nothing."""
-    if own.plan.journal == "sqlite":
-        return [f"make {what}" for what in await _missing_in_file(own)]
-    async with _journal(own) as journal:
-        told = [f"make {what}" for what in await journal.missing(own.plan.tables, own.steps)]
-        if (mirroring := _mirroring(own, journal)) is not None:
-            for what, sql in await mirroring.unready(own.mirrors):
-                told += [f"make {what}:", f"{sql};"]
-    if own.plan.transport == "amqp":
-        with _installed():
-            from skerry.backends.rabbitmq.operations import check
+    if own.file is not None:
+        told = [f"make {what}" for what in await _missing_in_file(own, own.file)]
+    else:
+        async with _journal(own, Access.LOOKS) as journal:
+            told = [f"make {what}" for what in await journal.missing(own.plan.tables, own.steps)]
+            if (mirroring := _mirroring(own, journal)) is not None:
+                for what, sql in await mirroring.unready(own.mirrors):
+                    told += [f"make {what}:", f"{sql};"]
+    if (infra := own.plan.transport_side.infra) is not None:
         try:
-            told += [f"on the broker: {what}" for what in await check(_rabbit(own))]
+            told += [f"on the broker: {what}" for what in await _installed(own, infra.check(own.place))]
         except Disconnected as error:
             told.append(f"(the broker cannot be asked: {error})")
     return told
@@ -131,31 +136,26 @@ async def adopt(own: Belongings) -> list[str]:
 
 async def check(own: Belongings) -> list[str]:
     """What is missing or different, in words; empty when all is well. Makes nothing."""
-    if own.plan.journal == "sqlite":
-        missing = [f"{what} is missing" for what in await _missing_in_file(own)]
-        return missing or await _unfit_in_file(own)
-    async with _journal(own) as journal:
-        problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
-        mirroring = _mirroring(own, journal)
-        if mirroring is not None and not problems:
-            lacking = await mirroring.unready(own.mirrors)
-            problems += [f"{what} is missing or different" for what, _ in lacking]
-        problems += await _unfit(own, journal) if not problems else []
-    if own.plan.transport == "amqp":
-        with _installed():
-            from skerry.backends.rabbitmq.operations import check
-        problems += await check(_rabbit(own))
+    if own.file is not None and (absent := await _missing_in_file(own, own.file)):
+        problems = [f"{what} is missing" for what in absent]
+    else:
+        async with _journal(own, Access.LOOKS) as journal:
+            problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
+            mirroring = _mirroring(own, journal)
+            if mirroring is not None and not problems:
+                lacking = await mirroring.unready(own.mirrors)
+                problems += [f"{what} is missing or different" for what, _ in lacking]
+            problems += await _unfit(own, journal) if not problems else []
+    if (infra := own.plan.transport_side.infra) is not None:
+        problems += await _installed(own, infra.check(own.place))
     return problems
 
 
 async def tidy(own: Belongings) -> list[str]:
     """Delete queues of former partitions and generations that are empty; what became of each, in words. Raises
     SettingsError, Disconnected."""
-    if own.plan.transport != "amqp":
-        return []
-    with _installed():
-        from skerry.backends.rabbitmq.operations import tidy
-    return await tidy(_rabbit(own))
+    infra = own.plan.transport_side.infra
+    return [] if infra is None else await _installed(own, infra.tidy(own.place))
 
 
 async def drop(own: Belongings, *, force: bool = False, broker_only: bool = False) -> list[str]:
@@ -163,18 +163,18 @@ async def drop(own: Belongings, *, force: bool = False, broker_only: bool = Fals
     words. Raises JournalError or TransportError, before anything is deleted, when a process is at work or commands
     wait; `force` does it all the same (but a file that a process has open is never deleted)."""
     dropped: list[str] = []
-    if broker_only and own.plan.transport != "amqp":
-        raise SettingsError("transport", "there is no broker: only amqp:// has something of its own to drop")
-    path = sqlite_path(own.plan.journal_url) if own.plan.journal == "sqlite" else None
-    if path is None or path.exists():
+    infra = own.plan.transport_side.infra
+    if broker_only and infra is None:
+        raise SettingsError(
+            "transport", f"there is no broker: {own.plan.transport}: has nothing of its own to drop"
+        )
+    if own.file is None or _exists(own.file):
         async with _journal(own) as journal:
             users = await journal.users()
             if users and not force:
                 raise JournalError(f"{'; '.join(users)}: stop it first, or force it")
-            if own.plan.transport == "amqp":
-                with _installed():
-                    from skerry.backends.rabbitmq.operations import drop
-                dropped += await drop(_rabbit(own), force)
+            if infra is not None:
+                dropped += await _installed(own, infra.drop(own.place, force))
             if broker_only:
                 return dropped
             dropped += await journal.erase(own.migrations.erase(journal.dialect) if own.migrations else "")
@@ -183,8 +183,8 @@ async def drop(own: Belongings, *, force: bool = False, broker_only: bool = Fals
 
 def place(own: Belongings, *, broker_only: bool = False) -> str:
     """Where it is, without passwords."""
-    if own.plan.journal == "sqlite":
-        return str(sqlite_path(own.plan.journal_url))
+    if own.file is not None:
+        return str(own.file)
     urls = [own.plan.transport_url] if broker_only else [own.plan.journal_url, own.plan.transport_url]
     return " and ".join(f"{url.partition('://')[0]}://{url.rpartition('@')[2]}" for url in urls)
 
@@ -197,24 +197,20 @@ def _copies(own: Belongings) -> list[str]:
     return [f"file {file}" for file in found]
 
 
-async def _missing_in_file(own: Belongings) -> list[str]:
+def _exists(file: Path) -> bool:
+    return file.exists()
+
+
+def _is_made(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+async def _missing_in_file(own: Belongings, file: Path) -> list[str]:
     """Without touching it: its owner may be at work."""
-    from skerry.backends.sqlite.journal import SqliteJournal
-
-    path = sqlite_path(own.plan.journal_url)
-    if not path.exists() or path.stat().st_size == 0:
-        tables = [f"table {own.namespace}_{table}" for table in own.plan.tables]
-        return [f"file {path}", *tables]
-    async with SqliteJournal(str(path), own.namespace, read_only=True) as journal:
+    if not _is_made(file):
+        return [f"file {file}", *(f"table {own.namespace}_{table}" for table in own.plan.tables)]
+    async with _journal(own, Access.LOOKS) as journal:
         return await journal.missing(own.plan.tables, own.steps)
-
-
-async def _unfit_in_file(own: Belongings) -> list[str]:
-    from skerry.backends.sqlite.journal import SqliteJournal
-
-    path = sqlite_path(own.plan.journal_url)
-    async with SqliteJournal(str(path), own.namespace, read_only=True) as journal:
-        return await _unfit(own, journal)
 
 
 async def _unfit(own: Belongings, journal: Kept) -> list[str]:
@@ -229,37 +225,19 @@ async def _unfit(own: Belongings, journal: Kept) -> list[str]:
 
 
 @asynccontextmanager
-async def _journal(own: Belongings) -> AsyncIterator[Kept]:
-    match own.plan.journal:
-        case "sqlite":
-            from skerry.backends.sqlite.journal import SqliteJournal
-
-            async with SqliteJournal(str(sqlite_path(own.plan.journal_url)), own.namespace) as file:
-                yield file
-        case "postgresql":
-            with _installed():
-                from skerry.backends.postgres.journal import PostgresJournal
-                from skerry.backends.postgres.role import Need
-                from skerry.backends.postgres.settings import PostgresSettings
-            chosen = own.settings.of(PostgresSettings)
-            url, namespace = own.plan.journal_url, own.namespace
-            async with PostgresJournal(url, namespace, settings=chosen, need=Need.ANY) as journal:
-                yield journal
-        case _:
-            raise SettingsError("journal", "memory: keeps nothing: there is nothing to make, check or drop")
-
-
-@contextmanager
-def _installed() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
+async def _journal(own: Belongings, access: Access = Access.KEEPS) -> AsyncIterator[Kept]:
+    side = own.plan.journal_side
+    if not side.keeps:
         raise SettingsError(
-            "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
-        ) from error
+            "journal", f"{own.plan.journal}: keeps nothing: there is nothing to make, check or drop"
+        )
+    async with side.make(own.place, access, True) as journal:
+        yield cast(Kept, journal)
 
 
-def _rabbit(own: Belongings) -> RabbitSettings:
-    from skerry.backends.rabbitmq.settings import RabbitSettings
-
-    return replace(own.settings.of(RabbitSettings), url=own.plan.transport_url, namespace=own.namespace)
+async def _installed(own: Belongings, work: Awaitable[list[str]]) -> list[str]:
+    try:
+        return await work
+    except ModuleNotFoundError as error:
+        cure = f"pip install '{backend(own.plan.transport).install}'"
+        raise SettingsError("transport", f"{error.name} is missing: {cure}") from error

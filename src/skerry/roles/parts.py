@@ -1,48 +1,28 @@
-"""Which backends belong to which URLs, and how a process opens them.
+"""Which backends the settings name, and how a process opens them.
 
 An application moves between backends by `SKERRY_JOURNAL` and `SKERRY_TRANSPORT` alone. Pairs that cannot keep the
-promises (a shared queue in front of a private file, say) are refused with the list of those that can.
+promises (a shared queue in front of a private file, say) are refused with the list of those that can. Not here: what a
+backend is (`skerry.bus.backend`), which there are (`skerry.plugins`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from skerry.bus.transport import Transport
+from skerry.bus.backend import Backend, JournalSide, Opening, Place, TransportSide
+from skerry.bus.backend import Parts as Parts
 from skerry.errors import SettingsError
-from skerry.journal.journal import JournalReader, JournalWriter
+from skerry.journal.journal import JournalWriter
 from skerry.journal.migration import rehearse
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
-
-if TYPE_CHECKING:
-    from skerry.backends.memory.journal import MemoryJournal
-    from skerry.backends.sqlite.journal import SqliteJournal
+from skerry.plugins import BACKENDS, find, names
 
 Standby = Callable[[], None]
-Made = Callable[["Parts"], None]
-PAIRS = {
-    ("memory", "memory"): "one process, nothing kept",
-    ("sqlite", "memory"): "one process, kept in a file",
-    ("sqlite", "local"): "several processes of one machine, one consumer that owns the file",
-    ("postgresql", "amqp"): "many machines",
-}
-ALIASES = {"postgres": "postgresql", "amqps": "amqp"}
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A process's backends. `writer`: where commands may be decided. `shared`: several consumers may write."""
-
-    transport: Transport
-    reader: JournalReader
-    writer: JournalWriter | None
-    shared: bool = False
+Made = Callable[[Parts], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,51 +35,84 @@ class Plan:
     transport_url: str
     tables: tuple[str, ...] = ()
 
+    @property
+    def journal_side(self) -> JournalSide:
+        side = backend(self.journal).journal
+        assert side is not None
+        return side
+
+    @property
+    def transport_side(self) -> TransportSide:
+        side = backend(self.transport).transport
+        assert side is not None
+        return side
+
+    def place(self, settings: Settings, namespace: str, process: str = "") -> Place:
+        """What the backends have to know."""
+        return Place(self.journal_url, self.transport_url, namespace, settings, process, self.tables)
+
+
+def backend(scheme: str) -> Backend:
+    """The backend of that name. Raises SettingsError when there is none."""
+    found = find(BACKENDS, scheme)
+    if not isinstance(found, Backend):
+        raise SettingsError("backend", f"{scheme!r} is none of {', '.join(names(BACKENDS))}")
+    return found
+
+
+def pairs() -> dict[tuple[str, str], str]:
+    """Every pair of a journal and a transport that keeps the promises, and what it is for."""
+    found: dict[tuple[str, str], str] = {}
+    for each in map(backend, names(BACKENDS)):
+        if each.transport is not None:
+            found |= {(journal, each.scheme): what for journal, what in each.transport.journals.items()}
+    for each in map(backend, names(BACKENDS)):
+        if each.journal is not None:
+            found |= {(each.scheme, other): what for other, what in each.journal.transports.items()}
+    return found
+
 
 def plan(settings: Settings, namespace: str, *, one_process: bool, tables: Sequence[str] = ()) -> Plan:
     """The pair of backends that the settings name. Raises SettingsError for one that is not valid here."""
     journal_url = settings.journal_url(namespace)
-    journal = scheme(journal_url, "journal", {pair[0] for pair in PAIRS})
-    transport_url = settings.transport or _default_transport(journal)
-    transport = scheme(transport_url, "transport", {pair[1] for pair in PAIRS})
-    if (journal, transport) not in PAIRS:
-        valid = "; ".join(f"{j}: with {t}: ({what})" for (j, t), what in PAIRS.items())
+    journal = named(journal_url, "journal")
+    side = journal.journal
+    assert side is not None
+    side.check(journal_url)
+    transport_url = settings.transport or side.default_transport
+    if not transport_url:
         raise SettingsError(
-            "transport", f"{transport}: does not go with journal {journal}:. Valid pairs: {valid}"
+            "transport", side.needs or f"a {journal.scheme}: journal needs one: set SKERRY_TRANSPORT"
         )
-    if transport == "memory" and not one_process:
+    transport = named(transport_url, "transport")
+    carries = transport.transport
+    assert carries is not None
+    if journal.scheme not in carries.journals and transport.scheme not in side.transports:
+        valid = "; ".join(f"{j}: with {t}: ({what})" for (j, t), what in pairs().items())
         raise SettingsError(
-            "transport", "memory: is for one process (`skerry run`); between processes use local:"
+            "transport",
+            f"{transport.scheme}: does not go with journal {journal.scheme}:. Valid pairs: {valid}",
         )
-    return Plan(journal, transport, journal_url, transport_url, tuple(tables))
-
-
-def _default_transport(journal: str) -> str:
-    if journal == "postgresql":
+    if carries.one_process and not one_process:
         raise SettingsError(
-            "transport", "a postgresql: journal needs a broker: set SKERRY_TRANSPORT=amqp://..."
+            "transport",
+            f"{transport.scheme}: is for one process (`skerry run`); between processes use local:",
         )
-    # An embedded journal is always reachable by others: more servers, `skerry journal`, `skerry dead`.
-    return "memory:" if journal == "memory" else "local:"
+    return Plan(journal.scheme, transport.scheme, journal_url, transport_url, tuple(tables))
 
 
-def scheme(url: str, setting: str, known: set[str]) -> str:
-    """The kind of backend that a URL names. Raises SettingsError."""
-    name, separator, _ = url.partition(":")
-    name = ALIASES.get(name, name)
-    if not separator or name not in known:
+def named(url: str, setting: str) -> Backend:
+    """The backend of a journal or transport that a URL names. Raises SettingsError."""
+    scheme, separator, _ = url.partition(":")
+    found = find(BACKENDS, scheme) if separator else None
+    if separator and found is None:  # another name of one
+        found = next((each for each in map(backend, names(BACKENDS)) if scheme in each.aliases), None)
+    if not isinstance(found, Backend) or getattr(found, setting) is None:
         shown = url.rpartition("@")[2]  # never a password
-        raise SettingsError(
-            setting, f"{shown!r} begins with none of {', '.join(f'{k}:' for k in sorted(known))}"
-        )
-    return name
-
-
-def sqlite_path(url: str) -> Path:
-    """The file of `sqlite:///PATH` (relative) or `sqlite:////PATH` (absolute). Raises SettingsError."""
-    if not url.startswith("sqlite:///") or len(url) <= len("sqlite:///"):
-        raise SettingsError("journal", f"{url!r} is not sqlite:///PATH")
-    return Path(url.removeprefix("sqlite:///"))
+        known = [each.scheme for each in map(backend, names(BACKENDS)) if getattr(each, setting) is not None]
+        choices = ", ".join(f"{name}:" for name in sorted(known))
+        raise SettingsError(setting, f"{shown!r} begins with none of {choices}")
+    return found
 
 
 @asynccontextmanager
@@ -119,20 +132,18 @@ async def open_parts(
     have to be there; without, what only reads along is opened all the same (it has a copy of its memory), and its
     parts connect when they can. `made` gets the same parts before any is opened: what it raises ends this before
     somebody else was asked to make room. Raises Disconnected, SettingsError."""
-    namespace = settings.namespace or declaration.namespace
-    async with AsyncExitStack() as stack:
-        opening = _Opening(stack, plan, settings, namespace, name, declaration, made)
-        match plan.journal, plan.transport:
-            case "memory", _:
-                parts = await _one_process(opening, _memory())
-            case "sqlite", "memory":
-                parts = await _one_process(opening, _sqlite(opening))
-            case "sqlite", "local" if decides:
-                parts = await _local_owner(opening, on_standby)
-            case "sqlite", "local":
-                parts = await _local_peer(opening, wait)
-            case _:
-                parts = await _servers(opening, decides, wait or decides)
+
+    async def try_on(journal: Any) -> None:
+        await rehearse(journal, plan.tables, declaration.migrations)
+
+    async def make_ready(journal: JournalWriter) -> None:
+        await prepare(journal, declaration)
+
+    opening = Opening(
+        plan.place(settings, settings.namespace or declaration.namespace, name),
+        plan.journal_side, decides, wait, made, try_on, make_ready, on_standby,
+    )  # fmt: skip
+    async with plan.transport_side.open(opening) as parts:
         yield parts
 
 
@@ -149,108 +160,3 @@ async def prepare(journal: JournalWriter, declaration: Declaration) -> None:
     await journal.prepare(list(declaration.tables))
     if not owner:
         await journal.adopt(declaration.name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opening:
-    """What is to be opened, how, and where it is closed."""
-
-    stack: AsyncExitStack
-    plan: Plan
-    settings: Settings
-    namespace: str
-    name: str
-    declaration: Declaration
-    made: Made
-
-
-async def _one_process(opening: _Opening, journal: MemoryJournal | SqliteJournal) -> Parts:
-    from skerry.backends.memory.transport import MemoryHub
-
-    transport = MemoryHub().endpoint(opening.name)
-    parts = Parts(transport, journal, journal)
-    opening.made(parts)
-    await opening.stack.enter_async_context(journal)
-    await transport.start()
-    opening.stack.push_async_callback(transport.stop)
-    return parts
-
-
-def _memory() -> MemoryJournal:
-    from skerry.backends.memory.journal import MemoryJournal
-
-    return MemoryJournal()
-
-
-def _sqlite(opening: _Opening) -> SqliteJournal:
-    from skerry.backends.sqlite.journal import SqliteJournal
-    from skerry.backends.sqlite.settings import SqliteSettings
-
-    chosen = opening.settings.of(SqliteSettings)
-    return SqliteJournal(str(sqlite_path(opening.plan.journal_url)), opening.namespace, settings=chosen)
-
-
-async def _local_owner(opening: _Opening, on_standby: Standby | None) -> Parts:
-    """The consumer of an embedded journal: owns the file, and what the others speak to."""
-    from skerry.backends.local.owner import LocalOwner
-
-    # Under a runner a second consumer is a lasting standby; by hand, somebody wants to know who is in the way.
-    patience = 30.0 if on_standby is None else 10 * 365 * 86400.0
-    file = sqlite_path(opening.plan.journal_url)
-    owner = LocalOwner(file, opening.name, standby_seconds=patience, on_standby=on_standby)
-    journal = _sqlite(opening)
-    parts = Parts(owner, journal, journal)
-    opening.made(parts)
-    await rehearse(journal, opening.plan.tables, opening.declaration.migrations)
-    await owner.acquire()
-    stack = opening.stack
-    stack.callback(owner.release)
-    await stack.enter_async_context(journal)
-    owner.serve(journal)
-    stack.push_async_callback(owner.stop)
-    await prepare(journal, opening.declaration)
-    await owner.start()
-    return parts
-
-
-async def _local_peer(opening: _Opening, wait: bool) -> Parts:
-    from skerry.backends.local.owner import hub_path
-    from skerry.backends.local.peer import LocalPeer, PeerSettings
-    from skerry.backends.local.reader import RemoteJournal
-
-    # While a process is replaced there are two of its name for a moment: each is a peer of its own.
-    path, name = hub_path(sqlite_path(opening.plan.journal_url)), f"{opening.name}.{os.getpid()}"
-    peer = LocalPeer(path, name, opening.settings.of(PeerSettings))
-    parts = Parts(peer, RemoteJournal(peer), None)
-    opening.made(parts)
-    await peer.start(required=wait)
-    opening.stack.push_async_callback(peer.stop)
-    return parts
-
-
-async def _servers(opening: _Opening, decides: bool, wait: bool) -> Parts:
-    """PostgreSQL and RabbitMQ: any number of machines."""
-    try:
-        from skerry.backends.postgres.journal import PostgresJournal
-        from skerry.backends.postgres.role import Need
-        from skerry.backends.postgres.settings import PostgresSettings
-        from skerry.backends.rabbitmq.settings import RabbitSettings
-        from skerry.backends.rabbitmq.transport import RabbitTransport
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            "journal", f"{error.name} is missing: pip install 'skerry[postgres,rabbitmq]'"
-        ) from error
-    plan, settings, namespace = opening.plan, opening.settings, opening.namespace
-    rabbit = replace(settings.of(RabbitSettings), url=plan.transport_url, namespace=namespace)
-    need, chosen = Need.WRITABLE if decides else Need.PRIMARY, settings.of(PostgresSettings)
-    journal = PostgresJournal(plan.journal_url, namespace, settings=chosen, required=wait, need=need)
-    # The name is an address on the broker: two processes of one name would take each other's answers.
-    transport = RabbitTransport(rabbit, journal.bodies, name=f"{opening.name}.{os.urandom(4).hex()}")
-    parts = Parts(transport, journal, journal if decides else None, shared=True)
-    opening.made(parts)
-    await opening.stack.enter_async_context(journal)
-    if decides:
-        await prepare(journal, opening.declaration)
-    await transport.start(required=wait)
-    opening.stack.push_async_callback(transport.stop)
-    return parts

@@ -20,12 +20,11 @@ from skerry.kernel.kernel import has_copy
 from skerry.kernel.notifier import Notifier
 from skerry.kernel.role import Draining, Listening
 from skerry.kernel.runtime import Runtime
-from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import CLOSING_SECONDS, Settings, address
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
-from skerry.roles.composition import Composition, compose
+from skerry.roles.composition import Composition, compose, sealed
 from skerry.roles.kind import role_kinds
 from skerry.roles.parts import Parts, open_parts, plan
 from skerry.supervision.failure import Failure
@@ -62,8 +61,6 @@ def run_roles(
 ) -> int:
     """Run until SIGINT, SIGTERM or the runner ends it; a second signal ends at once. Returns the exit code.
     Raises SettingsError."""
-    if settings.tokens:
-        declare_sessions(declaration)
     with asyncio.Runner(loop_factory=factory(settings.loop_model or default())) as runner:
         return runner.run(_Process(declaration, settings, roles, control).run())
 
@@ -74,7 +71,8 @@ class _Process:
     def __init__(
         self, declaration: Declaration, settings: Settings, roles: tuple[str, ...], control: Control | None
     ) -> None:
-        self.declaration, self.settings, self.roles, self.control = declaration, settings, roles, control
+        self.declaration = sealed(declaration, settings)
+        self.settings, self.roles, self.control = settings, roles, control
         self.name = settings.process or "-".join(roles)
         self.runtime: Runtime | None = None
         """While it serves."""

@@ -6,14 +6,13 @@ Not here: what of the namespace is missing (upkeep.py), whether its content is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import asyncpg
 
 from skerry.backends.postgres.role import ServerRole
 from skerry.backends.postgres.schema import Statements, steps
 from skerry.backends.statements import made_by
+from skerry.bus.backend import Finding
 
 OLDEST = 130000
 """The first version, as `server_version_num` says it, that everything here was tried on or is known to work with."""
@@ -28,15 +27,6 @@ where not exists (select from pg_replication_slots where active_pid = sender.pid
 logical slot is no standby."""
 _CONNECTIONS = 50
 """Below so many a few processes of eight connections each meet the server's limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found. `fix` is what to do, empty when there is nothing."""
-
-    level: Literal["ok", "warning", "error"]
-    what: str
-    fix: str = ""
 
 
 async def doctor(connection: asyncpg.Connection, statements: Statements) -> list[Finding]:

@@ -20,7 +20,7 @@ from skerry.backends.postgres.batch import ANOTHER_HISTORY, Place, Room, opened
 from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.connections import Connections
-from skerry.backends.postgres.doctor import Finding, check_rights, doctor, places
+from skerry.backends.postgres.doctor import check_rights, doctor, places
 from skerry.backends.postgres.intake import PostgresIntake
 from skerry.backends.postgres.role import Need
 from skerry.backends.postgres.rows import letter_values, read_record
@@ -38,6 +38,7 @@ from skerry.backends.storable import (
     checked_table,
 )
 from skerry.backends.stored import StoredReads, read_outcome
+from skerry.bus.backend import Finding
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, SettingsError, Trimmed, WrongEpoch
 from skerry.journal.correcting import correct

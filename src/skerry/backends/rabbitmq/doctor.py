@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
@@ -19,6 +18,7 @@ from skerry.backends.rabbitmq.link import Link
 from skerry.backends.rabbitmq.operations import check, connected
 from skerry.backends.rabbitmq.settings import MIB, RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology
+from skerry.bus.backend import Finding
 from skerry.errors import Disconnected, SettingsError
 from skerry.loop.sockets import address_text
 
@@ -26,15 +26,6 @@ OLDEST = (3, 10)
 """The first RabbitMQ with at-least-once dead letters on quorum queues."""
 _REDELIVERIES = 25
 _PATIENCE_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found. `fix` is what to do, empty when there is nothing."""
-
-    level: Literal["ok", "warning", "error"]
-    what: str
-    fix: str = ""
 
 
 async def doctor(settings: RabbitSettings) -> list[Finding]:
