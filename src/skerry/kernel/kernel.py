@@ -84,6 +84,7 @@ class Kernel:
     ) -> None:
         declaration.check()
         if settings.tokens:
+            declaration = declaration.sealed()  # what Skerry adds is not the application's
             declare_sessions(declaration)
         mirrored = [mirror.mirrored for mirror in declaration.mirrors.values()]
         if isinstance(reader, ReadsMirrors):

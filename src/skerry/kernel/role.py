@@ -33,10 +33,9 @@ class Role(Protocol):
         ...
 
 
-@runtime_checkable
 class Listening(Protocol):
-    """A role that connections come to. Before it starts it is given `sockets` to accept on, or `join`, which makes a
-    link to the balancer that hands connections in."""
+    """A role that connections come to, as its kind says (`RoleKind.listens`). Before it starts it is given `sockets` to
+    accept on, or `join`, which makes a link to the balancer that hands connections in."""
 
     sockets: list[socket.socket]
     join: Callable[[], socket.socket] | None

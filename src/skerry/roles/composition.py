@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from skerry.clock import Clock, SystemClock
 from skerry.http.health import Finding, Health
@@ -41,14 +41,10 @@ class Composition:
     runtime: Runtime
     kinds: tuple[RoleKind, ...]
     roles: tuple[Role, ...]
+    listening: tuple[tuple[RoleKind, Listening], ...]
+    """The roles that connections come to."""
     registry: Registry
     health: Health
-
-    @property
-    def listening(self) -> list[tuple[RoleKind, Listening]]:
-        """The roles that connections come to."""
-        pairs = zip(self.kinds, self.roles, strict=True)
-        return [(kind, role) for kind, role in pairs if kind.listens and isinstance(role, Listening)]
 
     @property
     def stopped(self) -> list[str]:
@@ -117,8 +113,11 @@ def compose(
         runtime.watch("projector", kernel.projector.events)
         runtime.watch("events", kernel.events)
     health = _health(kernel, runtime, kinds, made)
+    listening = tuple(
+        (kind, cast(Listening, role)) for kind, role in zip(kinds, made, strict=True) if kind.listens
+    )
     return Composition(
-        name, declaration, settings, kernel, runtime, tuple(kinds), tuple(made), registry, health
+        name, declaration, settings, kernel, runtime, tuple(kinds), tuple(made), listening, registry, health
     )
 
 

@@ -4,7 +4,7 @@
 
 It stands in `skerry.plugins` (group `skerry.roles`); a role of another distribution is named by an entry point of that
 group. Then `skerry run TARGET --role host` has it, and `compose(..., roles=("host",))`. A role can do more than the
-contract asks: what is found by `isinstance` stands in kernel/role.py (`Listening`, `Draining`, `Reporting`).
+contract asks: `Listening`, `Draining`, `Deciding`, `Reporting` of kernel/role.py.
 """
 
 from __future__ import annotations
