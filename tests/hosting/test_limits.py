@@ -81,30 +81,24 @@ async def test_threads_come_while_they_wait_and_leave_again(serve: Hosting) -> N
 
 
 async def test_busy_threads_get_no_company(serve: Hosting) -> None:
-    """Those that compute would only take the interpreter from each other."""
+    """Those that compute would only take the interpreter from each other; nor does a queue that moves need more."""
     go = threading.Event()
 
     def app(environ: dict[str, Any], start: Any) -> list[bytes]:
-        while not go.is_set():
-            sum(range(1_000))
+        assert go.wait(SECONDS)
         return ok(environ, start)
 
     port = await serve(app, threads="1..3")
-    grown = serve.wsgi.pool._grow
-    looks = []
-
-    def look(*seen: Any) -> None:
-        looks.append(seen)
-        grown(*seen)
-
-    serve.wsgi.pool._grow = look  # type: ignore[method-assign, assignment]
+    pool = serve.wsgi.pool
+    pool._look_again = lambda *seen: None  # type: ignore[method-assign]  # we look ourselves
     asked = [asyncio.create_task(ask(port, "GET / HTTP/1.1")) for _ in range(3)]
-    await until(lambda: len(looks) > 1)
-    cpu, began = time.process_time(), time.monotonic()
-    before = serve.wsgi.pool.threads
-    await asyncio.sleep(0.2)
-    if time.process_time() - cpu > 0.95 * (time.monotonic() - began):  # on a machine that lets it
-        assert serve.wsgi.pool.threads == before
+    await until(lambda: pool.waiting.qsize() == 2)
+    cpu, now = time.process_time(), time.monotonic()
+    pool._grow(pool._taken, cpu - 10.0, now - 10.0)  # it has used a whole processor
+    pool._grow(pool._taken - 1, cpu, now - 10.0)  # the queue has moved
+    assert pool.threads == 1
+    pool._grow(pool._taken, cpu, now - 10.0)  # it has waited
+    assert pool.threads == 2
     go.set()
     assert [(await each).status for each in asked] == [200] * 3
 
@@ -121,18 +115,20 @@ def let_time_pass(serve: Hosting) -> None:
 
 async def test_a_view_beyond_its_time_costs_its_thread_only(serve: Hosting, caplog: Any) -> None:
     """The client gets 503, the log the place where it stands, others a new thread; at last it may go."""
-    go, exhausted = threading.Event(), threading.Event()
+    go, exhausted, began = threading.Event(), threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start: Any) -> list[bytes]:
         if environ["PATH_INFO"] == "/stuck":
+            began.set()
             assert go.wait(SECONDS)
         return ok(environ, start)
 
     port = await serve(app, threads="1", timeout=1_000, max_stuck=1)
     serve.wsgi.pool._on_exhausted = exhausted.set
     for stuck in (1, 2):
+        began.clear()
         asked = asyncio.create_task(ask(port, "GET /stuck HTTP/1.1"))
-        await until(lambda: len(running(serve)) == 1)
+        await until(began.is_set)
         let_time_pass(serve)
         assert (await asked).status == 503
         assert serve.wsgi.pool.stuck == stuck
@@ -167,9 +163,10 @@ async def test_an_answer_that_stands_still_is_cut_off(serve: Hosting) -> None:
 
 async def test_what_moves_is_in_time(serve: Hosting) -> None:
     """The time begins again with each part of an upload, and is twice as long behind the head of the answer."""
-    seen = threading.Event()
+    entered, seen = threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        entered.set()
         environ["wsgi.input"].read()
         start("200 OK", PLAIN)
         yield b"begun"
@@ -178,7 +175,7 @@ async def test_what_moves_is_in_time(serve: Hosting) -> None:
     port = await serve(app, threads="1", timeout=1_000)
     wire = await Wire.open(port)
     await wire.send("POST / HTTP/1.1", "Content-Length: 2")
-    await until(lambda: len(running(serve)) == 1)
+    await until(entered.is_set)
     [call] = running(serve)
     began = call._moved
     assert (call.overdue(began + 999), call.overdue(began + 1_001)) == (False, True)
