@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from importlib.metadata import version
 
 import click
@@ -14,12 +15,14 @@ from skerry.errors import DeclarationError, SettingsError
 from skerry.kernel.importing import load_application
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import load_settings
+from skerry.loop.sockets import bind_tcp
 from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.output import Output, wants_colour
 from skerry.process.tars import TarsParent, TarsSettings
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.lifecycle import live
 
+ORPHANS_SECONDS = 5.0
 _CONFIG = click.option("--config", default="", metavar="FILE", help="the file that the node has written")
 
 
@@ -81,7 +84,7 @@ async def _run(settings: TarsSettings, configuration: Configuration) -> int:
     configure_logs("json" if as_json else "text", "info", "tars")
     try:
         environment = {"SKERRY_LOG_FORMAT": "json" if as_json else "text"}
-        parent = TarsParent(settings, configuration, environment, output)
+        parent = await _parent(settings, configuration, environment, output)
         _catch_signals(parent)
         return await live(parent)
     except SettingsError:
@@ -92,6 +95,23 @@ async def _run(settings: TarsSettings, configuration: Configuration) -> int:
         raise
     finally:
         await asyncio.to_thread(output.close)
+
+
+async def _parent(
+    settings: TarsSettings, configuration: Configuration, environment: dict[str, str], output: Output
+) -> TarsParent:
+    """The parent, its ports bound. When it was killed before, its processes still hold them for a moment."""
+    deadline = time.monotonic() + ORPHANS_SECONDS
+    while True:
+        try:
+            return TarsParent(settings, configuration, environment, output)
+        except SettingsError as error:
+            if "is in use" not in error.problem or time.monotonic() > deadline:
+                raise
+            if configuration.local is not None:
+                host, port = configuration.local.listens_on, configuration.local.port
+                bind_tcp(host, port, setting="local").close()  # else it runs, and that is to be told at once
+        await asyncio.sleep(0.1)
 
 
 def _catch_signals(parent: TarsParent) -> None:

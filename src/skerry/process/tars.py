@@ -81,7 +81,12 @@ class TarsParent:
         self._running: asyncio.Task[int] | None = None
         self._began = time.monotonic()
         self._answered_at = float("-inf")
-        self.runner = Runner([self._specs(environment)], output, self._runner_settings(), name="tars")
+        try:
+            specs = self._specs(environment)
+        except BaseException:
+            self._resources.close()
+            raise
+        self.runner = Runner([specs], output, self._runner_settings(), name="tars")
         self.runner.events.on("ready", lambda name: self._ready.set())
         self.runner.events.on("started", self._on_started)
         self.runner.events.on("ended", self._on_ended)
