@@ -36,6 +36,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger("skerry.tars.client").setLevel(logging.NOTSET)
+    for known in list(logging.Logger.manager.loggerDict.values()):
+        if isinstance(known, logging.Logger):
+            known.disabled = False  # Django's LOGGING in a test here disables all that exist
     remote_log.install(None)
 
 
