@@ -181,7 +181,7 @@ WRONG = [
         {},
         "skerry: bind: 'nonsense' is not HOST:PORT (ports 0 to 65535) (from command line)",
     ),
-    (["--tokens", "all:secret"], {}, "skerry: tokens: entry 1 is not `read:TOKEN` or `write:TOKEN`"),
+    (["--tokens", "all:secret"], {}, "skerry: tokens: entry 1 is none of `read:TOKEN`, `write:TOKEN`"),
     (["--tls-cert", "nowhere.pem", "--tls-key", "nowhere.pem"], {}, "skerry: tls_cert: "),
     (["--journal", "mysql://x"], {}, "skerry: journal: 'mysql://x' begins with none of"),
     (["--journal", "sqlite://x"], {}, "skerry: journal: "),
