@@ -15,7 +15,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,10 +66,17 @@ async def call(
 
 class Program:
     """`skerry ARGUMENTS`, running in `directory`. `lines` is what it has written, standard output and error together.
-    May be started again when it has ended; `environ` adds to the clean environment."""
+    May be started again when it has ended; `environ` adds to the clean environment. `command`: another program that
+    becomes `skerry`, as `manage.py skerry`."""
 
-    def __init__(self, directory: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
-        self.directory, self.arguments = directory, arguments
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("-m", "skerry"),
+    ) -> None:
+        self.directory, self.arguments, self.command = directory, arguments, command
         self.lines: list[str] = []
         self.port = 0
         self._environ = dict(environ or {})
@@ -96,7 +103,7 @@ class Program:
         self.lines.clear()
         self.port = 0
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "skerry", *self.arguments,
+            sys.executable, *self.command, *self.arguments,
             cwd=self.directory, env=surroundings(self.directory, **self._environ),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip

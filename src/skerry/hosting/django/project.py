@@ -1,0 +1,98 @@
+"""A Django project as a target of `skerry host` and `skerry tars run`: what its settings say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from skerry.hosting.django.views import is_plain
+from skerry.hosting.program import says
+
+NAMES = {
+    "APP": "the skerry.App that hosts this project, as mysite.live:app: manage.py skerry runs it",
+    "TARS": "the skerry.tars.Service that has this project, as mysite.service:service: manage.py tars runs it",
+    "JOURNAL": "where emit leaves events, as postgresql://...",
+    "NAMESPACE": "whose journal that is",
+    "HOST_STRICT": "whether an emit before its transaction has written anything is told",
+}
+"""Keys of the setting SKERRY."""
+
+
+def declared(name: str) -> str:
+    """What the setting SKERRY says of `name`; empty where it says nothing."""
+    found = getattr(settings, "SKERRY", None)
+    return str(found.get(name) or "") if isinstance(found, Mapping) else ""
+
+
+def is_asgi() -> bool:
+    """Whether the project is to be served as ASGI: ASGI_APPLICATION is set, and something behind it is asynchronous (a
+    view, or another application around Django's); or there is nothing else. Imports the project's asgi.py."""
+    asgi = getattr(settings, "ASGI_APPLICATION", None)
+    if not asgi:
+        return False
+    return not getattr(settings, "WSGI_APPLICATION", None) or not is_plain(import_string(asgi))
+
+
+def target() -> str:
+    """The project's application as TARGET: of WSGI_APPLICATION, or ASGI_APPLICATION where `is_asgi`."""
+    dotted = settings.ASGI_APPLICATION if is_asgi() else getattr(settings, "WSGI_APPLICATION", None)
+    if not dotted:
+        return "django.core.wsgi:get_wsgi_application()"
+    module, _, name = str(dotted).rpartition(".")
+    return f"{module}:{name}"
+
+
+def host_arguments(given: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The arguments of `skerry` for `manage.py skerry GIVEN`. A first argument without a dash is an address, as
+    `runserver` takes it. While DEBUG is on, and unless the user says otherwise, one process is replaced when a file
+    changes; static files are those that the finders find, else those that `collectstatic` has collected."""
+    arguments = list(given)
+    if arguments and not arguments[0].startswith("-"):
+        arguments[:1] = ["--bind", address(arguments[0])]
+    if settings.DEBUG and not says(arguments, ("--reload", "--no-reload"), environ, "SKERRY_RELOAD"):
+        arguments.append("--reload")
+    if app := declared("APP"):
+        return ["up", app, *arguments]
+    if settings.DEBUG and not says(arguments, ("--hosts",), environ, "SKERRY_HOST_PROCESSES"):
+        arguments += ["--hosts", "1"]
+    found = target()
+    if not says(arguments, ("--static",), environ, "SKERRY_HOST_STATIC"):
+        if _finds_static_files():
+            found = "skerry.hosting.django.development:application()"
+        elif collected := collected_files():
+            arguments += ["--static", collected]
+    return ["host", found, *arguments]
+
+
+def tars_arguments(given: Sequence[str]) -> list[str]:
+    """The arguments of `skerry` for `manage.py tars GIVEN`: the project, or the service that the settings name."""
+    return ["tars", "run", declared("TARS") or target(), *given]
+
+
+def address(text: str) -> str:
+    """An address as `runserver` takes it, as HOST:PORT."""
+    return f"127.0.0.1:{text}" if text.isdecimal() else text
+
+
+def collected_files() -> str:
+    """What `collectstatic` has collected, as PATH=DIRECTORY; empty when there is nothing, or it lies elsewhere."""
+    url, root = str(settings.STATIC_URL or ""), settings.STATIC_ROOT
+    if not root or not url.startswith("/") or url == "/" or "," in str(root) or not Path(root).is_dir():
+        return ""
+    return f"{url.rstrip('/')}={Path(root).resolve()}"
+
+
+def _finds_static_files() -> bool:
+    """Whether `runserver` would serve static files."""
+    return bool(settings.DEBUG) and "django.contrib.staticfiles" in settings.INSTALLED_APPS
+
+
+def has_async_views() -> bool:
+    """Whether one of the project's views is a coroutine."""
+    from django.core.handlers.asgi import ASGIHandler
+
+    return not is_plain(ASGIHandler.__new__(ASGIHandler))
