@@ -21,7 +21,7 @@ FLOW = {Signal.PAUSE, Signal.RESUME, Signal.REST, Signal.READABLE}
 class Desk:
     """A reception: bodies of /stream... are streamed, others collected up to 10 bytes."""
 
-    draining = False
+    draining = closing = False
 
     def admit(self, turn: Turn) -> int | None:
         return None if turn.request.target.startswith(b"/stream") else 10

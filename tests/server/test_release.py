@@ -148,3 +148,33 @@ async def test_who_is_cut_is_told_so(start: Start) -> None:
         assert await asyncio.wait_for(cut.read(), 30) == b""
     writer.close()
     other.close()
+
+
+async def test_an_answer_that_promised_more_keeps_its_word(start: Start) -> None:
+    """A drain that begins while an answer is under way does not close behind it: its head said that more may come. The
+    next request is answered, with `Connection: close`."""
+    go_on = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await go_on.wait()
+        await send({"type": "http.response.body", "body": b"rest"})
+
+    app = named("me")
+    app.mount("/slow", slow)
+    running = await start(app)
+    reader, writer = await running.connect()
+    writer.write(b"GET /slow/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    assert b"connection: close" not in head.lower()
+    draining = asyncio.create_task(running.server.drain(120, idle_seconds=100))
+    await running.until(lambda: running.server.state.draining)
+    go_on.set()
+    assert b"rest" in await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 30)
+    writer.write(GET)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    assert b"connection: close" in head.lower()
+    assert await asyncio.wait_for(reader.read(), 30) == b"me"
+    assert await asyncio.wait_for(draining, 30)
+    writer.close()

@@ -78,6 +78,11 @@ class Reception(Protocol):
         """Whether no further requests are taken."""
         ...
 
+    @property
+    def closing(self) -> bool:
+        """Whether connections are closed as soon as they are between two requests."""
+        ...
+
     def admit(self, turn: Turn) -> int | None:
         """Find what answers: sets `turn.found`. The largest body that is collected before, None: it is streamed.
         Raises Problem, or Early with an answer that needs no body."""
@@ -220,6 +225,12 @@ class Http1:
             self.current.keep = CLOSE
         return self._out()
 
+    def part(self) -> None:
+        """Let an answer that has not begun be the last one, and say so. One that has begun promised more: its client
+        may bring one more request."""
+        if self.current is not None and not self.current.started:
+            self.current.keep = CLOSE
+
     def lost(self) -> None:
         """The connection is gone."""
         self.closing = self.gone = self.eof = self.over = True
@@ -336,7 +347,7 @@ class Http1:
                     if not actions:
                         return [turn]
                     actions.append(turn)
-            elif self.closing or (self._reception.draining and self.phase == IDLE and not self._inflow.stash):
+            elif self.closing or (self._reception.closing and self.phase == IDLE and not self._inflow.stash):
                 self._end()
             elif self._incoming is not None and self._incoming.expects:
                 self._incoming.expects = False

@@ -196,8 +196,8 @@ class HttpServer:
     async def drain(self, seconds: float | None = None, *, idle_seconds: float = 0.0) -> bool:
         """Accept nothing more, let every request under way be answered, close. True when all ended in time.
 
-        After the deadline (`drain_seconds` unless given) what is left is cut off. Idle connections are closed at
-        once; with `idle_seconds` they may bring one more request, which is answered with `Connection: close`.
+        After the deadline (`drain_seconds` unless given) what is left is cut off. Connections between two requests are
+        closed at once; with `idle_seconds` they may bring one more, which is answered with `Connection: close`.
         """
         state = self.state
         if self.status == "stopped":
@@ -212,6 +212,7 @@ class HttpServer:
             sock.close()
         if idle_seconds > 0:
             await self._last_requests(state, idle_seconds)
+        state.closing = True
         for connection in list(state.connections):
             connection.shutdown()
         limit = self.settings.drain_seconds if seconds is None else seconds
@@ -231,9 +232,12 @@ class HttpServer:
         return True
 
     async def _last_requests(self, state: State, seconds: float) -> None:
-        """Close what is not idle as it ends, and give idle connections a while to say something more."""
+        """Let the answers that have not begun say that they are the last, and give the other connections a while to
+        bring one more request: they were promised that they may."""
         for each in list(state.connections):
-            if not each.idle:
+            if isinstance(each, Connection):
+                each.http.part()
+            elif not each.idle:
                 each.shutdown()
         try:
             async with asyncio.timeout(seconds):

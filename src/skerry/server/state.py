@@ -153,7 +153,7 @@ class State:
         self.applications = Applications(settings)
         self.app_state: dict[str, Any] = {}
         self.max_body_bytes = application.settings.max_body_bytes
-        self.draining = False
+        self.draining = self.closing = False  # closing: connections between two requests too
         self.counts: dict[int, int] = {}  # answers that belong to no route
         self.refused = 0
         self.timed_out = 0
