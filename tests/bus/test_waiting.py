@@ -250,6 +250,24 @@ async def test_what_nobody_knows_is_a_dead_letter_after_ten_minutes() -> None:
         assert await b.texts("a") == ["behind", "next"]
 
 
+@pytest.mark.parametrize("wrong_by", [8 * 86_400.0, -8 * 86_400.0])
+async def test_a_wrong_wall_clock_ends_no_wait(wrong_by: float) -> None:
+    """Nor prolongs it: that of a consumer that comes after the one that noted the command."""
+    async with bench() as b:
+        async with b.working() as consumer:
+            unknown, behind = await b.send("a", name="newer"), await b.send("a", "behind")
+            await consumer.settle()
+            assert (await b.status(unknown), await b.status(behind)) == ("waits", "waits")
+        b.clock = VirtualClock(epoch=b.clock.now() + wrong_by)
+        async with b.working() as wrong:
+            await b.clock.advance(599)
+            await wrong.settle()
+            assert (await b.status(unknown), await b.status(behind)) == ("waits", "waits")
+            await b.clock.advance(2)
+            await wrong.settle()
+            assert (await b.status(unknown), await b.status(behind)) == ("failed", "applied")
+
+
 async def test_dropping_one_that_waits_lets_its_key_go_on() -> None:
     """At the next look, a second later at most."""
     async with bench() as b, b.working() as consumer:

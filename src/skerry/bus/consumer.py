@@ -20,7 +20,7 @@ from skerry.bus.batch import BatchLimit, halves
 from skerry.bus.decider import Decider, letter_of_bytes, refuse
 from skerry.bus.told import Told, answers_to, hint_of
 from skerry.bus.transport import Commands, Delivery, Transport, tip
-from skerry.bus.waiting import Line, envelope_of, letter_that_waits, until_of
+from skerry.bus.waiting import Line, envelope_of, letter_that_waits
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable, UnknownMessage
@@ -86,7 +86,8 @@ class Consumer:
         self._letters = True
         self._any_wait = True
         self._noted = 0  # letters that were told to wait, so far
-        self._stored: dict[str, float] = {}
+        self._stored: set[str] = set()  # of the commands at hand, those that are letters already
+        self._met: dict[str, float] = {}  # unknown ones, and when they were first met, on the monotonic clock
         self.wants: set[tuple[str, int]] = set()
         """Names and versions of commands that wait here, as this consumer does not know them."""
         self.waiting = 0
@@ -272,7 +273,7 @@ class Consumer:
                 if envelope.id in batch.known:
                     continue
                 error = refused.get(envelope.id)
-                if waits := self._waits(envelope, error, line, now):
+                if waits := self._waits(envelope, error, line):
                     if envelope.id not in self._stored:
                         seconds = self._settings.unknown_seconds
                         overlay.writes.dead.append(letter_that_waits(envelope, waits, now, seconds))
@@ -339,21 +340,20 @@ class Consumer:
             if envelope.id not in self._stored and (unknown or envelope.key in line.waiting):
                 letter = await self._writer.dead_letter(envelope.id)
                 if letter is not None and WAITS in letter.headers:
-                    self._stored[envelope.id] = until_of(letter)
+                    self._stored.add(envelope.id)
         return line
 
-    def _waits(
-        self, envelope: Envelope, error: MessageError | None, line: Line, now: float
-    ) -> MessageError | None:
+    def _waits(self, envelope: Envelope, error: MessageError | None, line: Line) -> MessageError | None:
         """Why this command is not decided now: the one before it waits, or it is not known here, and may be
-        elsewhere."""
+        elsewhere. How long that may be counts from when this process met it: a wall clock may be wrong, and ends
+        nothing."""
         if first := line.waits_behind(envelope):
             return MessageError(f"{first} of its key is not decided yet")
-        if isinstance(error, UnknownMessage) and now < self._stored.get(
-            envelope.id, now + self._settings.unknown_seconds
-        ):
-            self.wants.add((envelope.name, envelope.version))
-            return error
+        if isinstance(error, UnknownMessage):
+            now = self._clock.monotonic()
+            if now < self._met.setdefault(envelope.id, now) + self._settings.unknown_seconds:
+                self.wants.add((envelope.name, envelope.version))
+                return error
         return None
 
     async def settle(self) -> None:
@@ -361,18 +361,20 @@ class Consumer:
         look at an empty list when nothing waits."""
         if not self._any_wait or self._stopping:
             return
-        after, blocked, left, found, noted = 0, set[str](), 0, False, self._noted
+        after, blocked, left, noted, began = 0, set[str](), 0, self._noted, self._clock.monotonic()
+        found: set[str] = set()
         self.wants.clear()
         while page := await self._writer.letters(after, 100, True):
             after = page[-1].number
             for head in page:
                 if self._mine(head.key):
-                    found = True
+                    found.add(head.command_id)
                     if head.key not in blocked and not await self._settle(head.command_id):
                         blocked.add(head.key)
                     left += head.key in blocked
         # One that was noted after the last page was read is not in it.
-        self._any_wait, self.waiting = found or noted != self._noted, left
+        self._any_wait, self.waiting = bool(found) or noted != self._noted, left
+        self._met = {id: at for id, at in self._met.items() if id in found or at >= began}
 
     async def _settle(self, command_id: str) -> bool:
         """Try one that waits; whether the next of its key may be tried."""
@@ -380,7 +382,7 @@ class Consumer:
             letter = await self._writer.dead_letter(command_id)
             if letter is None or WAITS not in letter.headers:
                 return True
-            self._stored[command_id] = until_of(letter)
+            self._stored.add(command_id)
             try:
                 await self._decide([envelope_of(letter)])
             finally:

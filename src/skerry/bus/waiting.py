@@ -66,14 +66,6 @@ def place_of(envelope: Envelope) -> int:
     return int(place) if place.isdecimal() else _LAST
 
 
-def until_of(head: LetterHead | DeadLetter) -> float:
-    """Until when a letter waits."""
-    try:
-        return float(head.headers.get(WAITS, "0"))
-    except ValueError:
-        return 0.0
-
-
 def letter_that_waits(envelope: Envelope, error: MessageError, at: float, seconds: float) -> DeadLetter:
     """The letter that it becomes. It keeps what has to be known when it is decided."""
     more = {WAITS: f"{at + seconds:.3f}", _SENDER: envelope.sender, _HASH: envelope.request_hash}

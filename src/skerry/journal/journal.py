@@ -154,8 +154,8 @@ class LetterHead:
 
 
 WAITS = "skerry-waits"
-"""Header of a letter that is no failure yet: until when (seconds since 1970) it waits for a consumer that knows its
-type, or for the one before it."""
+"""Header of a letter that is no failure yet: it waits for a consumer that knows its type, or for the one before it.
+Until when (seconds since 1970) is for people: it is by the clock of the process that wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
