@@ -17,9 +17,10 @@ from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.errors import Corrupt, Disconnected, JournalError, Overloaded, SettingsError
 from skerry.journal.epochs import Epochs
 from skerry.journal.journal import JournalWriter
+from skerry.position import Position
 from skerry.testing.clock import VirtualClock
 from skerry.testing.durable_journals import DurableJournalSuite
-from skerry.testing.journal_samples import THINGS, OpenJournal, all_rows, command_id, decide, put
+from skerry.testing.journal_samples import DAY, THINGS, OpenJournal, all_rows, command_id, decide, put
 from skerry.testing.sql_journals import SqlJournalSuite
 
 
@@ -35,6 +36,34 @@ class TestSqliteJournal(DurableJournalSuite, SqlJournalSuite):
 
     async def pass_time(self, journal: JournalWriter, seconds: float) -> None:
         await self.clock.advance(seconds)
+
+    @pytest.mark.parametrize("age_days", [0, 30], ids=["young", "old"])
+    async def test_a_wrong_clock_of_the_owner_forgets_nothing(
+        self, open_journal: OpenJournal, age_days: int
+    ) -> None:
+        """An owner whose clock is days ahead decides, and trims by it: what is younger than seven days stays; so does
+        what one whose clock is behind has decided, when the clock is right again. Of an old journal the oldest go."""
+        number, now = 0, 1_700_000_000.0
+        for day in range(-age_days, 1):
+            number += 1
+            self.clock = VirtualClock(epoch=now + day * DAY)
+            async with open_journal() as journal:
+                await journal.prepare([THINGS])
+                await decide(journal, put(number))
+        expected = {n for n in range(1, number + 1) if n > number - 7}
+        for wrong_days in (0, 8, 0, -8, 0, 400, 0):
+            number += 1
+            expected.add(number)
+            self.clock = VirtualClock(epoch=now + wrong_days * DAY)
+            async with open_journal() as journal:
+                await journal.prepare([THINGS])
+                await journal.trim(Position((await journal.head()).position.epoch, 0))
+                await decide(journal, put(number))
+                await journal.trim(Position((await journal.head()).position.epoch, 0))
+        async with open_journal() as journal:
+            kept = {n for n in range(1, number + 1) if await journal.outcome(command_id(n)) is not None}
+        assert expected <= kept
+        assert (1 in kept) is (age_days == 0)
 
     async def damage(self, journal: JournalWriter, what: str) -> None:
         connection = apsw.Connection(str(self.path))

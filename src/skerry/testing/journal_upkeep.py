@@ -66,7 +66,7 @@ class UpkeepSuite:
         head = await journal.head()
         assert (head.position.offset, head.floor) == (10, 10)
         assert list(await journal.read(10, 10)) == []
-        assert await decide(journal, put(11)) == 10
+        assert await decide(journal, put(12)) == 10
         assert [r.offset for r in await journal.read(10, 10)] == [11]
         assert await journal.verify() == []
         with pytest.raises(WrongEpoch):
@@ -89,7 +89,7 @@ class UpkeepSuite:
 
     async def test_trim_forgets_old_outcomes(self, journal: JournalWriter) -> None:
         """After seven days a command id is forgotten, unless its dead letter is still there, or nothing was decided
-        for so long that it may be the clock."""
+        since, so that it may be the clock."""
         await decide(
             journal, Writes(events=[event(1)], outcomes=[NewOutcome(command_id(1), Status.APPLIED, 1, 1)])
         )
@@ -101,9 +101,13 @@ class UpkeepSuite:
         await self.pass_time(journal, 7 * DAY + 60)
         await journal.trim(position)  # a clock that has jumped, or a quiet week: nobody can tell
         assert await journal.outcome(command_id(1)) is not None
-        await decide(journal, put(3))
+        for number in range(3, 12):
+            await decide(journal, Writes(outcomes=[NewOutcome(command_id(number), Status.APPLIED, 0)]))
+            await self.pass_time(journal, DAY)
+        await decide(journal, put(12))
         await journal.trim(position)
         assert await journal.outcome(command_id(1)) is None
+        assert await journal.outcome(command_id(10)) is not None
         assert await journal.outcome(command_id(2)) is not None
 
     # --- verify, epochs

@@ -38,8 +38,6 @@ from skerry.backends.sqlite.schema import Statements, prepare, rename
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.backends.sqlite.snapshot import SqliteSnapshot
 from skerry.backends.storable import (
-    AHEAD_SECONDS,
-    CLOCK_AHEAD,
     MAX_EPOCHS,
     OUTCOME_SECONDS,
     PAGE_BYTES,
@@ -427,13 +425,11 @@ class SqliteJournal(StoredReads):
             await self._change(
                 ("trim_events", (floor,)), ("trim_amendments", (floor,)), ("set_floor", (floor, last))
             )
-        now = self._clock.now()
-        horizon = now - OUTCOME_SECONDS
-        [(is_ahead,)] = await self._query(self._statements["clock_is_ahead"], horizon, now - AHEAD_SECONDS)
-        if is_ahead:
-            logger.warning(CLOCK_AHEAD, self.path)
-            return int(floor)
-        await self._change(("trim_outcomes", (horizon,)), ("trim_attempts", (horizon,)))
+        # The owner's clock may be wrong for a while, and the times that it stores then agree with it. So an age counts
+        # only where outcomes of eight later days are stored, and for none that was stored after those of the ninth.
+        for began, last in await self._query(self._statements["ninth_day"]):
+            horizon = min(self._clock.now() - OUTCOME_SECONDS, began)
+            await self._change(("trim_outcomes", (horizon, last)), ("trim_attempts", (horizon,)))
         return int(floor)
 
     async def forget_projection(self, name: str) -> None:

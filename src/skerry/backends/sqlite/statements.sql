@@ -304,12 +304,15 @@ update {ns}__log set floor = ?1, trimmed_id = ?2
 -- name: trimmed_id
 select command_id from {ns}__event where pos = ?1
 
--- name: clock_is_ahead
-select exists (select 1 from {ns}__outcome where at < ?1) and not exists (select 1 from {ns}__outcome where at > ?2)
+-- name: ninth_day
+select number * 86400.0, (select max(pos) from {ns}__outcome where cast(at / 86400 as integer) = number)
+from (select distinct cast(at / 86400 as integer) as number from {ns}__outcome)
+order by number desc limit 1 offset 8
 
 -- name: trim_outcomes
 delete from {ns}__outcome
-where at < ?1 and not exists (select 1 from {ns}__dead where {ns}__dead.command_id = {ns}__outcome.command_id)
+where at < ?1 and pos <= ?2
+and not exists (select 1 from {ns}__dead where {ns}__dead.command_id = {ns}__outcome.command_id)
 
 -- name: trim_attempts
 delete from {ns}__attempt where at < ?1
