@@ -68,7 +68,7 @@ async def test_up_tells_how_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SKERRY_RUNTIME_DIR", str(tmp_path / "run"))
     manager = Manager(tmp_path)
     world = Up(tmp_path, "livekv:app", ("--servers", "1"), free_port())
-    world._environ |= {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"}
+    world.environ |= {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"}
     async with world:
         await manager.step("READY")
         assert "3 of 3 processes ready" in manager.status

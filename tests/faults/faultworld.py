@@ -1,7 +1,7 @@
-"""A topology on PostgreSQL and RabbitMQ for fault tests: processes, clients that record what they were told, listeners,
-and the verdict at the end. All real: `skerry consumer`, `skerry server`, sockets.
+"""A topology for fault tests, on PostgreSQL and RabbitMQ or on one file: processes, clients that record what they were
+told, listeners, and the verdict at the end. All real: `skerry consumer`, `skerry server`, sockets.
 
-    async with FaultWorld(tmp_path, servers) as world:
+    async with FaultWorld(tmp_path, servers) as world:        # or FaultWorld(tmp_path, OneFile(tmp_path))
         await world.start(consumers=2)
         async with world.traffic(seed):
             await world.consumers[0].kill()
@@ -29,9 +29,11 @@ import msgspec
 
 from livekv.messages import Value
 from skerry.backends.postgres.journal import PostgresJournal
+from skerry.backends.sqlite.journal import SqliteJournal
+from skerry.journal.journal import LetterHead
 from skerry.testing.broker import PrivateBroker
 from skerry.testing.history import Entry, Frame, History, Operation, check
-from skerry.testing.program import HttpAnswer, HttpConnection, Program
+from skerry.testing.program import Finished, HttpAnswer, HttpConnection, Program, call
 from skerry.testing.proxy import FaultProxy
 from skerry.testing.services import PrivatePostgres
 
@@ -51,25 +53,64 @@ class Servers:
     postgres: PrivatePostgres
     broker: PrivateBroker
 
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Of the journal and of the transport."""
+        return self.postgres.dsn, self.broker.url
+
+    def journal(self, namespace: str) -> PostgresJournal:
+        """To look into it."""
+        return PostgresJournal(self.postgres.dsn, namespace)
+
+    async def prepare(self, namespace: str) -> None:
+        """Make the tables, as servers may start before consumers."""
+        async with self.journal(namespace) as journal:
+            await journal.prepare(["key_value"])
+
+
+@dataclass(frozen=True, slots=True)
+class OneFile:
+    """The embedded pair: a file in `directory`, which belongs to the one consumer."""
+
+    directory: Path
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        return f"sqlite:///{self.directory}/world.db", "local:"
+
+    def journal(self, namespace: str) -> SqliteJournal:
+        return SqliteJournal(f"{self.directory}/world.db", namespace, read_only=True)
+
+    async def prepare(self, namespace: str) -> None:
+        """Its owner makes the tables."""
+
 
 class FaultWorld:
-    """One namespace. `journal_url` and `transport_url` may lead through a proxy."""
+    """One namespace. `journal_url` and `transport_url` may lead through a proxy.
+
+    `slips`: the share of puts whose value makes the handler of targets/truthful.py write what a type refuses.
+    `repeats`: the share of steps before which a client sends an answered write again, under its idempotency key."""
 
     numbers = 0
 
     def __init__(
         self,
         directory: Path,
-        servers: Servers,
+        servers: Servers | OneFile,
         *,
         target: str = "livekv:app",
         lease: float = 1.0,
         seed: int = SEED,
+        slips: float = 0.0,
+        repeats: float = 0.0,
     ) -> None:
         FaultWorld.numbers += 1
         self.directory, self.servers, self.target, self.lease = directory, servers, target, lease
         self.namespace = f"world{FaultWorld.numbers}"
-        self.journal_url, self.transport_url = servers.postgres.dsn, servers.broker.url
+        self.journal_url, self.transport_url = servers.urls
+        self.slips, self.repeats = slips, repeats
+        self.pause_seconds = 0.002  # of a client, between two things
+        self.consumer_options: tuple[str, ...] = ()
         self.partitions = 1
         self.consumers: list[Program] = []
         self.web: list[Program] = []
@@ -90,8 +131,8 @@ class FaultWorld:
 
     # --- processes
 
-    def _program(self, role: str, name: str, *arguments: str, **more: str) -> Program:
-        environ = {
+    def _environ(self, name: str) -> dict[str, str]:
+        return {
             "SKERRY_JOURNAL": self.journal_url,
             "SKERRY_TRANSPORT": self.transport_url,
             "SKERRY_NAMESPACE": self.namespace,
@@ -100,13 +141,21 @@ class FaultWorld:
             "SKERRY_PROCESS": name,
             "SKERRY_LOG_FORMAT": "text",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(TARGETS), os.environ.get("PYTHONPATH")))),
-            **more,
         }
+
+    def _program(self, role: str, name: str, *arguments: str, **more: str) -> Program:
+        environ = self._environ(name) | more
         return Program(self.directory, role, self.target, *arguments, environ=environ)
+
+    async def skerry(self, *arguments: str) -> Finished:
+        """A command to its end, as an operator gives it beside the processes."""
+        return await call(self.directory, *arguments, environ=self._environ("operator"), seconds=120)
 
     async def consumer(self, **more: str) -> Program:
         """One more consumer, started, perhaps not yet at work."""
-        program = self._program("consumer", f"consumer-{len(self.consumers) + 1}", **more)
+        program = self._program(
+            "consumer", f"consumer-{len(self.consumers) + 1}", *self.consumer_options, **more
+        )
         self.consumers.append(program)
         await self._stack.enter_async_context(program)
         return program
@@ -128,8 +177,7 @@ class FaultWorld:
 
     async def start(self, *, consumers: int = 1, servers: int = 2, listeners: int = 1, **more: str) -> None:
         """Everything; servers and listeners are there when it returns, consumers soon after."""
-        async with PostgresJournal(self.servers.postgres.dsn, self.namespace) as journal:
-            await journal.prepare(["key_value"])
+        await self.servers.prepare(self.namespace)
         for _ in range(consumers):
             await self.consumer(**more)
         await asyncio.gather(*(self.server() for _ in range(servers)))
@@ -169,7 +217,7 @@ class FaultWorld:
 
     async def verdict(self, *, seconds: float = 60.0) -> None:
         """Everything is compared with the journal, once everybody has caught up. AssertionError with all problems."""
-        async with PostgresJournal(self.servers.postgres.dsn, self.namespace) as journal:
+        async with self.servers.journal(self.namespace) as journal:
             head = (await journal.head()).position
             log: list[Entry] = []
             while page := await journal.read(log[-1].offset if log else 0, 2000):
@@ -204,8 +252,13 @@ class FaultWorld:
 
     async def verdict_of_journal(self) -> None:
         """What the database says of itself."""
-        async with PostgresJournal(self.servers.postgres.dsn, self.namespace) as journal:
+        async with self.servers.journal(self.namespace) as journal:
             assert list(await journal.verify()) == []
+
+    async def letters(self, waiting: bool = False) -> list[LetterHead]:
+        """The first of what is set aside; only what waits for a newer consumer with `waiting`."""
+        async with self.servers.journal(self.namespace) as journal:
+            return list(await journal.letters(0, 1000, waiting))
 
     async def memory_of(self, port: int, offset: int, seconds: float) -> dict[str, str]:
         """All values of a server, once it is at `offset`."""
@@ -231,9 +284,16 @@ class FaultWorld:
         return f"SKERRY_SEED={self.seed}: {what}\ntrouble: {dict(self.trouble)}{said}"
 
 
+SLIPS = ("wrong-row", "wrong-event", "wrong-both")
+"""How a value begins that targets/truthful.py turns into a row or an event of a wrong type."""
+Ask = tuple[str, str, bytes, dict[str, str]]
+
+
 class Client:
     """Asks one thing after another of random servers, and records it. A write is repeated under its idempotency key
     until it is answered for good; a read brings the newest position that this client knows."""
+
+    place, is_plain = "values", False  # plain: neither slips nor preconditions
 
     def __init__(self, world: FaultWorld, name: str, rng: random.Random, keys: int) -> None:
         self.world, self.name, self.rng = world, name, rng
@@ -243,10 +303,13 @@ class Client:
         self._position = ""
         self._offset = 0
         self._known: dict[str, str] = {}  # the tag of what this client knows of a key; "" for nothing
+        self._told: list[tuple[Operation, HttpAnswer, Ask]] = []  # writes that may be sent again
 
     async def run(self, over: asyncio.Event) -> None:
         try:
             while not over.is_set():
+                if self.world.repeats and self._told and self.rng.random() < self.world.repeats:
+                    await self._repeat(*self.rng.choice(self._told))
                 key, dice = self.rng.choice(self.keys), self.rng.random()
                 if dice < 0.45:
                     await self._write("put", key)
@@ -254,7 +317,7 @@ class Client:
                     await self._write("delete", key)
                 else:
                     await self._read(key)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(self.world.pause_seconds)
         finally:
             for connection in self._connections.values():
                 connection.close()
@@ -263,7 +326,11 @@ class Client:
         self._writes += 1
         label = f"{self.name}-{self._writes}"
         value = label if kind == "put" else None
-        tag = self._known.get(key) if kind == "put" and self.rng.random() < 0.15 else None
+        if value and self.world.slips and not self.is_plain and self.rng.random() < self.world.slips:
+            value = f"{self.rng.choice(SLIPS)} {value}"
+        tag = None
+        if kind == "put" and not self.is_plain and self.rng.random() < 0.15:
+            tag = self._known.get(key)
         if_match = None if tag is None else _offset(tag) if tag else 0
         operation = self.world.history.begin(self.name, kind, key, value=value, if_match=if_match)
         headers = {"Idempotency_Key": f"{self.world.seed}-{label}"}
@@ -272,7 +339,7 @@ class Client:
         if kind == "put" and self.rng.random() < 0.2:
             headers["Prefer"] = "respond-async"
         method = "PUT" if kind == "put" else "DELETE"
-        path, body = f"/values/{quote(key)}", (value or "").encode()
+        path, body = f"/{self.place}/{quote(key)}", (value or "").encode()
         accepted = ""
         deadline = time.monotonic() + 180
         while True:
@@ -282,12 +349,29 @@ class Client:
             else:
                 answer = await self._ask(method, path, body, headers)
                 if answer is not None and self._settled(operation, answer):
+                    if answer.status != 500:
+                        self._told.append((operation, answer, (method, path, body, headers)))
                     return
                 if answer is not None and answer.status == 202:
                     accepted = answer.headers["location"]  # durable: never sent again, and yet never lost
             if time.monotonic() > deadline:
                 raise AssertionError(self.world.report(f"never answered: {operation} {accepted}"))
             await asyncio.sleep(0.02)
+
+    async def _repeat(self, operation: Operation, answer: HttpAnswer, ask: Ask) -> None:
+        """The same once more: the same answer, however long ago it was, or no answer at all."""
+        again = await self._ask(*ask)
+        self.world.trouble["repeated"] += 1
+        if again is None or again.status in (202, 503):
+            return
+        told = [
+            (a.status, a.headers.get("skerry-position"), a.headers.get("skerry-command"))
+            for a in (answer, again)
+        ]
+        if again.status == 200:
+            self._learn(again.headers["skerry-position"])
+        if told[0] != told[1]:
+            raise AssertionError(self.world.report(f"another answer to a repetition of {operation}: {told}"))
 
     async def _concluded(self, operation: Operation, location: str) -> bool:
         """Whether an accepted command has an outcome by now."""
@@ -302,6 +386,8 @@ class Client:
                 self.world.history.refused(operation)
             case "pending":
                 return False
+            case "failed" if self._slipped(operation):
+                pass
             case _:
                 raise AssertionError(self.world.report(f"{operation}: {told}"))
         return True
@@ -327,8 +413,18 @@ class Client:
                     detail = f" {json.loads(answer.body)['detail']}"
                 self.world.trouble[f"{answer.status}{detail}"] += 1
                 return False
+            case 500 if self._slipped(operation):
+                return True
             case _:
                 raise AssertionError(self.world.report(f"{operation}: {answer}"))
+
+    def _slipped(self, operation: Operation) -> bool:
+        """Whether a command was right to fail; what it was to write then never stands anywhere."""
+        is_slip = (operation.value or "").startswith(SLIPS)
+        if is_slip:
+            self.world.history.failed(operation)
+            self.world.trouble["slips"] += 1
+        return is_slip
 
     async def _read(self, key: str) -> None:
         operation = self.world.history.begin(self.name, "get", key, token=self._offset)

@@ -66,8 +66,8 @@ async def call(
 
 class Program:
     """`skerry ARGUMENTS`, running in `directory`. `lines` is what it has written, standard output and error together.
-    May be started again when it has ended; `environ` adds to the clean environment. `command`: another program that
-    becomes `skerry`, as `manage.py skerry`."""
+    May be started again when it has ended; `environ` adds to the clean environment, and may be changed before
+    that. `command`: another program that becomes `skerry`, as `manage.py skerry`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Program:
         self.directory, self.arguments, self.command = directory, arguments, command
         self.lines: list[str] = []
         self.port = 0
-        self._environ = dict(environ or {})
+        self.environ = dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -104,7 +104,7 @@ class Program:
         self.port = 0
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, *self.command, *self.arguments,
-            cwd=self.directory, env=surroundings(self.directory, **self._environ),
+            cwd=self.directory, env=surroundings(self.directory, **self.environ),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read(self._process), name="skerry-program-output")
