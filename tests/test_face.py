@@ -25,7 +25,7 @@ FACES = (
     "skerry", "skerry.tars", "skerry.http", "skerry.testing", "skerry.supervision", "skerry.journal",
     "skerry.messages", "skerry.settings", "skerry.roles", "skerry.backends",
     "skerry.backends.sqlite", "skerry.backends.rabbitmq", "skerry.backends.postgres",
-    "skerry.hosting", "skerry.hosting.django",
+    "skerry.hosting", "skerry.hosting.django", "skerry.hosting.flask",
 )  # fmt: skip
 FLAT = re.compile(r"skerry(\.\w+)?|skerry\.(backends|hosting)\.\w+")
 DEEP = re.compile(r"^\s*(?:from|import) (skerry[\w.]*)", re.MULTILINE)

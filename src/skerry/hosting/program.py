@@ -18,6 +18,30 @@ def become_skerry(arguments: Sequence[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "skerry", *arguments])
 
 
+def host_arguments(
+    target: str,
+    given: Sequence[str],
+    *,
+    app: str = "",
+    debug: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> list[str]:
+    """`skerry host TARGET` with the arguments that a framework's command was given, or `skerry up APP`. A first one
+    without a dash is an address, [HOST:]PORT. With `debug`, and unless the user says otherwise, one process is replaced
+    when a file changes."""
+    arguments = list(given)
+    if arguments and not arguments[0].startswith("-"):
+        first = arguments[0]
+        arguments[:1] = ["--bind", f"127.0.0.1:{first}" if first.isdecimal() else first]
+    if debug and not says(arguments, ("--reload", "--no-reload"), environ, "SKERRY_RELOAD"):
+        arguments.append("--reload")
+    if app:
+        return ["up", app, *arguments]
+    if debug and not says(arguments, ("--hosts",), environ, "SKERRY_HOST_PROCESSES"):
+        arguments += ["--hosts", "1"]
+    return ["host", target, *arguments]
+
+
 def keep_path(environ: MutableMapping[str, str], first: str, here: str) -> None:
     """Have modules found where this process finds them first, which may be where its script lies and not `here`."""
     known = environ.get("PYTHONPATH", "").split(os.pathsep) if environ.get("PYTHONPATH") else []

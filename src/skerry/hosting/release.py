@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 FRAMEWORKS = (
     ("django.core.handlers.wsgi", "skerry.hosting.django.requests", "DjangoRequests"),
-    ("flask.globals", "skerry.hosting.flask", "FlaskRequests"),
+    ("flask.globals", "skerry.hosting.flask.requests", "FlaskRequests"),
 )
 """A module that is loaded when a framework is used, and what knows its requests."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from skerry.hosting import program
 from skerry.hosting.django.views import is_plain
 from skerry.hosting.program import says
 
@@ -47,35 +48,21 @@ def target() -> str:
 
 
 def host_arguments(given: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The arguments of `skerry` for `manage.py skerry GIVEN`. A first argument without a dash is an address, as
-    `runserver` takes it. While DEBUG is on, and unless the user says otherwise, one process is replaced when a file
-    changes; static files are those that the finders find, else those that `collectstatic` has collected."""
-    arguments = list(given)
-    if arguments and not arguments[0].startswith("-"):
-        arguments[:1] = ["--bind", address(arguments[0])]
-    if settings.DEBUG and not says(arguments, ("--reload", "--no-reload"), environ, "SKERRY_RELOAD"):
-        arguments.append("--reload")
-    if app := declared("APP"):
-        return ["up", app, *arguments]
-    if settings.DEBUG and not says(arguments, ("--hosts",), environ, "SKERRY_HOST_PROCESSES"):
-        arguments += ["--hosts", "1"]
-    found = target()
-    if not says(arguments, ("--static",), environ, "SKERRY_HOST_STATIC"):
+    """The arguments of `skerry` for `manage.py skerry GIVEN`. Static files, unless the user says otherwise, are those
+    that the finders find while DEBUG is on, else those that `collectstatic` has collected."""
+    app, debug = declared("APP"), bool(settings.DEBUG)
+    found, files = "" if app else target(), []
+    if not app and not says(given, ("--static",), environ, "SKERRY_HOST_STATIC"):
         if _finds_static_files():
             found = "skerry.hosting.django.development:application()"
         elif collected := collected_files():
-            arguments += ["--static", collected]
-    return ["host", found, *arguments]
+            files = ["--static", collected]
+    return [*program.host_arguments(found, given, app=app, debug=debug, environ=environ), *files]
 
 
 def tars_arguments(given: Sequence[str]) -> list[str]:
     """The arguments of `skerry` for `manage.py tars GIVEN`: the project, or the service that the settings name."""
     return ["tars", "run", declared("TARS") or target(), *given]
-
-
-def address(text: str) -> str:
-    """An address as `runserver` takes it, as HOST:PORT."""
-    return f"127.0.0.1:{text}" if text.isdecimal() else text
 
 
 def collected_files() -> str:

@@ -1,0 +1,37 @@
+"""A Flask application as a target of `skerry host` and `skerry tars run`: from what `flask --app` was given."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo
+
+FLASK_APP = "FLASK_APP"
+LOCATED = "skerry.hosting.flask.target:located()"
+
+
+def located() -> Flask:
+    """The application that FLASK_APP names, found as Flask itself finds it. A target of its own: for applications that
+    no module has by a name."""
+    return ScriptInfo(os.environ.get(FLASK_APP)).load_app()
+
+
+def target_of(info: ScriptInfo) -> str:
+    """The application of a command line as TARGET: by its name in its module, else by `located`. Raises click's errors
+    for one that is not to be found, or that only this command line can make."""
+    app = info.load_app()
+    module = sys.modules.get(app.import_name)
+    if module is not None and module.__name__ != "__main__":
+        for name, value in vars(module).items():
+            if value is app:
+                return f"{module.__name__}:{name}"
+    if info.create_app is not None:
+        raise click.UsageError(
+            f"{app.import_name} has no name for its application: say which with --app, as in --app shop:create_app"
+        )
+    if info.app_import_path:
+        os.environ[FLASK_APP] = info.app_import_path
+    return LOCATED

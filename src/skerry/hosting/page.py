@@ -1,0 +1,69 @@
+"""The live stream in a page that a framework renders: a script element that follows it, and its addresses. Pure; every
+value is escaped for where it stands.
+
+What comes is dispatched on `document`: `skerry:event` (`detail` is the event), `skerry:snapshot` (`detail.rows`,
+`detail.position`) and `skerry:state` (`detail.phase`).
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+from urllib.parse import quote, urlencode
+
+MODULE = "_skerry/skerry.js"
+ESCAPES = {
+    ord(">"): "\\u003E",
+    ord("<"): "\\u003C",
+    ord("&"): "\\u0026",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+"""What must not stand in a script element as it is."""
+
+SCRIPT = """
+import {{ connect }} from {module};
+const tell = (name, detail) => document.dispatchEvent(new CustomEvent("skerry:" + name, {{ detail }}));
+connect({events}, {{
+  ...{options},
+  onEvent: (event) => tell("event", event),
+  onSnapshot: (rows, position) => tell("snapshot", {{ rows, position }}),
+  onState: (state) => tell("state", state),
+}});
+"""
+
+
+def module_address(root: str) -> str:
+    """Where `skerry.js` is served, for an application that lies at `root`."""
+    return address(root, MODULE)
+
+
+def address(root: str, path: str, prefix: str = "") -> str:
+    """A path of the application that lies at `root`; never an address of another site (`//other`). `prefix`: of the
+    keys whose events are wanted."""
+    query = f"?{urlencode({'prefix': prefix})}" if prefix else ""
+    return f"{root.rstrip('/')}/{quote(path.lstrip('/' + chr(92)), safe=SAFE)}{query}"
+
+
+SAFE = "/:@!$&'()*+,;=~-._%"
+"""What stands in a path as it is (RFC 3986 section 3.3); an escape, too."""
+
+
+def live_script(
+    root: str, path: str, *, prefix: str = "", snapshot: bool = False, since: str = "", nonce: str = ""
+) -> str:
+    """The script element, as HTML. `snapshot`: begin with the current values; `since`: with what happened after that
+    position."""
+    options = {
+        name: value for name, value in (("prefix", prefix), ("snapshot", snapshot), ("since", since)) if value
+    }
+    script = SCRIPT.format(
+        module=_js(module_address(root)), events=_js(address(root, path)), options=_js(options)
+    )
+    given = f' nonce="{escape(nonce)}"' if nonce else ""
+    return f'<script type="module"{given}>{script}</script>'
+
+
+def _js(value: Any) -> str:
+    return json.dumps(value).translate(ESCAPES)
