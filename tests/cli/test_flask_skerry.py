@@ -75,6 +75,36 @@ async def test_flask_tars_is_what_a_node_starts(tmp_path: Path) -> None:
         assert node.state == "inactive"
 
 
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("named", "named:shop"),
+        ("named.py:shop", "named:shop"),
+        ("made", "made:create_app()"),
+        ("made:create_app", "made:create_app()"),
+        ("made:create_app('tea')", "skerry.hosting.flask.target:located()"),
+        (None, "wsgi:create_app()"),
+    ],
+)
+def test_what_flask_finds_has_the_shortest_name(
+    path: str | None, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By which logs and numbers call it."""
+    (tmp_path / "named.py").write_text(SHOP + "\nshop = create_app()\n")
+    (tmp_path / "made.py").write_text(SHOP)
+    (tmp_path / "wsgi.py").write_text("from made import create_app\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("FLASK_APP", "")
+    for name in ("named", "made", "wsgi"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    try:
+        assert target_of(ScriptInfo(path)) == target
+    finally:
+        for name in ("named", "made", "wsgi"):
+            sys.modules.pop(name, None)
+
+
 def test_an_application_that_only_its_own_command_line_makes() -> None:
     """A group of commands with a factory of its own: it is told what to name."""
     with pytest.raises(click.UsageError, match="say which with --app"):

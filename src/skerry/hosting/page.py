@@ -2,7 +2,8 @@
 value is escaped for where it stands.
 
 What comes is dispatched on `document`: `skerry:event` (`detail` is the event), `skerry:snapshot` (`detail.rows`,
-`detail.position`) and `skerry:state` (`detail.phase`).
+`detail.position`), `skerry:lost` (what was missed cannot be had: load the page anew) and `skerry:state`
+(`detail.phase`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ connect({events}, {{
   ...{options},
   onEvent: (event) => tell("event", event),
   onSnapshot: (rows, position) => tell("snapshot", {{ rows, position }}),
+  onLost: (hello) => tell("lost", hello),
   onState: (state) => tell("state", state),
 }});
 """
