@@ -340,12 +340,14 @@ class Client:
             headers["Prefer"] = "respond-async"
         method = "PUT" if kind == "put" else "DELETE"
         path, body = f"/{self.place}/{quote(key)}", (value or "").encode()
-        accepted = ""
+        accepted, accepted_at = "", 0.0
         deadline = time.monotonic() + 180
         while True:
             if accepted:
                 if await self._concluded(operation, accepted):
                     return
+                if (value or "").startswith(SLIPS) and time.monotonic() > accepted_at + 10:
+                    accepted = ""  # its letter was dropped, and its outcome with it: it is asked again
             else:
                 answer = await self._ask(method, path, body, headers)
                 if answer is not None and self._settled(operation, answer):
@@ -354,6 +356,7 @@ class Client:
                     return
                 if answer is not None and answer.status == 202:
                     accepted = answer.headers["location"]  # durable: never sent again, and yet never lost
+                    accepted_at = time.monotonic()
             if time.monotonic() > deadline:
                 raise AssertionError(self.world.report(f"never answered: {operation} {accepted}"))
             await asyncio.sleep(0.02)

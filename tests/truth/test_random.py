@@ -32,7 +32,7 @@ from faultworld import (  # type: ignore[import-not-found]
 )
 
 from skerry.testing.broker import PrivateBroker
-from skerry.testing.program import HttpAnswer, Program
+from skerry.testing.program import Program
 from skerry.testing.services import PrivatePostgres
 
 SECONDS = float(os.environ.get("SKERRY_SOAK_SECONDS", "600")) if SOAK else 0.0
@@ -73,10 +73,9 @@ class Holder(Client):  # type: ignore[misc]
             for connection in self._connections.values():
                 connection.close()
 
-    def _settled(self, operation: Any, answer: HttpAnswer) -> bool:
-        if answer.status != 500:
-            return bool(super()._settled(operation, answer))
-        self.failures += 1  # unknown to the history: it takes effect when it is retried
+    def _slipped(self, operation: Any) -> bool:
+        """It failed, which stays unknown to the history: it takes effect when it is retried."""
+        self.failures += 1
         return True
 
 
