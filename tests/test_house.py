@@ -34,6 +34,7 @@ PURE = [
     "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
     "journal/journal.py", "journal/table.py", "journal/projection.py", "journal/hints.py", "journal/memory.py",
     "supervision/policy.py", "supervision/failure.py", "supervision/rules.py",
+    "hosting/trend.py",
     "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py", "bus/told.py",
     "kernel/lifecycle.py", "kernel/presence.py",
 ]  # fmt: skip

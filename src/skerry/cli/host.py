@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,12 @@ def host(target: str, **given: Any) -> None:
     raise SystemExit(code)
 
 
-def hosted(target: str, settings: Settings) -> Application:
-    """An application that has nothing but the target. Raises SettingsError."""
+def hosted(target: str, settings: Settings, load: Callable[[], Any] | None = None) -> Application:
+    """An application that has nothing but the target, which `load` gives (by default it is imported). Raises
+    SettingsError."""
     around = Application(ApplicationSettings(target, openapi=None, docs=None))
-    around.mount("/", Host(target, partial(load_application, target)), name=target, rights=None, hosted=True)
+    host = Host(target, load or partial(load_application, target))
+    around.mount("/", host, name=target, rights=None, hosted=True)
     for path, directory in settings.of(HostSettings).directories().items():
         if not Path(directory).is_dir():
             raise SettingsError("host.static", f"there is no directory {directory!r} here")

@@ -28,6 +28,7 @@ COMMANDS = {
     "settings": "skerry.cli.settings:settings",
     "routes": "skerry.cli.inspect:routes",
     "bus": "skerry.cli.inspect:bus",
+    "leaks": "skerry.cli.leaks:leaks",
     "infra": "skerry.cli.infra:infra",
     "doctor": "skerry.cli.doctor:doctor",
     "journal": "skerry.cli.journal:journal",

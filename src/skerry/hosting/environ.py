@@ -32,7 +32,10 @@ class Environs:
         """The environ of a request, but for `wsgi.input`."""
         fields = head.fields
         known = self._templates.get(id(fields))
-        template = known[1] if known is not None and known[0] is fields else self._template(fields)
+        if known is not None and known[0] is fields:
+            template = known[1]
+        else:
+            template = self._template(fields, head.method == "GET")
         environ = template.copy()
         target = head.target
         raw, _, query = target.partition(b"?")
@@ -60,7 +63,8 @@ class Environs:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
         return environ
 
-    def _template(self, fields: Fields) -> dict[str, Any]:
+    def _template(self, fields: Fields, again: bool) -> dict[str, Any]:
+        """`again`: such a block may come again, if no body follows it: the server makes others anew each time."""
         template = {**self._constant, "SCRIPT_NAME": self._script}
         several: dict[str, list[str]] = {}
         size = 0
@@ -78,7 +82,7 @@ class Environs:
                 template[key] = text
         for key, texts in several.items():
             template[key] = ("; " if key == "HTTP_COOKIE" else ",").join(texts)
-        if size <= _MAX_REMEMBERED_BYTES:
+        if again and size <= _MAX_REMEMBERED_BYTES and "CONTENT_LENGTH" not in template:
             if len(self._templates) >= _REMEMBERED:
                 self._templates.clear()
             self._templates[id(fields)] = (fields, template)

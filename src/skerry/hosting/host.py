@@ -83,6 +83,11 @@ class Host:
         """How it answers through an exchange; None for an ASGI application."""
         return self._wsgi.respond if self._wsgi is not None else None
 
+    @property
+    def busy(self) -> int:
+        """Requests that are in a thread; 0 for an ASGI application, whose requests are in none of ours."""
+        return self._wsgi.pool.busy if self._wsgi is not None else 0
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.kind or (self.kind == "wsgi" and self._wsgi is None):
             if scope["type"] != "lifespan":
