@@ -1,4 +1,4 @@
-"""An application that leaks, under load: its servers are replaced again and again, and no client notices."""
+"""Applications that misbehave, under load: their processes are replaced again and again, and no client notices."""
 
 from __future__ import annotations
 
@@ -65,4 +65,64 @@ async def test_a_leak_costs_no_request(tmp_path: Path) -> None:
         assert all(process.restarts == 0 for process in world.processes("server"))
         assert any("max_rss_soft" in process.recycled_for for process in world.processes())
         assert world.said("is replaced: ")
+        assert await world.stop() == 0
+
+
+MISBEHAVING = """
+import threading
+
+kept, never = [], threading.Event()
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/leak" and len(kept) < 400:
+        kept.append(b"x" * 1_000_000)
+    if path == "/stuck":
+        never.wait()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+async def test_a_host_that_misbehaves_costs_no_request(tmp_path: Path) -> None:
+    """The one process of `skerry host` is replaced when it has leaked too much, and again when a view never returns,
+    its successor first: only the client of that view gets 503, all others keep their connections."""
+    (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
+    limits = ("--hosts", "1", "--max-rss", "160MB", "--max-stuck", "0", "--timeout", "5")
+    options = (*limits, "--keep-alive", "600", "--hang", "0")
+    async with up(tmp_path, *options, target="misbehaving", command="host") as world:
+        done = asyncio.Event()
+        path = "/leak"
+        bad: list[object] = []
+
+        async def load() -> None:
+            client = HttpConnection(world.port)
+            while not done.is_set():
+                try:
+                    answer = await client.ask("GET", path)
+                except ConnectionError as error:
+                    bad.append(error)
+                    continue
+                if answer.status != 200:
+                    bad.append(answer)
+                await asyncio.sleep(0.02)
+            client.close()
+
+        tasks = [asyncio.create_task(load()) for _ in range(2)]
+
+        def recycled_for(reason: str) -> bool:
+            return any(reason in process.recycled_for for process in world.processes("host"))
+
+        await world.until(lambda: recycled_for("host.max_rss"), 120)
+        path = "/"
+        unlucky = HttpConnection(world.port)
+        assert (await unlucky.ask("GET", "/stuck")).status == 503
+        unlucky.close()
+        await world.until(lambda: recycled_for("threads of a hosted application are stuck"), 120)
+        done.set()
+        await asyncio.gather(*tasks)
+        assert bad == []
+        assert [process.restarts for process in world.processes("host")] == [0]
+        assert world.said("never.wait()")
         assert await world.stop() == 0

@@ -24,14 +24,16 @@ def free_port() -> int:
 
 
 class Up(Program):
-    """A running `skerry up`, bound to `port`."""
+    """A running `skerry up`, or another command with a runner, bound to `port`."""
 
-    def __init__(self, directory: Path, target: str, options: tuple[str, ...], port: int) -> None:
+    def __init__(
+        self, directory: Path, target: str, options: tuple[str, ...], port: int, command: str = "up"
+    ) -> None:
         environ = {
             "SKERRY_BIND": f"127.0.0.1:{port}",
             "PYTHONPATH": os.pathsep.join([str(directory), *sys.path]),
         }
-        super().__init__(directory, "up", target, *options, environ=environ)
+        super().__init__(directory, command, target, *options, environ=environ)
         self._bound = port
 
     async def start(self) -> None:
@@ -66,10 +68,15 @@ class Up(Program):
 
 @asynccontextmanager
 async def up(
-    directory: Path, *options: str, target: str = "livekv:app", wait: bool = True, port: int = 0
+    directory: Path,
+    *options: str,
+    target: str = "livekv:app",
+    wait: bool = True,
+    port: int = 0,
+    command: str = "up",
 ) -> AsyncIterator[Up]:
     """Start, wait until everything is ready, and leave nothing behind."""
-    world = Up(directory, target, options, port or free_port())
+    world = Up(directory, target, options, port or free_port(), command)
     os.environ["SKERRY_RUNTIME_DIR"] = str(directory / "run")
     async with world:
         try:

@@ -6,15 +6,17 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from skerry.errors import SettingsError
+from skerry.hosting.settings import HostSettings
 from skerry.kernel.settings import Settings, byte_count
 from skerry.process import recycling
 from skerry.process.child import Spec
-from skerry.process.recycling import End, Limits, Recycler, Replace, Use, decide
+from skerry.process.recycling import End, Limits, Recycler, Replace, Use, decide, limits_of_host
 
 sys.path.insert(0, str(Path(__file__).parent))
 from runnerworld import PROGRAM, World, gone, running  # type: ignore[import-not-found]
@@ -40,6 +42,12 @@ MIB = 1024 * 1024
             Limits(rss_soft=50 * MIB, rss_hard=80 * MIB),
             Use(0, 90 * MIB, 0, 0.5),
             End("90 MiB of memory, more than 80 MiB (max_rss_hard)"),
+        ),
+        (Limits(), Use(0, 0, 1, 0.5, "threads are stuck"), Replace("threads are stuck")),
+        (
+            limits_of_host(Settings(max_requests=10, sections=(HostSettings(max_requests=1000),))),
+            Use(1050, 0, 0, 0.5),
+            Replace("1050 requests (host.max_requests)"),
         ),
     ],
 )
@@ -153,3 +161,20 @@ def test_amounts_of_memory() -> None:
             byte_count(text, "x")
     with pytest.raises(SettingsError, match="max_rss_soft: 1GB is not less than max_rss_hard, 512MB"):
         Settings(max_rss_soft="1GB", max_rss_hard="512MB")
+
+
+def test_hosts_have_limits_of_their_own() -> None:
+    """What is set for hosts counts for them, what is not is as for servers; the hard limit is everybody's."""
+    common = Settings(max_requests=10, max_rss_soft="100MB", max_rss_hard="200MB", max_lifetime=60.0)
+    found = limits_of_host(common)
+    assert (found.requests, found.rss_soft, found.rss_hard, found.lifetime_seconds) == (
+        10, 100 * MIB, 200 * MIB, 60.0,
+    )  # fmt: skip
+    found = limits_of_host(replace(common, sections=(HostSettings(max_rss="150MB", lifetime=5.0),)))
+    assert (found.requests, found.rss_soft, found.rss_hard, found.lifetime_seconds) == (
+        10, 150 * MIB, 200 * MIB, 5.0,
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match=r"host.max_rss: 1GB is not less than max_rss_hard, 200MB"):
+        limits_of_host(replace(common, sections=(HostSettings(max_rss="1GB"),)))
+    with pytest.raises(SettingsError, match=r"host.max_rss: 'much' is no amount of memory"):
+        limits_of_host(Settings(sections=(HostSettings(max_rss="much"),)))

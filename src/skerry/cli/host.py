@@ -23,6 +23,7 @@ from skerry.kernel.importing import code_of, load_application
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import Settings, load_settings
 from skerry.loop.stacks import from_application
+from skerry.process.recycling import limits_of_host
 from skerry.process.topology import Topology
 from skerry.process.worker import Worker
 from skerry.roles.hosts import load_hosts
@@ -36,11 +37,12 @@ MOST_BY_DEFAULT = 2
 OF_A_SERVER = (
     "bind", "max_connections", "max_pending", "max_header", "request_timeout", "keep_alive", "drain", "loop_model",
     "tls_cert", "tls_key", "log_format", "log_level", "access_log", "trusted", "root_path", "admin_bind", "admin_token",
-    "process", "reload", "intensity", "hang", "start_timeout",
+    "process", "reload", "intensity", "hang", "start_timeout", "max_rss_hard",
 )  # fmt: skip
 FLAGS = {
     "kind": "--kind", "threads": "--threads", "queue": "--queue", "timeout": "--timeout", "max_body": "--max-body",
-    "max_stuck": "--max-stuck", "static": "--static", "processes": "--hosts",
+    "max_stuck": "--max-stuck", "max_requests": "--max-requests", "max_rss": "--max-rss", "lifetime": "--lifetime",
+    "static": "--static", "processes": "--hosts",
 }  # fmt: skip
 
 
@@ -58,7 +60,7 @@ def host(target: str, **given: Any) -> None:
     try:
         settings = load_settings(given)
         count = settings.of(HostSettings).processes or min(MOST_BY_DEFAULT, os.cpu_count() or 1)
-        if control is None and (count > 1 or settings.reload):
+        if control is None and (count > 1 or settings.reload or limits_of_host(settings)):
             raise SystemExit(
                 supervise(Topology(target, servers=0, consumers=0, hosts=count), settings, given)
             )

@@ -30,7 +30,6 @@ from skerry.kernel.settings import (
     REPLACED_SECONDS,
     Settings,
     address,
-    byte_count,
     load_settings,
     rate,
 )
@@ -42,7 +41,7 @@ from skerry.process.first import fork_as_first
 from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.operating import Operator
 from skerry.process.output import Output, wants_colour
-from skerry.process.recycling import Limits, Recycler
+from skerry.process.recycling import Recycler, limits_of, limits_of_host
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
 from skerry.process.runner import LAST_SECONDS, Runner, RunnerSettings
@@ -115,6 +114,7 @@ def runner_settings(settings: Settings, restarts: RestartSettings) -> RunnerSett
 def check(settings: Settings) -> None:
     """Find here, once, what every process would find. Raises SettingsError."""
     plan(settings, settings.namespace or "application", one_process=False)
+    limits_of_host(settings)
     Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
     if settings.tls_cert:
         settings.of(ServerSettings).tls()
@@ -156,13 +156,6 @@ def _elsewhere(settings: Settings, public_port: int, gateway_port: int) -> dict[
     gateways let the pages of the public port in."""
     origins = ",".join(filter(None, (settings.origins, f":{public_port}")))
     return {f"{PREFIX}LIVE_URL": settings.live_url or f":{gateway_port}", f"{PREFIX}ORIGINS": origins}
-
-
-def _limits(settings: Settings) -> Limits:
-    """What one server or gateway may use."""
-    soft = byte_count(settings.max_rss_soft, "max_rss_soft")
-    hard = byte_count(settings.max_rss_hard, "max_rss_hard")
-    return Limits(settings.max_requests, soft, hard, settings.max_lifetime)
 
 
 def _tell_systemd(runner: Runner, notifier: Notifier, url: str) -> None:
@@ -256,8 +249,8 @@ class _Up:
             runner.events.on("all_ready", lambda: self._on_all_ready(runner, url, admin.url))
             _tell_systemd(runner, self._notifier, url)
             self._catch_signals(runner, operator)
-            if limits := _limits(settings):
-                runner.own(Recycler(runner, limits).run())
+            recycler = Recycler(runner, limits_of(settings), of_hosts=limits_of_host(settings))
+            runner.own(recycler.run())
             if settings.reload:
                 runner.own(self._watch(runner, operator))
             try:

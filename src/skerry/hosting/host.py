@@ -39,6 +39,7 @@ class Host:
         self.kind = ""
         """`wsgi` or `asgi`, once it is loaded."""
         self._wsgi: Wsgi | None = None
+        self._asked = 0
 
     def load(self, kind: str = "auto") -> None:
         """Import it, once, as that kind unless it has been declared as one; best where no loop runs yet, as what it
@@ -93,7 +94,14 @@ class Host:
             if scope["type"] != "lifespan":
                 raise LifecycleError(f"serve {self.target}", "declared", ("load",))
             self.open(HostSettings())
+        if scope["type"] != "lifespan":
+            self._asked += 1
         await (self._wsgi if self._wsgi is not None else self._application)(scope, receive, send)
+
+    @property
+    def answered(self) -> int:
+        """Requests that it has answered so far; of an ASGI application those that it was given."""
+        return self._wsgi.total if self._wsgi is not None else self._asked
 
     def collect(self) -> Iterable[Metric]:
         """Its numbers."""

@@ -91,8 +91,8 @@ class Worker(threading.Thread):
 
 
 class Pool:
-    """`on_thread_end()` is called in each thread before it ends; `on_exhausted()` in the loop, once, when more threads
-    than allowed are stuck."""
+    """`on_thread_end()` is called in each thread before it ends; `on_exhausted()` in the loop, for each stuck thread
+    beyond those allowed."""
 
     def __init__(
         self,
@@ -159,8 +159,8 @@ class Pool:
         return True
 
     async def stop(self, seconds: float) -> None:
-        """Let the threads finish and end, within so many seconds; those that do not are left behind (they are daemons).
-        What waits in the queue is refused."""
+        """Let the threads finish and end, within so many seconds; those that do not are left behind (they are daemons),
+        those that are stuck at once. What waits in the queue is refused."""
         self._stopping = True
         for timer in (self._sweeper, self._growth):
             if timer is not None:
@@ -178,7 +178,7 @@ class Pool:
             return
         try:
             async with asyncio.timeout(seconds):
-                while self._workers:
+                while not all(worker.lost for worker in tuple(self._workers)):
                     self._ended.clear()
                     await self._ended.wait()
         except TimeoutError:
@@ -271,5 +271,4 @@ class Pool:
         if self.stuck > self.settings.max_stuck:
             logger.critical("%s: %d threads are stuck: this process is to be replaced", self.name, self.stuck)
             self._on_exhausted()
-        else:
-            self._add()
+        self._add()

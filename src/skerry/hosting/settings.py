@@ -30,6 +30,17 @@ class HostSettings:
     max_stuck: int = option(
         8, "threads beyond their time; with one more the process is replaced", least=0, most=MAX_THREADS
     )
+    max_requests: int = option(
+        0, "of `skerry host`: requests after which a process is replaced, and up to 10 % more; 0: as max_requests",
+        least=0, most=1 << 40,
+    )  # fmt: skip
+    max_rss: str = option(
+        "", "of `skerry host`: memory beyond which a process is replaced, as 512MB; empty: as max_rss_soft"
+    )
+    lifetime: float = option(
+        0.0, "of `skerry host`: seconds after which a process is replaced, and up to 10 % more; 0: as max_lifetime",
+        least=0.0, most=1e9,
+    )  # fmt: skip
     stream_seconds: float = option(
         5.0, "after which an answer that goes on gets a thread of its own", least=0.1, most=86_400.0
     )

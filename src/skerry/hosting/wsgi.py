@@ -125,6 +125,11 @@ class Wsgi:
     def route_of(self, environ: dict[str, Any], result: Any) -> str:
         return self._route_of(environ, result) or self._place
 
+    @property
+    def total(self) -> int:
+        """Answers so far."""
+        return int(sum(number for number, _ in self.counts.values()))
+
     def collect(self) -> Iterator[Metric]:
         """This application's numbers."""
         pool, label = self.pool, (("host", self.name),)

@@ -67,8 +67,6 @@ class Surroundings:
     reasons: Callable[[], tuple[str, ...]] = tuple
     collect: Callable[[], Iterable[Metric]] = tuple
     all_metrics: Callable[[], Awaitable[str]] | None = None
-    exhausted: Callable[[], None] = lambda: None
-    """Too many threads of a hosted application are stuck: the process is to be replaced."""
 
 
 def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:

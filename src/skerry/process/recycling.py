@@ -1,4 +1,4 @@
-"""Recycling: replaces a server before it has grown too old or too large, its successor first, one at a time.
+"""Recycling: replaces a server or host before it has grown too old or too large, its successor first, one at a time.
 
 An application that leaks loses no request by it: the successor is ready before the old process drains. Only the hard
 limit of memory ends a process at once, as it protects the others of the machine. `decide` is what is decided,
@@ -11,17 +11,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from skerry.errors import SettingsError
+from skerry.hosting.settings import HostSettings
+from skerry.kernel.settings import Settings, byte_count
 from skerry.process.child import Child
 from skerry.process.control import memory_bytes
 from skerry.process.runner import Runner
 from skerry.process.slot import Slot
 from skerry.process.tree import duration, size
 
-RECYCLED_ROLES = ("server", "gateway")
+RECYCLED_ROLES = ("server", "gateway", "host")
+EXHAUSTED = "exhausted"
+"""The gauge by which a process says why it cannot go on for long."""
 LOOK_SECONDS = 1.0
 JITTER = 0.1
 """Limits of requests and lifetime are longer by up to so much, so that processes which began together do not end
@@ -36,15 +41,51 @@ LONGEST_PAUSE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one process; 0 is no limit. `rss_soft`, `rss_hard`: bytes of resident memory."""
+    """Of one process; 0 is no limit. `rss_soft`, `rss_hard`: bytes of resident memory. `names`: the settings that they
+    come from, where those have names of their own."""
 
     requests: int = 0
     rss_soft: int = 0
     rss_hard: int = 0
     lifetime_seconds: float = 0.0
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.requests or self.rss_soft or self.rss_hard or self.lifetime_seconds)
+
+    def name(self, setting: str) -> str:
+        return self.names.get(setting, setting)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What one server or gateway may use. Raises SettingsError."""
+    soft = byte_count(settings.max_rss_soft, "max_rss_soft")
+    hard = byte_count(settings.max_rss_hard, "max_rss_hard")
+    return Limits(settings.max_requests, soft, hard, settings.max_lifetime)
+
+
+def limits_of_host(settings: Settings) -> Limits:
+    """What one process of `skerry host` may use: what is set for hosts, else what is set for all. Raises
+    SettingsError."""
+    own, common = settings.of(HostSettings), limits_of(settings)
+    soft = byte_count(own.max_rss, "host.max_rss")
+    if soft and common.rss_hard and soft >= common.rss_hard:
+        raise SettingsError(
+            "host.max_rss", f"{own.max_rss} is not less than max_rss_hard, {settings.max_rss_hard}"
+        )
+    given = {"max_requests": own.max_requests, "max_rss_soft": soft, "max_lifetime": own.lifetime}
+    called = {
+        "max_requests": "host.max_requests",
+        "max_rss_soft": "host.max_rss",
+        "max_lifetime": "host.lifetime",
+    }
+    return Limits(
+        own.max_requests or common.requests,
+        soft or common.rss_soft,
+        common.rss_hard,
+        own.lifetime or common.lifetime_seconds,
+        {setting: called[setting] for setting, value in given.items() if value},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +104,13 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a process has used so far. `jitter`: 0 to 1, its own."""
+    """What a process has used so far. `jitter`: 0 to 1, its own. `exhausted`: why it says it cannot go on."""
 
     requests: int
     rss_bytes: int
     lived_seconds: float
     jitter: float
+    exhausted: str = ""
 
 
 def decide(limits: Limits, use: Use) -> Replace | End | None:
@@ -76,12 +118,15 @@ def decide(limits: Limits, use: Use) -> Replace | End | None:
     later = 1.0 + JITTER * use.jitter
     if limits.rss_hard and use.rss_bytes > limits.rss_hard:
         return End(f"{size(use.rss_bytes)} of memory, more than {size(limits.rss_hard)} (max_rss_hard)")
+    if use.exhausted:
+        return Replace(use.exhausted)
     if limits.rss_soft and use.rss_bytes > limits.rss_soft:
-        return Replace(f"{size(use.rss_bytes)} of memory, more than {size(limits.rss_soft)} (max_rss_soft)")
+        what = f"{size(use.rss_bytes)} of memory, more than {size(limits.rss_soft)}"
+        return Replace(f"{what} ({limits.name('max_rss_soft')})")
     if limits.requests and use.requests >= limits.requests * later:
-        return Replace(f"{use.requests} requests (max_requests)")
+        return Replace(f"{use.requests} requests ({limits.name('max_requests')})")
     if limits.lifetime_seconds and use.lived_seconds >= limits.lifetime_seconds * later:
-        return Replace(f"{duration(use.lived_seconds)} old (max_lifetime)")
+        return Replace(f"{duration(use.lived_seconds)} old ({limits.name('max_lifetime')})")
     return None
 
 
@@ -94,10 +139,19 @@ class _Place:
 
 
 class Recycler:
-    """Looks at the children of a runner. `rss(pid)` gives a process's resident memory in bytes."""
+    """Looks at the children of a runner. `of_hosts`: the limits of those with that role. `rss(pid)` gives a process's
+    resident memory in bytes."""
 
-    def __init__(self, runner: Runner, limits: Limits, rss: Callable[[int], int] = memory_bytes) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        limits: Limits,
+        rss: Callable[[int], int] = memory_bytes,
+        *,
+        of_hosts: Limits | None = None,
+    ) -> None:
         self._runner, self._limits, self._rss = runner, limits, rss
+        self._of_hosts = limits if of_hosts is None else of_hosts
         self._jitter: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
         self._places: dict[str, _Place] = {}
 
@@ -112,7 +166,8 @@ class Recycler:
     async def _look(self, slot: Slot, child: Child) -> None:
         if child.asked_to_stop or child.exit_code is not None or child.state not in ("ready", "not ready"):
             return
-        match decide(self._limits, self._use(child)):
+        limits = self._of_hosts if slot.spec.role == "host" else self._limits
+        match decide(limits, self._use(child, limits)):
             case End(reason):
                 child.end_for(reason)
             case Replace(reason):
@@ -135,11 +190,12 @@ class Recycler:
             place.pause = min(max(1.0, 2 * place.pause), LONGEST_PAUSE)
             place.not_before = time.monotonic() + place.pause
 
-    def _use(self, child: Child) -> Use:
+    def _use(self, child: Child, limits: Limits) -> Use:
         requests = child.gauges.get("requests", 0)
         return Use(
             int(requests) if isinstance(requests, int | float) else 0,
-            self._rss(child.pid),
+            self._rss(child.pid) if limits.rss_soft or limits.rss_hard else 0,
             child.lived_seconds,
             self._jitter.setdefault(child, random.random()),
+            str(child.gauges.get(EXHAUSTED, "")),
         )

@@ -14,7 +14,7 @@ from skerry.http.health import OWN_PAGES, Finding, Health, install_metrics
 from skerry.http.hosts import hosts_of
 from skerry.kernel.settings import listed
 from skerry.loop.handover import HandoverReceiver
-from skerry.roles.hosts import STUCK, hosted_metrics, open_hosts
+from skerry.roles.hosts import Exhaustion, hosted_answers, hosted_metrics, open_hosts
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer
@@ -42,7 +42,8 @@ class HostRole:
         self._handover: HandoverReceiver | None = None
         self.application = application = context.declaration.http.mounted()
         runtime = context.runtime
-        open_hosts(application, settings, lambda: runtime.end(1, STUCK))
+        self._exhaustion = Exhaustion(runtime.end, supervised=context.all_metrics is not None)
+        open_hosts(application, settings, self._exhaustion)
         health = Health()
         health.add("runtime", lambda: Finding(not runtime.reasons, "; ".join(runtime.reasons)))
         health.install(application, f"{OWN_PAGES}/health")
@@ -60,7 +61,8 @@ class HostRole:
 
     def gauges(self) -> dict[str, float | str]:
         """For `skerry ps`."""
-        return {"connections": self.http.connections}
+        requests = self.http.answered + hosted_answers(self.application)
+        return {"connections": self.http.connections, "requests": requests, **self._exhaustion.gauges()}
 
     def collect(self) -> list[Metric]:
         """The numbers of its connections, and of what it hosts."""

@@ -22,7 +22,7 @@ from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.roles.bridging import site_of
-from skerry.roles.hosts import STUCK, hosted_metrics, open_hosts
+from skerry.roles.hosts import Exhaustion, hosted_answers, hosted_metrics, open_hosts
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer
@@ -62,6 +62,7 @@ class ServerRole:
         *,
         join: Callable[[], socket.socket] | None = None,
         around: Surroundings | None = None,
+        exhaustion: Exhaustion | None = None,
     ) -> None:
         self.kernel = kernel
         self.sockets = list(sockets)
@@ -72,6 +73,7 @@ class ServerRole:
         self.hub: Hub | None = None
         self._site: Site | None = None
         self.around = around or Surroundings()
+        self._exhaustion = exhaustion or Exhaustion()
         self._trouble = ""
         kernel.projector.events.on("retrying", self._note_away)
         kernel.projector.events.on("caught_up", self._note_back)
@@ -98,7 +100,7 @@ class ServerRole:
         self._site = site_of(kernel)
         self._site.install()
         kernel.application = self._application()
-        open_hosts(kernel.application, kernel.settings, self.around.exhausted)
+        open_hosts(kernel.application, kernel.settings, self._exhaustion)
         self.hub = declare_routes(kernel, replace(self.around, collect=self.collect))
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
         if tokens:
@@ -138,8 +140,9 @@ class ServerRole:
             found["stopped"] = "\n".join(
                 f"{name} stopped at {why}" for name, why in projector.stopped.items()
             )
-        found |= {"connections": self.http.connections, "requests": self.http.answered}
-        return {**found, "position": str(projector.position)}
+        requests = self.http.answered + hosted_answers(self.kernel.application)
+        found |= {"connections": self.http.connections, "requests": requests}
+        return {**found, **self._exhaustion.gauges(), "position": str(projector.position)}
 
     def collect(self) -> Iterable[Metric]:
         """The numbers of its connections and requests, and of what it hosts."""
@@ -225,23 +228,27 @@ class GatewayRole(ServerRole):
         )
 
 
-def _around(context: RoleContext) -> Surroundings:
-    return Surroundings(
-        lambda: context.runtime.reasons,
-        all_metrics=context.all_metrics,
-        exhausted=lambda: context.runtime.end(1, STUCK),
-    )
+def _made(role: type[ServerRole]) -> Callable[[RoleContext], ServerRole]:
+    def make(context: RoleContext) -> ServerRole:
+        runtime, supervised = context.runtime, context.all_metrics is not None
+        return role(
+            context.kernel,
+            around=Surroundings(lambda: runtime.reasons, all_metrics=context.all_metrics),
+            exhaustion=Exhaustion(runtime.end, supervised=supervised),
+        )
+
+    return make
 
 
 SERVER = RoleKind(
     "server",
-    lambda context: ServerRole(context.kernel, around=_around(context)),
+    _made(ServerRole),
     journal="reads",
     listens=ServerRole.listens,
 )
 GATEWAY = RoleKind(
     "gateway",
-    lambda context: GatewayRole(context.kernel, around=_around(context)),
+    _made(GatewayRole),
     journal="reads",
     listens=GatewayRole.listens,
     apart={"server": "a server serves the stream too: run gateways in processes of their own"},
