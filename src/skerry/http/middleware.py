@@ -42,7 +42,8 @@ class Covered:
     """A middleware in its place: what lies under its prefix goes through it, everything else past it.
 
     It gets a plain ASGI scope. What our server knew when it made the scope is dropped here, so that the view behind
-    sees what the middleware left, as it would on any other server.
+    sees what the middleware left, as it would on any other server; and files are not offered to be sent by name, as
+    a middleware that changes bodies (Starlette's GZipMiddleware) would let them pass unchanged.
     """
 
     def __init__(self, covering: Covering, inside: ASGIApp, outside: ASGIApp) -> None:
@@ -51,6 +52,7 @@ class Covered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._covers(scope):
             scope.pop("skerry", None)
+            scope.get("extensions", {}).pop("http.response.pathsend", None)
             await self._inside(scope, receive, send)
         else:
             await self._outside(scope, receive, send)
