@@ -88,6 +88,35 @@ async def test_while_debug_is_on_static_files_are_found(site: Path) -> None:
         assert await program.stop(signal.SIGINT) == 0
 
 
+async def test_pages_follow_the_transactions_of_the_project(site: Path) -> None:
+    """SKERRY["APP"]: the App that hosts the project, on its own database; what is rolled back is not heard."""
+    await manage(site, "migrate", "-v0")
+    command = (*MANAGE, "skerry")
+    arguments = ("127.0.0.1:0", "--servers", "1")
+    async with Program(site, *arguments, environ={"SHOP_LIVE": "1"}, command=command) as program:
+        await program.until(lambda: "ready on http://127.0.0.1:" in program.text, 120)
+        port = program.text.partition("ready on http://127.0.0.1:")[2].partition(" ")[0]
+        async with (
+            asyncio.timeout(60),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client,
+        ):
+            page = (await client.get("/live")).text
+            assert 'import { connect } from "/_skerry/skerry.js"' in page
+            assert (await client.get("/_skerry/skerry.js")).status_code == 200
+            async with client.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as stream:
+                lines = stream.aiter_lines()
+                while '"hello"' not in await anext(lines):
+                    pass
+                for path in ("/refuse/6", "/pay/7"):
+                    assert (await client.get(path)).text == "paid"
+                while '"domain_event"' not in (line := await anext(lines)):
+                    pass
+            event = json.loads(line.partition(":")[2])
+            assert (event["event"], event["number"]) == ("order_paid", 7)
+            assert (await client.get("/groups")).json()["groups"] == ["order 7"]
+        assert await program.stop(signal.SIGINT) == 0
+
+
 async def test_wrong_settings_end_it_before_it_serves(site: Path) -> None:
     """One error that names the setting."""
     with (site / "shop" / "settings.py").open("a") as settings:

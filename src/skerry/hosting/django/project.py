@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -58,6 +58,14 @@ def host_arguments(given: Sequence[str], environ: Mapping[str, str] = os.environ
         elif collected := collected_files():
             files = ["--static", collected]
     return [*program.host_arguments(found, given, app=app, debug=debug, environ=environ), *files]
+
+
+def tell_journal(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Have the App that hosts the project use the journal and namespace of the settings, unless the environment names
+    others."""
+    for name in ("JOURNAL", "NAMESPACE"):
+        if found := declared(name):
+            environ.setdefault(f"SKERRY_{name}", found)
 
 
 def tars_arguments(given: Sequence[str]) -> list[str]:

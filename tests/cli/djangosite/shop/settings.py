@@ -51,3 +51,5 @@ STATIC_ROOT = BASE_DIR / "collected"
 MEDIA_URL = "media/"
 MEDIA_ROOT = BASE_DIR / "media"
 SKERRY: dict[str, Any] = {}
+if os.environ.get("SHOP_LIVE") == "1":
+    SKERRY |= {"APP": "shop.live:app", "JOURNAL": f"sqlite:///{BASE_DIR}/shop.db", "NAMESPACE": "shop"}

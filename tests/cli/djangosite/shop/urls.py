@@ -8,6 +8,7 @@ import threading
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.core.files.storage import default_storage
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path
@@ -32,6 +33,19 @@ def groups(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"groups": names, "thread": type(thread).__module__, "pid": os.getpid()})
 
 
+def pay(request: HttpRequest, number: int) -> HttpResponse:
+    """An event in the transaction of a row; what goes wrong afterwards takes both back."""
+    from shop.live import OrderPaid  # type: ignore[import-not-found]
+    from skerry.hosting import emit
+
+    with transaction.atomic():
+        Group.objects.create(name=f"order {number}")
+        emit(OrderPaid(number=number), key=f"order-{number}")
+        if number < 0:
+            transaction.set_rollback(True)
+    return HttpResponse("paid")
+
+
 def live(request: HttpRequest) -> HttpResponse:
     return render(request, "live.html", {"csp_nonce": "n0nce"})
 
@@ -41,5 +55,7 @@ urlpatterns = [
     path("upload", upload),
     path("groups", groups),
     path("live", live),
+    path("pay/<int:number>", pay),
+    path("refuse/<int:number>", lambda request, number: pay(request, -number)),
     path("admin/", admin.site.urls),
 ]

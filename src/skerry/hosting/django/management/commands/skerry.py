@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from skerry.hosting.django.checks import exposed
 from skerry.hosting.django.management.passing import PassingCommand
-from skerry.hosting.django.project import host_arguments
+from skerry.hosting.django.project import host_arguments, tell_journal
 
 
 class Command(PassingCommand):
@@ -23,4 +23,5 @@ class Command(PassingCommand):
         arguments = host_arguments(given)
         if warning := exposed(arguments):
             self.stderr.write(self.style.WARNING(f"WARNING: {warning.msg} {warning.hint}"))
+        tell_journal()
         return arguments
