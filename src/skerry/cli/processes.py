@@ -62,7 +62,6 @@ def up(target: str, **given: Any) -> None:
     Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
     failed request.
     """  # fmt: skip
-    fork_as_first()
     settings = settings_of(given)
     topology = Topology(target, settings.servers, settings.consumers, settings.gateways)
     raise SystemExit(supervise(topology, settings, given))
@@ -70,7 +69,8 @@ def up(target: str, **given: Any) -> None:
 
 def supervise(topology: Topology, settings: Settings, given: dict[str, Any]) -> int:
     """Run these processes until a signal ends them; the exit code. `given`: what was given as flags, for the children
-    too. Ends the command with exit code 2 for wrong settings."""
+    too. Ends the command with exit code 2 for wrong settings. As PID 1 this returns in a child (process/first.py)."""
+    fork_as_first()
     environment = {
         PREFIX + name.replace(".", "_").upper(): str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in given.items()
