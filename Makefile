@@ -35,7 +35,7 @@ check: lint types test ## lint, types, tests
 soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600), and the seconds of the contract
 	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/truth/test_random.py tests/e2e tests/contract tests/cli/test_run.py --ignore=tests/e2e/browser -s
 
-compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUITES="requests corpora frameworks clients autobahn")
+compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUITES="requests corpora frameworks django clients autobahn")
 	$(BIN)/python -m compliance $(SUITES)
 
 bench: $(STAMP) ## measure against peers in one run; table and JSON

@@ -1,7 +1,7 @@
 """`make compliance`: the foreign suites, one table, ours beside uvicorn. Exit code 1 when ours fails somewhere.
 
-`python -m compliance [SUITE]...` runs only those: requests, corpora, frameworks, clients, autobahn. What cannot be run
-here (no index, no Python 2.7 for Autobahn) is said, and is no failure.
+`python -m compliance [SUITE]...` runs only those: requests, corpora, frameworks, django, clients, autobahn. What
+cannot be run here (no index, no Python 2.7 for Autobahn) is said, and is no failure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from compliance import clients, corpora, frameworks
+from compliance import clients, corpora, frameworks, live_server
 from compliance.outcome import Outcome
 from compliance.requests import CASES
 from compliance.subjects import NAMES, ROOT, running
@@ -74,6 +74,7 @@ SUITES: tuple[Suite, ...] = (
         lambda name: frameworks.run(name, DIRECTORY),
         ("asgi", "uvicorn"),
     ),
+    ("django", "Django's live servers", lambda name: live_server.run(DIRECTORY), ("asgi",)),
     ("clients", "clients of npm, ab, h2load", lambda name: clients.run(DIRECTORY), ("lane",)),
     ("autobahn", "Autobahn, all cases", autobahn, ("asgi", "uvicorn")),
 )
