@@ -79,7 +79,10 @@ def retry(ids: tuple[str, ...], everything: bool, target: str | None, **given: A
 
     async def again(admin: Admin) -> None:
         for id in await _chosen(admin, ids, everything):
-            letter = await _find(admin, id)
+            letter = await admin.journal.dead_letter(id) if everything else await _find(admin, id)
+            if letter is None:  # it waited for a newer consumer, or somebody else was quicker
+                click.echo(f"{id}  is no dead letter any more")
+                continue
             await admin.retry(letter)
             outcome = await admin.journal.outcome(letter.command_id)
             told = (

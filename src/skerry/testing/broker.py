@@ -55,9 +55,6 @@ def available() -> bool:
     return program("rabbitmq-server") is not None and shutil.which("epmd") is not None
 
 
-_claims: list[socket.socket] = []
-
-
 def free_ports(count: int) -> list[int]:
     """TCP ports of 127.0.0.1 that nobody listens on now (below the range that connections are given) and that no call
     of this function, in any process that still runs, has given out (on Linux)."""
@@ -85,7 +82,7 @@ def _claimed(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    _claims.append(claim)
+    claim.detach()  # kept until this process ends
     return True
 
 
