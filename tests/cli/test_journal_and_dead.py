@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -301,3 +301,43 @@ async def test_a_new_epoch_is_asked_for(tmp_path: Path) -> None:
             answer = await client.ask("PUT", "/rows/b", b"2")
         assert (answer.status, answer.headers["skerry-position"]) == (200, position[:-1] + "2")
         client.close()
+
+
+REACTING = """
+@app.reactor("mail", Kept, begin="start")
+def mail(event: Kept) -> None:
+    with open("sent", "a") as file:
+        file.write(event.key)
+"""
+
+
+async def test_a_reactor_is_sent_back(tmp_path: Path) -> None:
+    """`journal replay` lets a declared reactor see again what is kept after a position, while it runs; what cannot be
+    is one line."""
+
+    def sent(expected: str) -> bool:
+        return (tmp_path / "sent").exists() and (tmp_path / "sent").read_text() == expected
+
+    (tmp_path / "keeper.py").write_text(APPLICATION + REACTING)
+    here = Shop(tmp_path)
+    async with here.program:
+        await here.program.listening()
+        assert await here.put(a="1", b="2", c="3") == [200, 200, 200]
+        await until(lambda: sent("abc"))
+        asked = await here.skerry("journal", "replay", "keeper:app", "mail", "1", "--yes")
+        assert asked.out == "reactor mail will see 2 events again\n", asked.error
+        await until(lambda: sent("abcbc"))
+        for name, position, says in (
+            ("nobody", "0", "the application declares no reactor 'nobody'; there are mail"),
+            ("mail", "4", "4 is not within what the journal keeps: 0 to 3"),
+            ("mail", "then", "'then' is neither an offset nor EPOCH:OFFSET"),
+        ):
+            refused = await here.skerry("journal", "replay", "keeper:app", name, position, "--yes")
+            assert (refused.code, says in refused.error) == (2, True), refused.error
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """What another process does."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -16,7 +16,7 @@ from skerry.backends.memory.transport import MemoryHub
 from skerry.bus.transport import tip
 from skerry.errors import Disconnected
 from skerry.journal.journal import NewEvent, NewOutcome, Record, Status, Writes
-from skerry.journal.reactor import RETRY, Reactor, ReactorRun
+from skerry.journal.reactor import REPLAY, RETRY, Reactor, ReactorRun
 from skerry.messages.message import Event, MessageTypes
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
@@ -298,6 +298,30 @@ async def test_a_try_has_a_deadline(here: World) -> None:
     await asyncio.sleep(7)
     assert here.numbers == [1, 1, 2]
     assert len(await here.journal.dead_letters()) == 1
+
+
+@proves
+async def test_it_goes_back_where_an_operator_wants(here: World) -> None:
+    """While it works, and while it waits for something new: it sees everything after that place again, once, and the
+    journal is held for it until it does."""
+    here.run(mail(here, begin="start"))
+    await here.write(1, 2, 3)
+    await asyncio.sleep(10)
+    head = (await here.journal.head()).position
+    await here.journal.advance("mail" + REPLAY, Position(head.epoch, 1))
+    assert {(reader.name, reader.position.offset) for reader in await here.journal.readers()} == {
+        ("mail", 3),
+        ("mail" + REPLAY, 1),
+    }
+    await here.write(4)
+    await asyncio.sleep(10)
+    assert here.numbers in ([1, 2, 3, 4, 2, 3, 4], [1, 2, 3, 2, 3, 4])
+    assert [reader.name for reader in await here.journal.readers()] == ["mail"]
+    assert await here.cursor() == 4
+    await here.journal.advance("mail" + REPLAY, Position("a lost history", 0))
+    await asyncio.sleep(10)
+    assert here.numbers[-1] == 4, "a place of another history is no place to begin from"
+    assert [reader.name for reader in await here.journal.readers()] == ["mail"]
 
 
 @proves

@@ -15,6 +15,7 @@ from skerry.errors import SettingsError, SkerryError, Trimmed
 from skerry.journal.correcting import original_of
 from skerry.journal.epochs import Epoch, Epochs
 from skerry.journal.journal import Correction, Record
+from skerry.journal.reactor import REPLAY
 from skerry.position import Position
 from skerry.roles.admin import Admin
 from skerry.roles.audit import audit, event_correction, is_declared, not_stored
@@ -263,3 +264,38 @@ def forget(target: str, name: str, **given: Any) -> None:
             click.echo(f"{reader.kind} {name} is forgotten; it was at {reader.position}")
 
     administer(target, given, drop)
+
+
+@journal.command()
+@click.argument("target")
+@click.argument("name")
+@click.argument("position")
+@click.confirmation_option(
+    "-y", "--yes", prompt="It will do again outside what it has done since. Go on?", help="do not ask"
+)
+@with_settings(*_SETTINGS)
+def replay(target: str, name: str, position: str, **given: Any) -> None:
+    """Let the reactor NAME see every event after POSITION again, in order: an offset, or EPOCH:OFFSET; 0 is the oldest
+    event that is kept. It begins within seconds, or when its consumer starts."""
+    declared = sorted(each.name for each in app_of(target).declaration.reactors)
+
+    async def ask(admin: Admin) -> None:
+        if name not in declared:
+            known = f"; there are {', '.join(declared)}" if declared else ""
+            raise SettingsError("NAME", f"the application declares no reactor {name!r}{known}")
+        head = await admin.journal.head()
+        epoch, _, offset = position.rpartition(":")
+        if not offset.isdecimal():
+            raise SettingsError("POSITION", f"{position!r} is neither an offset nor EPOCH:OFFSET")
+        if epoch and epoch != head.position.epoch:
+            raise SettingsError(
+                "POSITION", f"the journal is in epoch {head.position.epoch}: give the offset in it"
+            )
+        wanted = int(offset) or head.floor
+        if not head.floor <= wanted <= head.position.offset:
+            kept = f"{head.floor} to {head.position.offset}"
+            raise SettingsError("POSITION", f"{wanted} is not within what the journal keeps: {kept}")
+        await admin.journal.advance(name + REPLAY, Position(head.position.epoch, wanted))
+        click.echo(f"reactor {name} will see {head.position.offset - wanted} events again")
+
+    administer(target, given, ask)

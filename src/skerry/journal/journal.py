@@ -360,6 +360,10 @@ class JournalAdmin(JournalReader, Protocol):
         """Reactors and stored projections, declared or not, by name."""
         ...
 
+    async def advance(self, subscriber: str, position: Position) -> None:
+        """Set a durable reader's cursor, forward or back. `forget` removes it."""
+        ...
+
     async def forget(self, subscriber: str) -> None:
         """Remove a durable reader's cursor."""
         ...
@@ -434,10 +438,6 @@ class JournalWriter(JournalAdmin, Protocol):
 
     async def cursor(self, subscriber: str) -> Position | None:
         """How far a durable reader (a reactor) has come; None when it is new."""
-        ...
-
-    async def advance(self, subscriber: str, position: Position) -> None:
-        """Set a durable reader's cursor, forward or back. `forget` removes it."""
         ...
 
     async def save_projection(self, stored: StoredProjection) -> None:

@@ -35,6 +35,8 @@ from skerry.provenance import carried, provenance
 
 RETRY = "retry"
 """Header of a dead letter: an operator wants its event tried again."""
+REPLAY = "~replay"
+"""Behind a reactor's name: the cursor that an operator wants it to go back to. Like any other it holds the journal."""
 React = Callable[[Any, Record], Awaitable[Any] | Any]
 INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
 
@@ -84,8 +86,9 @@ class Parked:
 @dataclass(slots=True)
 class ReactorRun:
     """Runs one reactor. Emits on `emitter`: `reacted` (name, record), `retrying` (name, record, exception, pause),
-    `gave_up` (name, record, exception), `waiting` (name: another process has the lease), `lost` (name, position,
-    number: so many events that it had seen are not in the journal any more)."""
+    `gave_up` (name, record, exception), `waiting` (name: another process has the lease), `replaying` (name, position:
+    an operator lets it go back there), `lost` (name, position, number: so many events that it had seen are not in the
+    journal any more)."""
 
     reactor: Reactor
     react: React
@@ -112,6 +115,7 @@ class ReactorRun:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _looked_at: float = float("-inf")
+    _replay_at: float = float("-inf")
     _stored_at: float = float("-inf")
     _read_to: int = 0
     _undone: dict[int, None] = field(default_factory=dict)
@@ -235,6 +239,8 @@ class ReactorRun:
                 await self._store()
                 self.behind = max(0, head.position.offset - self._done)
                 await self._try_letters()
+                if await self._replay_due():
+                    return True  # from where somebody wants it to begin again
                 if not records:
                     if not self._lanes:
                         return moved
@@ -328,6 +334,7 @@ class ReactorRun:
 
     async def _cursor(self) -> Position:
         head = await self.writer.head()
+        await self._go_back(head.position)
         cursor = await self.writer.cursor(self.reactor.name)
         if (
             cursor is not None
@@ -341,6 +348,27 @@ class ReactorRun:
             start = Position(head.position.epoch, await self._common(cursor, head.position))
         await self.writer.advance(self.reactor.name, start)
         return start
+
+    async def _replay_due(self) -> bool:
+        """Whether an operator wants it to go back; asked as often as for letters."""
+        if self.clock.monotonic() - self._replay_at < self.letters_seconds:
+            return False
+        self._replay_at = self.clock.monotonic()
+        return await self.writer.cursor(self.reactor.name + REPLAY) is not None
+
+    async def _go_back(self, end: Position) -> None:
+        """Begin again where an operator wants it to; a wish of a lost history is none."""
+        asked = await self.writer.cursor(self.reactor.name + REPLAY)
+        if asked is None:
+            return
+        common: int | None = asked.offset
+        if asked.epoch != end.epoch:
+            common = Epochs.of(await self.writer.epochs()).common(asked)
+        if common is not None:
+            start = Position(end.epoch, min(common, end.offset))
+            await self.writer.advance(self.reactor.name, start)
+            self.emitter.emit("replaying", self.reactor.name, start)
+        await self.writer.forget(self.reactor.name + REPLAY)
 
     async def _common(self, cursor: Position | None, end: Position) -> int:
         """Up to where what this reactor has seen is the journal's history; it goes on there, in a new epoch too, and

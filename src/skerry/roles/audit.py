@@ -17,6 +17,7 @@ from skerry.errors import InvalidMessage, MessageError, SettingsError, Trimmed
 from skerry.journal.correcting import RESERVED
 from skerry.journal.journal import Correction, JournalAdmin, JournalReader, Reader
 from skerry.journal.memory import cure_of
+from skerry.journal.reactor import REPLAY
 from skerry.journal.table import AnyTable
 from skerry.kernel.declaration import Declaration
 from skerry.messages.message import Event
@@ -134,7 +135,7 @@ async def _events(reader: JournalReader, serializer: Serializer, found: Audit, m
 def is_declared(declaration: Declaration, reader: Reader) -> bool:
     """Whether the application still has this reactor or stored projection."""
     if reader.kind == "reactor":
-        return any(reactor.name == reader.name for reactor in declaration.reactors)
+        return any(reactor.name == reader.name.removesuffix(REPLAY) for reactor in declaration.reactors)
     return any(kind.stored and kind.__name__ == reader.name for kind in declaration.projections)
 
 

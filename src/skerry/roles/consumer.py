@@ -509,6 +509,7 @@ class ConsumerRole:
         events.on("retrying", _log_reaction)
         events.on("gave_up", _log_given_up)
         events.on("lost", _log_lost)
+        events.on("replaying", _log_replaying)
         events.forward_events(self.reactions)
         return events
 
@@ -555,6 +556,10 @@ def _log_lost(name: str, position: Position, number: int) -> None:
         "reactor %s was at %s; the last %d events that it had seen are not in the journal any more. It goes on after "
         "what is left, and sees what took their place", name, position, number,
     )  # fmt: skip
+
+
+def _log_replaying(name: str, position: Position) -> None:
+    logger.info("reactor %s goes back to %s, as an operator wants", name, position)
 
 
 def _log_given_up(name: str, record: Record, error: Exception) -> None:
