@@ -33,6 +33,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         require(mark.args[0])
 
 
+@pytest.fixture
+def no_app_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No App of another test runs in this process: what it says of events would count for those of this test."""
+    monkeypatch.setattr("skerry.bridge.site._sites", [])
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost that nobody has signed, and its key."""

@@ -25,6 +25,7 @@ def server() -> Iterator[PrivatePostgres]:
 
 
 @pytest.mark.service("postgresql")
+@pytest.mark.usefixtures("no_app_runs")
 class TestPostgresIntake(SharedIntakeSuite):
     levels = ("repeatable read", "serializable")
     server: PrivatePostgres

@@ -31,6 +31,7 @@ class Guest(apsw.Connection):
         self.execute("rollback")
 
 
+@pytest.mark.usefixtures("no_app_runs")
 class TestSqliteIntake(IntakeSuite):
     path: Path
     open: list[Guest]

@@ -14,9 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
-def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No application of another test runs in this process."""
-    monkeypatch.setattr("skerry.bridge.site._sites", [])
+def _alone(no_app_runs: None) -> None: ...
 
 
 @pytest.fixture(scope="package")

@@ -97,8 +97,6 @@ class ServerRole:
                 await kernel.projector.live()
         except TimeoutError:
             logger.warning("the journal is away: serving the copy at %s", kernel.projector.position)
-        self._site = site_of(kernel)
-        self._site.install()
         kernel.application = self._application()
         open_hosts(kernel.application, kernel.settings, self._exhaustion)
         self.hub = declare_routes(kernel, replace(self.around, collect=self.collect))
@@ -118,7 +116,13 @@ class ServerRole:
         )
         self.hub.start()
         self.http = self._server()
-        await self.http.start([sock.dup() for sock in self.sockets])
+        self._site = site_of(kernel)
+        self._site.install()
+        try:
+            await self.http.start([sock.dup() for sock in self.sockets])
+        except BaseException:  # a role that did not start is not stopped
+            self._site.remove()
+            raise
         if self.join is not None:
             self._handover = HandoverReceiver(
                 self.join, kernel.name, self.http.attach, lambda: self.http.connections, self.group,
