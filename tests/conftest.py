@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,13 @@ settings.register_profile(
     "skerry", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("skerry")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Directories of tests have short names: many hold sockets, whose whole path has room for 103 bytes."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.option.basetemp = tempfile.mkdtemp(prefix="sk-", dir="/tmp")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -32,7 +32,7 @@ COMMANDS = "commands"
 """The table of `skerry.toml` with the options of single commands."""
 OF_COMMAND = re.compile(
     PREFIX
-    + "(PS|RELOAD|SETTINGS|STOP|RESTART|SCALE|ROUTES|BUS|DOCTOR|(INFRA|JOURNAL|ROW|DEAD|TARS)_[A-Z]+)_[A-Z_]+"
+    + "(PS|RELOAD|SETTINGS|STOP|RESTART|SCALE|ROUTES|LEAKS|BUS|DOCTOR|(INFRA|JOURNAL|ROW|DEAD|TARS)_[A-Z]+)_[A-Z_]+"
 )
 """The variable of an option that only one command has."""
 INTERNAL = re.compile(PREFIX + "([A-Z_]+_FD|CONTROL|PARENT|LOG_MARK|RUNTIME_DIR|TEST_LOG)")
