@@ -17,7 +17,7 @@ from skerry.backends.local import frames
 from skerry.backends.local.connection import SOFT_LIMIT_BYTES, Connection
 from skerry.backends.local.direct import DirectTransport
 from skerry.backends.local.hub import Hub
-from skerry.backends.local.owner import LocalOwner, Lock, hub_path, local_directory
+from skerry.backends.local.owner import LOCK_NAME, LocalOwner, Lock, hub_path, local_directory
 from skerry.backends.local.peer import LocalPeer, PeerSettings
 from skerry.backends.local.reader import RemoteJournal
 from skerry.backends.queues import Message
@@ -249,6 +249,23 @@ async def test_one_owner_at_a_time(tmp_path: Path) -> None:
     await second.stop()
     second.release()
     assert not local_directory(file).exists()
+
+
+async def test_who_has_the_file_open_is_its_owner_without_a_lock_too(tmp_path: Path) -> None:
+    """The lock's directory was cleared away, and the owner has not made it again yet: nobody else takes over."""
+    file, open_by, standing = tmp_path / "kv.db", ["4711"], list[bool]()
+    second = LocalOwner(
+        file, "b", on_standby=lambda: standing.append(True), owner_of=lambda file: "".join(open_by)
+    )
+    takeover = asyncio.ensure_future(second.acquire())
+    await until(lambda: bool(standing))
+    assert not takeover.done()
+    first_lock = Lock(local_directory(file) / LOCK_NAME)
+    assert first_lock.try_acquire()  # made again: it was left free
+    open_by.clear()
+    first_lock.release()
+    await soon(takeover)
+    second.release()
 
 
 async def test_a_file_that_stays_owned_is_a_clear_error(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ class JournalSide:
     """Whether several processes may open it, and write."""
     file: Callable[[str], Path] | None = None
     """Of one that is a file, which one process owns: where a URL says it is. Raises SettingsError."""
+    owner: Callable[[Path], str] = lambda file: ""
+    """Of one that is a file: the process id of whoever else has it open for writing, empty for nobody."""
     check: Callable[[str], None] = lambda url: None
     """Raises SettingsError for a URL that cannot be."""
     doctor: Callable[[Place, Look | None], AsyncIterator[Finding]] | None = None

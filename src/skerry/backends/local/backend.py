@@ -33,8 +33,9 @@ async def _owner(opening: Opening, stack: AsyncExitStack) -> Parts:
     # Under a runner a second consumer is a lasting standby; by hand, somebody wants to know who is in the way.
     patience = 30.0 if opening.on_standby is None else 10 * 365 * 86400.0
     owner = LocalOwner(
-        _file(opening), opening.place.process, standby_seconds=patience, on_standby=opening.on_standby
-    )
+        _file(opening), opening.place.process, standby_seconds=patience, on_standby=opening.on_standby,
+        owner_of=opening.journal.owner,
+    )  # fmt: skip
     journal = opening.journal_for(Access.DECIDES)
     parts = Parts(owner, journal, journal)
     opening.made(parts)

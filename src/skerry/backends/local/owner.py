@@ -110,7 +110,8 @@ class LocalOwner(DirectTransport):
     """The transport of the process that owns the file. See `skerry.bus.transport.Transport`.
 
     Order of life: `acquire`, open the journal, `serve(journal)`, `start`, ..., `stop`, close the journal, `release`.
-    `start` acquires by itself when that was not done.
+    `start` acquires by itself when that was not done. `owner_of`: the process that has the file open for writing, empty
+    for none; it counts as the owner also while its lock here is missing (somebody cleared the directory away).
     """
 
     def __init__(
@@ -120,7 +121,9 @@ class LocalOwner(DirectTransport):
         window: int = 10_000,
         standby_seconds: float = 30.0,
         on_standby: Callable[[], None] | None = None,
+        owner_of: Callable[[Path], str] = lambda file: "",
     ) -> None:
+        self._owner_of = owner_of
         self._service = JournalService()
         self.hub = Hub(self._service)
         super().__init__(self.hub, name, window)
@@ -135,9 +138,9 @@ class LocalOwner(DirectTransport):
     async def acquire(self) -> None:
         """Become the owner; stands by while another process is. Raises SettingsError when it stays that way."""
         private_directory(self._directory, "journal")
-        if self._lock.try_acquire():
+        if self._try_acquire():
             return
-        holder = self._lock.holder()
+        holder = self._owner_of(self._file) or self._lock.holder()
         log.info("process %s owns %s: standing by for it", holder, self._file)
         if self._on_standby is not None:
             self._on_standby()
@@ -146,13 +149,21 @@ class LocalOwner(DirectTransport):
                 while True:
                     await asyncio.sleep(0.01)
                     private_directory(self._directory, "journal")
-                    if self._lock.try_acquire():
+                    if self._try_acquire():
                         return
         except TimeoutError as error:
             raise SettingsError(
                 "journal",
                 f"{self._file} is owned by process {holder}; `local:` has one consumer for a file",
             ) from error
+
+    def _try_acquire(self) -> bool:
+        if self._owner_of(self._file) or not self._lock.try_acquire():
+            return False
+        if not self._owner_of(self._file):
+            return True
+        self._lock.release()
+        return False
 
     def serve(self, journal: JournalReader) -> None:
         """Answer the peers' journal calls from this one."""

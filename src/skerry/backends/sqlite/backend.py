@@ -32,6 +32,12 @@ def _journal(place: Place, access: Access, required: bool) -> OpenableJournal:
     )
 
 
+def _owner(file: Path) -> str:
+    from skerry.backends.sqlite.ownership import owner_of
+
+    return owner_of(str(file))
+
+
 def _doctor(place: Place, look: Look | None) -> AsyncIterator[Finding]:
     from skerry.backends.sqlite.doctor import doctor
 
@@ -41,5 +47,7 @@ def _doctor(place: Place, look: Look | None) -> AsyncIterator[Finding]:
 BACKEND = Backend(
     "sqlite",
     # It is always reachable by others: more servers, `skerry journal`, `skerry dead`.
-    JournalSide(_journal, default_transport="local:", file=sqlite_path, check=_check, doctor=_doctor),
+    JournalSide(
+        _journal, default_transport="local:", file=sqlite_path, owner=_owner, check=_check, doctor=_doctor
+    ),
 )

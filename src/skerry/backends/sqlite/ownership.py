@@ -17,11 +17,32 @@ from skerry.errors import JournalError
 _held: set[str] = set()
 _PID, _NOTE = 32, 224
 """Bytes of the two parts of a lock file."""
+_FLOCK = "hhqqi4x"
+_ASK = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+"""`struct flock` of Linux: who would be in the way of a lock for writing?"""
 
 
 def owned_here() -> frozenset[str]:
     """The files that this process owns, by their real paths."""
     return frozenset(_held)
+
+
+def owner_of(path: str) -> str:
+    """The process id of whoever else owns this file, empty when nobody does."""
+    path = os.path.realpath(path)
+    if path in _held:  # and closing a lock file of our own would let it go
+        return ""
+    try:
+        file = os.open(path + ".lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        pid: int = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, _ASK))[4]
+    except (OSError, struct.error):
+        return ""
+    finally:
+        os.close(file)
+    return str(pid) if pid > 0 else ""
 
 
 class Ownership:
@@ -77,9 +98,8 @@ class Ownership:
 
 def _owner(file: int) -> str:
     """The owner's process id: from the kernel where it tells, else from the file's text."""
-    ask = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
-        pid = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, ask))[4]
+        pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, _ASK))[4]
         if pid > 0:
             return str(pid)
     except (OSError, struct.error):
