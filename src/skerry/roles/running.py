@@ -205,6 +205,9 @@ class _Process:
         for _, role in composed.listening:
             for where in role.addresses:
                 logger.info("listening on %s", where)
+        if self.control is None and (kernel := composed.kernel) is not None and composed.listening:
+            journal = _without_secrets(kernel.settings.journal_url(kernel.namespace))
+            logger.info("memory is that of the journal %s, at %s", journal, kernel.projector.position)
         self._notifier.ready(f"{self.name} works")
         if self.control is not None:
             self._tell_ready(self.control, composed)
@@ -306,3 +309,10 @@ class _Process:
 
 def _has_joined(composed: Composition) -> bool:
     return all(role.joined for _, role in composed.listening)
+
+
+def _without_secrets(url: str) -> str:
+    """A journal's URL for the log: without login and parameters."""
+    scheme, _, rest = url.partition(":")
+    place = rest.partition("?")[0]
+    return f"{scheme}:{'//' if '@' in place else ''}{place.rpartition('@')[2]}"
