@@ -20,6 +20,9 @@ want nginx-light nginx /usr/sbin/nginx
 want haproxy haproxy /usr/sbin/haproxy
 want chromium chromium chromium-browser google-chrome
 want nodejs node
+want default-jdk-headless javac
+want curl curl
+want openssl openssl
 want npm npm
 
 if [ -n "$missing" ]; then

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -352,7 +351,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Privat
 
 
 @pytest.mark.service("postgresql")
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.service("openssl")
 async def test_tls_goes_by_the_name_whatever_the_address(
     encrypted: tuple[PrivatePostgres, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -108,7 +107,7 @@ def java_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.skipif(shutil.which("javac") is None, reason="no JDK: Java's HttpClient is not tried")
+@pytest.mark.service("javac")
 async def test_javas_default_client(start: Start, java_client: Path) -> None:
     """It asks for HTTP/2 with every first request, body and all; it also sends chunks, and Expect."""
     running = await start(kept())
@@ -126,7 +125,7 @@ async def test_nodes_fetch(start: Start, tmp_path: Path) -> None:
     assert lines == ["put one", "put two", "got two"] * 2
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+@pytest.mark.service("curl")
 @pytest.mark.parametrize("path", ["/lane/a", "/asgi/a"])
 async def test_curl(start: Start, tmp_path: Path, path: str) -> None:
     """--http2 in clear text, an upload from a pipe, HTTP/1.0, and a second request on the same connection."""

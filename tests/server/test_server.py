@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
 import subprocess
@@ -223,7 +222,7 @@ async def test_too_many_asgi_requests_are_told_so(start: Start) -> None:
     writer.close()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.service("openssl")
 async def test_a_handshake_has_the_time_of_a_head(start: Start, tmp_path: Path) -> None:
     """Who opens a connection for TLS and says nothing is gone after head_seconds, attached sockets too, and only so
     many may be at it."""
@@ -247,7 +246,7 @@ async def test_a_handshake_has_the_time_of_a_head(start: Start, tmp_path: Path) 
         ours.close()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.service("openssl")
 async def test_tls(start: Start, tmp_path: Path) -> None:
     """With a certificate the same application answers over TLS, attached sockets too."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"

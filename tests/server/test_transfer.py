@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
@@ -128,7 +127,7 @@ async def test_a_client_that_takes_nothing_of_it_is_cut(start: Start, tmp_path: 
     del reader
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.service("openssl")
 async def test_over_tls_it_is_read(start: Start, file: Path, tmp_path: Path) -> None:
     """The system cannot encrypt it; the answer is the same."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"

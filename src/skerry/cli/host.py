@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -11,26 +10,21 @@ from typing import Any
 
 import click
 
-from skerry.cli.options import fail, with_part, with_settings
+from skerry.cli.options import with_part, with_settings
 from skerry.cli.processes import supervise
-from skerry.clock import SystemClock
-from skerry.errors import DeclarationError, SettingsError, SkerryError
+from skerry.cli.run import end_with, log_as
+from skerry.errors import SettingsError
 from skerry.hosting.host import Host
 from skerry.hosting.settings import HostSettings
 from skerry.http.application import Application, ApplicationSettings
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.importing import code_of, load_application
-from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import Settings, load_settings
-from skerry.loop.stacks import from_application
 from skerry.process.recycling import limits_of_host
 from skerry.process.topology import Topology
 from skerry.process.worker import Worker
 from skerry.roles.hosts import load_hosts
 from skerry.roles.running import run_roles
-from skerry.supervision.failure import Failure
-
-logger = logging.getLogger("skerry")
 
 MOST_BY_DEFAULT = 2
 """Processes, where nobody says how many."""
@@ -57,33 +51,19 @@ def host(target: str, **given: Any) -> None:
     "shop:create_app()". It needs neither a journal nor anything else of Skerry.
     """
     control = Worker.inherited()
-    try:
+
+    def serve() -> int:
         settings = load_settings(given)
         count = settings.of(HostSettings).processes or min(MOST_BY_DEFAULT, os.cpu_count() or 1)
         if control is None and (count > 1 or settings.reload or limits_of_host(settings)):
-            raise SystemExit(
-                supervise(Topology(target, servers=0, consumers=0, hosts=count), settings, given)
-            )
-        named = control is None or settings.log_format != "text"
-        mark = control.mark if control is not None else ""
-        configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
+            return supervise(Topology(target, servers=0, consumers=0, hosts=count), settings, given)
+        log_as(settings, control)
         application = hosted(target, settings)
         if control is not None:
             control.code = code_of(target)
-        code = run_roles(Declaration("host", application), settings, ("host",), control)
-    except (SettingsError, DeclarationError) as error:
-        if control is None:
-            fail(error)
-        control.failure(Failure.of("settings", error, at=SystemClock.now()), fatal=True)
-        code = 2
-    except SkerryError as error:
-        logger.error("%s", error)
-        code = 1
-    except Exception as error:
-        trace = from_application(error.__traceback__)
-        logger.critical("ended by %s: %s", type(error).__name__, error, exc_info=(type(error), error, trace))
-        code = 1
-    raise SystemExit(code)
+        return run_roles(Declaration("host", application), settings, ("host",), control)
+
+    end_with(serve, control)
 
 
 def hosted(target: str, settings: Settings, load: Callable[[], Any] | None = None) -> Application:

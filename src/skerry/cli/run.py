@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import click
 
@@ -12,7 +13,7 @@ from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError, SkerryError
 from skerry.kernel.importing import code_of
 from skerry.kernel.logs import configure_logs
-from skerry.kernel.settings import listed, load_settings
+from skerry.kernel.settings import Settings, listed, load_settings
 from skerry.loop.stacks import from_application
 from skerry.process.worker import Worker
 from skerry.roles.hosts import load_hosts
@@ -58,19 +59,32 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
     """Run the roles, or those of the settings, until a signal ends them. Exit code 2 for wrong settings, 1 for a
     failure. A runner that started this process is told what is wrong, and says it once for all its children."""
     control = Worker.inherited()
-    try:
+
+    def serve() -> int:
         app = load_app(target)
         settings = load_settings(given, declared=app.declaration.settings)
         if control is not None:
             control.code = code_of(target)
-        # Under a runner a line of text gets its process's name there.
-        named = control is None or settings.log_format != "text"
-        mark = control.mark if control is not None else ""
-        configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
+        log_as(settings, control)
         chosen = roles or tuple(listed(settings.role)) or ("consumer", "server")
         if {"server", "host"} & set(chosen):
             load_hosts(app.http, settings)
-        code = run_roles(app.declaration, settings, chosen, control)
+        return run_roles(app.declaration, settings, chosen, control)
+
+    end_with(serve, control)
+
+
+def log_as(settings: Settings, control: Worker | None) -> None:
+    """Log as set; under a runner a line of text gets its process's name there."""
+    named = control is None or settings.log_format != "text"
+    mark = control.mark if control is not None else ""
+    configure_logs(settings.log_format, settings.log_level, settings.process if named else "", mark=mark)
+
+
+def end_with(serve: Callable[[], int], control: Worker | None) -> NoReturn:
+    """End the program with the exit code of `serve`; 2 for wrong settings, which a runner is told, 1 for a failure."""
+    try:
+        code = serve()
     except (SettingsError, DeclarationError) as error:
         if control is None:
             fail(error)

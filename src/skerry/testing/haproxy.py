@@ -9,19 +9,14 @@ It ends with the block, and with its process. Whether HAProxy is installed is `s
 from __future__ import annotations
 
 import contextlib
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.testing.broker import free_ports
-from skerry.testing.services import ServiceFailed, end_with_parent, haproxy_program
-
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+from skerry.testing.listening import listening
+from skerry.testing.services import ServiceFailed, haproxy_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +39,5 @@ def private_haproxy(text: str, ports: int = 1) -> Iterator[PrivateHaproxy]:
         for number, port in enumerate(chosen, 1):
             text = text.replace(f"PORT{number}", str(port))
         (directory / "haproxy.cfg").write_text(text, encoding="utf-8")
-        with (directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [found, "-db", "-f", f"{name}/haproxy.cfg"],
-                stdout=log, stderr=log, preexec_fn=end_with_parent,
-            )  # fmt: skip
-        try:
-            for port in chosen:
-                _wait(process, port, directory)
+        with listening([found, "-db", "-f", f"{name}/haproxy.cfg"], chosen, directory / "log"):
             yield PrivateHaproxy(chosen)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            log = (directory / "log").read_text(encoding="utf-8", errors="replace")
-            raise ServiceFailed(f"haproxy did not start:\n{log[-2000:]}")
-        time.sleep(0.02)

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.testing.broker import free_ports
-from skerry.testing.services import ServiceFailed, end_with_parent, nginx_program
+from skerry.testing.listening import listening
+from skerry.testing.services import ServiceFailed, nginx_program
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 _FRAME = """
 {user}daemon off; worker_processes 1; pid DIRECTORY/pid; error_log DIRECTORY/log warn;
 events {{ worker_connections 256; }}
@@ -54,29 +50,6 @@ def private_nginx(http: str) -> Iterator[PrivateNginx]:
         text = _FRAME.format(user="user root; " if os.geteuid() == 0 else "", http=http)
         text = text.replace("DIRECTORY", name).replace("PORT", str(port))
         (directory / "nginx.conf").write_text(text, encoding="utf-8")
-        with (directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [found, "-p", name, "-c", f"{name}/nginx.conf", "-e", f"{name}/log"],
-                stdout=log, stderr=log, preexec_fn=end_with_parent,
-            )  # fmt: skip
-        try:
-            _wait(process, port, directory)
+        command = [found, "-p", name, "-c", f"{name}/nginx.conf", "-e", f"{name}/log"]
+        with listening(command, [port], directory / "log"):
             yield PrivateNginx(port, directory)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            log = (directory / "log").read_text(encoding="utf-8", errors="replace")
-            raise ServiceFailed(f"nginx did not start:\n{log[-2000:]}")
-        time.sleep(0.02)
