@@ -1,8 +1,8 @@
-"""Who asks, and for which address, where a proxy stands in between: X-Forwarded-For, -Proto, -Host, -Port, -Prefix,
-or Forwarded (RFC 7239). Pure.
+"""The client of a request, and the address it asked for, as told by the proxies in between: X-Forwarded-For, -Proto,
+-Host, -Port, -Prefix, or Forwarded (RFC 7239). Pure.
 
-Each proxy adds what it saw at the right end. Read from there, for as long as it is the word of a proxy that is
-trusted, the first address of somebody else is the client. What stands further left the client may have written
+Each proxy appends the address that it saw. Read from the right, past the addresses of trusted proxies, the first
+address that is not trusted is the client. What stands further left the client may have written
 itself, and is never read. The host that a proxy names is for URLs and for what browsers say of their page's origin;
 rights never follow from it.
 """

@@ -86,7 +86,7 @@ class Lane:
     async def _answer_later(
         self, asked: Awaitable[Identity], route: Route, request: Request, raw: tuple[bytes, ...]
     ) -> Any:
-        """What the view returns when it is known who asks; `settle` makes an answer of it."""
+        """What the view returns once the client's identity is known; `settle` makes an answer of it."""
         request.identity = await asked
         if route.writes:
             refuse_encoded(request.headers)

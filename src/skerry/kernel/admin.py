@@ -33,7 +33,7 @@ CLOSING_SECONDS = 0.5
 
 Order = Callable[[bytes], Awaitable[tuple[int, str]]]
 """Carries an order out: its JSON -> an exit code (0 done, 1 failed, 2 not possible), and what to say. Raises ValueError
-for what is none."""
+for text that is not an order."""
 
 
 class AdminServer:

@@ -1,7 +1,7 @@
 """Whether all processes of a runner together are ready, for which purpose, and why not. Pure.
 
 Each child tells what it finds of itself; this puts it together. Traffic goes to any server that works: one is enough;
-a deployment goes on only when everything works. Not here: who asks (`skerry.kernel.admin`).
+a deployment goes on only when everything works. Not here: the pages that answer with it (`skerry.kernel.admin`).
 """
 
 from __future__ import annotations

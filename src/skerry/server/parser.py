@@ -47,7 +47,7 @@ class RequestParser:
     came, its framing included.
 
     `memory` is the header block of the last plain GET, with the line's end, `memory_headers` what it says and
-    `memory_peer` who asks by it: a GET that repeats it, byte for byte, needs no parser.
+    `memory_peer` the client that sent it: a GET that repeats it, byte for byte, needs no parser.
     """
 
     __slots__ = (

@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self.state = state
         self.settings: ServerSettings = state.settings
         self._lane = state.lane
-        # Who asks and where the path begins differ from request to request behind a proxy: no short cut then.
+        # Behind a proxy the client and the root path differ from request to request: no short cut then.
         self._direct = state.lane.direct if state.settings.outside is None else {}
         self._guard = state.lane.guard
         self._long = min(self.settings.slow_view_seconds, QUICK_SECONDS)  # over it an answer is looked at
