@@ -108,8 +108,8 @@ class Request(msgspec.Struct, eq=False):
     """What the client asked.
 
     `method` in upper case; `target` the raw request target (path and query, bytes as sent, below the root path);
-    `body` bytes, complete; `identity` of the client, None without tokens; `scope` the ASGI scope on the ASGI side, None on
-    the lane; `sent` the answer of a write that the view has sent for it, None when it has not.
+    `body` bytes, complete; `identity` of the client, None without tokens; `scope` the ASGI scope on the ASGI side, None
+    on the lane; `sent` the answer of a write that the view has sent for it, None when it has not.
     """
 
     method: str
@@ -143,7 +143,7 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        """What commands that are sent for it carry: the subject of the client's identity (`who`), and its trace (`traceparent`)."""
+        """What commands that are sent for it carry: the client's subject (`who`), and its trace (`traceparent`)."""
         who = self.identity.subject if self.identity is not None else ""
         return provenance(who, self.headers.get("traceparent"))
 
