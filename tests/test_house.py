@@ -33,6 +33,7 @@ PURE = [
     "server/handshake.py", "server/frames.py", "server/actions.py", "server/strict.py", "server/deadlines.py",
     "http/lane.py", "http/reply.py", "http/auth.py", "http/problems.py", "http/openapi.py",
     "journal/journal.py", "journal/table.py", "journal/projection.py", "journal/hints.py", "journal/memory.py",
+    "journal/epochs.py", "journal/place.py",
     "supervision/policy.py", "supervision/failure.py", "supervision/rules.py",
     "hosting/trend.py",
     "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py", "bus/told.py",

@@ -5,12 +5,10 @@ what is missing; go live. A hint that leaves a gap waits for a moment (another c
 then the gap is read from the journal. Once a second the journal's end is asked for, so that a lost last hint
 is repaired too, also while the broker is away.
 
-A journal may lose its last events (a standby that lacked them was promoted) and give their offsets out again. So memory
-knows by which epochs it came to its offset, and whose event stands there: when the journal has begun another epoch,
-memory goes on if what it has applied is part of that history too, and is loaded anew if not.
+When the journal has begun another epoch, memory goes on if what it has applied is part of that history too (place.py
+tells), and is loaded anew if not.
 
-Decides and waits in one place on purpose, and does nothing else: what an event means is the projections' own
-business, who listens is the caller's.
+Not here: what an event means (the projections), how memory is filled (loading.py), who waits (waiters.py).
 """
 
 from __future__ import annotations
@@ -28,8 +26,9 @@ from skerry.errors import Disconnected, JournalError, SkerryError, Trimmed, Unav
 from skerry.journal.epochs import Epochs
 from skerry.journal.hints import EarlyHints, HintLike, Hints
 from skerry.journal.journal import Head, JournalReader, Record
-from skerry.journal.loading import gather, load
+from skerry.journal.loading import Loader
 from skerry.journal.memory import Memory, Stopped
+from skerry.journal.place import MAX_OFFSET, Place, Verdict
 from skerry.journal.poll import Poll
 from skerry.journal.projection import Projection
 from skerry.journal.snapshot import Copied, SnapshotFile
@@ -64,7 +63,6 @@ class ProjectorSettings:
     max_held: int = option(10_000, "events of early hints kept meanwhile", least=0, most=10_000_000)
 
 
-MAX_OFFSET = 1 << 62
 UNKNOWN_SECONDS = 0.2
 """So often, at most, the journal is asked about epochs that clients tell of and memory does not know."""
 Applied = Callable[[Sequence[Record], str], None]
@@ -98,19 +96,16 @@ class Projector:
         self._clock = clock or SystemClock()
         self.events = events or EventEmitter()
         self._memory = Memory(projections, serializer, partial(self.events.emit, "failure"))
+        self._loader = Loader(reader, self._memory, self._settings.page)
         self.phase = Phase.CREATED
         self.fresh_at = 0.0
-        self._epoch, self._offset, self._last_id = "", 0, ""
-        self._epochs = Epochs()
-        self._common = 0  # above it offsets are named by the present epoch
+        self._place = Place()
         self._asked_at = 0.0
         self._missed: Position | None = None
-        self._position = Position("", 0)
         self._tip = 0
         self._early = EarlyHints(self._settings.max_held)
         self._poll = Poll(self._clock)
-        self._waiters = Waiters()
-        self._elsewhere: list[tuple[Position, asyncio.Future[bool]]] = []
+        self._waiters = Waiters(self._place)
         self._listeners: list[Applied] = []
         self._owner: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -121,10 +116,7 @@ class Projector:
     @property
     def position(self) -> Position:
         """What this memory has applied; the same object until it changes."""
-        known = self._position
-        if known.offset != self._offset or known.epoch != self._epoch:
-            known = self._position = Position(self._epoch, self._offset)
-        return known
+        return self._place.position
 
     @property
     def stopped(self) -> dict[str, Stopped]:
@@ -135,7 +127,7 @@ class Projector:
     @property
     def held(self) -> int:
         """The offset up to which every projection has everything: less than that of `position` when one stopped."""
-        return min((each.held for each in self._memory.stopped.values()), default=self._offset)
+        return min((each.held for each in self._memory.stopped.values()), default=self._place.offset)
 
     @property
     def behind(self) -> int:
@@ -158,24 +150,25 @@ class Projector:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     def reached(self, position: Position) -> bool:
+        """Whether memory is at `position` or further."""
         here = self.carry(position)
-        return here is not None and self._offset >= here.offset
+        return here is not None and self._place.offset >= here.offset
 
     def carry(self, position: Position) -> Position | None:
         """The same place in the present epoch; None when the journal's history, as known here, does not have it."""
-        return position if position.epoch == self._epoch else self._epochs.carry(position)
+        return self._place.carry(position)
 
     def epoch_of(self, offset: int) -> str:
         """The epoch in which an offset was given out: with it, the offset names the same event for good."""
-        return self._epoch if offset > self._common else self._epochs.named(offset).epoch
+        return self._place.epoch_of(offset)
 
     def when(self, offset: int) -> asyncio.Future[bool]:
         """A future that is done (True) when memory has reached `offset` of the present epoch."""
-        return self._waiters.add(offset, self._offset)
+        return self._waiters.add(offset)
 
     def expect(self, offset: int) -> asyncio.Future[bool]:
         """Like `when`, for an offset that somebody says exists: the journal is asked at once, not at the next poll."""
-        if self._offset < offset:
+        if self._place.offset < offset:
             self._poll.repair()
         return self.when(offset)
 
@@ -187,11 +180,8 @@ class Projector:
         here = self.carry(position)
         if here is not None:
             return self.when(here.offset)
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if position.epoch in self._epochs:
-            future.set_result(False)
-        else:
-            self._elsewhere.append((position, future))
+        future = self._waiters.add_unknown(position)
+        if not future.done():
             since = self._clock.monotonic() - self._asked_at
             self._poll.repair(0.0 if hurry else max(0.0, UNKNOWN_SECONDS - since))
         return future
@@ -199,7 +189,7 @@ class Projector:
     async def wait(self, position: Position, deadline: Deadline) -> bool:
         """Whether memory reached `position` in time. One that the history does not have is never waited for: False."""
         here = self.carry(position)
-        if here is not None and self._offset >= here.offset:
+        if here is not None and self._place.offset >= here.offset:
             return True
         future = self.reach(position, hurry=False) if here is None else self.expect(here.offset)
         try:
@@ -247,9 +237,6 @@ class Projector:
         whole = self._live.is_set() and self.phase is not Phase.LOADING  # else it is the state of no position
         self.phase = Phase.STOPPED
         self._waiters.cancel()
-        for _, future in self._elsewhere:
-            future.cancel()
-        self._elsewhere.clear()
         if whole:
             try:
                 self.save()
@@ -258,75 +245,78 @@ class Projector:
 
     def save(self) -> None:
         """Write the warm-start file now, when one is configured and every projection can be dumped."""
-        if self._warm is not None and self._epoch and not self.stopped and self.phase is not Phase.LOADING:
+        if (
+            self._warm is not None
+            and self._place.epoch
+            and not self.stopped
+            and self.phase is not Phase.LOADING
+        ):
             known_at = self._clock.now() - self.stale_seconds if self.fresh_at else 0.0
-            copy = Copied(self.position, self._last_id, tuple(self._epochs), known_at)
+            copy = Copied(self.position, self._place.last_id, tuple(self._place.epochs), known_at)
             self._warm.write(copy, self._memory.projections)
 
     # --- hints: what usually happens, without a task
 
     def _on_hint(self, hint: HintLike) -> None:
-        if hint.epoch != self._epoch or self.phase is not Phase.LIVE:
-            if hint.epoch == self._epoch:
+        place = self._place
+        if hint.epoch != place.epoch or self.phase is not Phase.LIVE:
+            if hint.epoch == place.epoch:
                 self._tip = max(self._tip, hint.last)
-            elif hint.epoch in self._epochs:
+            elif hint.epoch in place.epochs:
                 return  # of a writer that has not noticed yet
             elif self.phase is Phase.LIVE:
                 self._poll.repair()  # the journal knows what that is
             self._early.keep(hint)
             return
-        if self._contradicts(hint):
+        if place.contradicts(hint):
             self._poll.repair()
             return
         if hint.last > self._tip:
             self._tip = hint.last
-        if hint.last <= self._offset:
-            if hint.last == self._offset:
+        if hint.last <= place.offset:
+            if hint.last == place.offset:
                 self.fresh_at = self._clock.monotonic()
             return
-        if hint.first <= self._offset + 1 and hint.records is not None and not self._early.waiting:
+        if hint.first <= place.offset + 1 and hint.records is not None and not self._early.waiting:
             self._take(hint.records)
             return
         self._early.keep(hint)
         self._take_early()
-        if self._offset < self._tip and not self._poll.repairing:
-            self.events.emit("gap", self._offset + 1, hint.first)
+        if place.offset < self._tip and not self._poll.repairing:
+            self.events.emit("gap", place.offset + 1, hint.first)
             self._poll.repair(0.0 if hint.records is None else self._settings.reorder_seconds)
 
-    def _contradicts(self, hint: HintLike) -> bool:
-        """Whether its writer says of the event at memory's offset that it is another one. Normally the epoch tells; not
-        where a database hides what it knows of its history."""
-        return hint.first == self._offset + 1 and "" != hint.before != self._last_id != ""
-
     def _take_early(self) -> None:
-        while (hint := self._early.take(self._offset + 1)) is not None:
-            if hint.epoch == self._epoch and hint.last > self._offset and hint.records:
-                if self._contradicts(hint):
+        place = self._place
+        while (hint := self._early.take(place.offset + 1)) is not None:
+            if hint.epoch == place.epoch and hint.last > place.offset and hint.records:
+                if place.contradicts(hint):
                     self._poll.repair()
                     return
                 self._take(hint.records)
 
     def _take(self, records: Sequence[Record]) -> None:
         """Apply what is new of `records`, which are contiguous and begin at or before the next offset."""
-        skip = self._offset + 1 - records[0].offset
+        place = self._place
+        skip = place.offset + 1 - records[0].offset
         if skip > 0:
             records = records[skip:]
             if not records:
                 return
         self._memory.apply(records)
-        self._offset, self._last_id = records[-1].offset, records[-1].command_id
+        place.offset, place.last_id = records[-1].offset, records[-1].command_id
         if self._memory.outdated:
             self._poll.repair()
-        if self._offset >= self._tip:
-            self._tip = self._offset
+        if place.offset >= self._tip:
+            self._tip = place.offset
             self.fresh_at = self._clock.monotonic()
         for listener in list(self._listeners):
             try:
-                listener(records, self._epoch)
+                listener(records, place.epoch)
             except Exception as error:  # memory goes on, and the others hear it
                 self.events.emit("failure", "listener", records[-1], error)
-        self._waiters.reached(self._offset)
-        self.events.emit("applied", self._offset, len(records))
+        self._waiters.reached()
+        self.events.emit("applied", place.offset, len(records))
 
     # --- loading and repair: one task
 
@@ -359,7 +349,7 @@ class Projector:
                 self.events.emit("retrying", error, pause)
                 self._poll.settle()
             except SkerryError as error:
-                if not self._epoch:
+                if not self._place.epoch:
                     raise  # the start fails
                 # Memory stays what it is, and is loaded anew; it must never stop without a word.
                 self.events.emit("failure", "memory", None, error)
@@ -369,110 +359,82 @@ class Projector:
 
     async def _load(self) -> None:
         self.phase = Phase.LOADING
-        first = not self._epoch
-        self._arrive(*await load(self._reader, self._memory, self._settings.page, first=first))
+        self._arrive(*await self._loader.load(first=not self._place.epoch))
 
     async def _refill(self) -> None:
         """Fill what a correction is about anew, while everything else goes on."""
-        memory, page = self._memory, self._settings.page
+        memory, place = self._memory, self._place
         asked = dict(memory.outdated)
-        refill = await gather(self._reader, _named(memory.projections, asked), page)
+        refill = await self._loader.gather(_named(memory.projections, asked))
         at = refill.position
-        if at.epoch != self._epoch:
+        if at.epoch != place.epoch:
             self._poll.repair()  # first it is found out whether memory is part of that history
             return
-        while self._offset < at.offset:
-            self._take(await self._more(self._offset))
+        while place.offset < at.offset:
+            self._take(await self._loader.more(place.offset))
         since: list[Record] = []
-        upto = at.offset
-        while upto < self._offset:
-            since += await self._more(upto)
-            upto = since[-1].offset
-        if at.epoch != self._epoch:
+        while (upto := since[-1].offset if since else at.offset) < place.offset:
+            since += await self._loader.more(upto)
+        if at.epoch != place.epoch:
             return  # tried again, when it was not loaded anew anyway
         # A further correction meanwhile: once more for what that is about.
         still = {name: offset for name, offset in asked.items() if memory.outdated.get(name) == offset}
         ready = _named(memory.projections, still)
-        memory.refill(refill, ready, [record for record in since if record.offset <= self._offset])
+        memory.refill(refill, ready, [record for record in since if record.offset <= place.offset])
         for name in still:
             if name not in memory.stopped:
                 self.events.emit("revived", name, self.position)
         if memory.outdated:
             self._poll.repair()
 
-    async def _more(self, after: int) -> Sequence[Record]:
-        """Events that are known to be there."""
-        records = await self._reader.read(after, self._settings.page)
-        if not records:
-            raise JournalError(f"the journal has nothing after {after} any more")
-        return records
-
     def _arrive(self, position: Position, epochs: Epochs) -> None:
         """Memory is at `position`, not by events."""
-        moved = self._epoch != position.epoch
-        self._offset, self._last_id = position.offset, ""
-        self._know(epochs)
+        moved = self._place.epoch != position.epoch
+        self._place.arrive(position.offset, epochs)
         self._tip = position.offset
         if moved:
             self._early.forget_others(position.epoch)
             self._waiters.release()
         else:
-            self._waiters.reached(self._offset)
+            self._waiters.reached()
         self.phase = Phase.CATCHING_UP
         self.events.emit("reloaded", position)
 
     # --- whose history it is
 
-    def _know(self, epochs: Epochs) -> None:
-        """The journal has these; memory is in the last one."""
-        self._epochs, self._epoch = epochs, epochs.present
-        self._common = list(epochs)[-1][2]
-
     async def _is_same(self) -> Head | None:
         """The journal's ends, when memory is part of its history: memory is in its epoch then. None when everything has
         to be loaded anew."""
         while True:
-            # Hints may overtake the answer: it is older than what they bring, and only proves what was here before.
-            before, last_id = self._offset, self._last_id
+            before, last_id = self._place.offset, self._place.last_id
             self._asked_at = self._clock.monotonic()
             head = await self._reader.head(before)
-            if head.position.epoch == self._epoch:
+            if head.position.epoch == self._place.epoch:
+                verdict = self._place.judge(head, before, last_id)
                 break
             epochs = Epochs.of(await self._reader.epochs())
-            if head.is_standby and self._epoch not in epochs:
-                raise Disconnected(f"this standby of the journal is at {head.position}, memory further on")
-            if not self._move(epochs):
-                return None
-        if head.position.offset < before:
-            if head.is_standby:
-                raise Disconnected(f"this standby of the journal is at {head.position}, memory further on")
-            self._lose(before - head.position.offset)  # and nobody has begun the next epoch yet
-            return None
-        if head.floor > self._offset:
-            return None
-        if "" != head.command_id != last_id != "":
-            self._lose(0)
-            return None
-        if before == self._offset:
-            self._last_id = head.command_id or last_id
-        return head
+            if head.is_standby and self._place.epoch not in epochs:
+                verdict = Verdict(is_lagging=True)
+                break
+            verdict = self._move(epochs)
+            if not verdict.goes_on:
+                break
+        if verdict.is_lagging:
+            raise Disconnected(f"this standby of the journal is at {head.position}, memory further on")
+        if verdict.lost is not None:
+            self._lose(verdict.lost)
+        return head if verdict.goes_on else None
 
-    def _move(self, epochs: Epochs) -> bool:
-        """Go on in the last of these; False when memory has what that history has not."""
-        here = self.position
-        common = epochs.agree(self._epochs, here)
-        if common < here.offset:
-            number = epochs.lost(self._epochs, here)
-            if number > 0:  # else an operator wants everything to be loaded anew
-                self._lose(number)
-            return False
-        old = self._epochs
-        self._know(epochs)
-        self._tip = self._offset
-        self._early.forget_others(self._epoch)
-        self._waiters.release(beyond=epochs.agree(old, Position(here.epoch, MAX_OFFSET)))
-        self.events.emit("moved", self.position)
-        return True
+    def _move(self, epochs: Epochs) -> Verdict:
+        """Go on in the last of these, when memory is part of that history."""
+        old, here = self._place.epochs, self._place.position
+        verdict = self._place.move(epochs)
+        if verdict.goes_on:
+            self._tip = self._place.offset
+            self._early.forget_others(self._place.epoch)
+            self._waiters.release(beyond=epochs.agree(old, Position(here.epoch, MAX_OFFSET)))
+            self.events.emit("moved", self.position)
+        return verdict
 
     def _lose(self, number: int) -> None:
         """What memory has applied last is not in the journal any more: `number` events, 0 when nobody knows."""
@@ -482,7 +444,7 @@ class Projector:
     async def _tell_missed(self) -> None:
         """Tell the journal what was lost, once it knows where that history ended."""
         missed = self._missed
-        if missed is None or missed.epoch == self._epoch:
+        if missed is None or missed.epoch == self._place.epoch:
             return
         self._missed = None
         try:
@@ -492,46 +454,36 @@ class Projector:
         except SkerryError as error:  # no right to write there: it is in the log and in the metrics
             self.events.emit("retrying", error, 0.0)
 
-    def _settle_elsewhere(self, asked: Sequence[tuple[Position, asyncio.Future[bool]]]) -> None:
-        """The journal's epochs are known as of after these were asked for."""
-        for position, future in asked:
-            here = self.carry(position)
-            if here is None:
-                if not future.done():
-                    future.set_result(False)
-            else:
-                self._waiters.join(here.offset, self._offset, future)
-
     async def _catch_up(self) -> bool:
         """Read until the journal's end; False when everything has to be loaded anew."""
-        asked, self._elsewhere = self._elsewhere, []
+        asked = self._waiters.take_unknown()
         head = None
         try:
             head = await self._is_same()
         finally:
-            if head is None:  # they wait on, but for those who gave up
-                self._elsewhere += [each for each in asked if not each[1].done()]
+            if head is None:
+                self._waiters.keep_unknown(asked)
         if head is None:
             return False
-        self._settle_elsewhere(asked)
+        self._waiters.settle(asked)
         self._tip = max(self._tip, head.position.offset)
         self._take_early()
-        while self._offset < head.position.offset:
-            records = await self._reader.read(self._offset, self._settings.page)
-            if records and records[0].offset <= self._offset + 1:
+        while self._place.offset < head.position.offset:
+            records = await self._reader.read(self._place.offset, self._settings.page)
+            if records and records[0].offset <= self._place.offset + 1:
                 self._take(records)
             self._take_early()
-            if not records and self._offset < head.position.offset:
+            if not records and self._place.offset < head.position.offset:
                 raise JournalError(
-                    f"the journal ends at {head.position} but has nothing after {self._offset}"
+                    f"the journal ends at {head.position} but has nothing after {self._place.offset}"
                 )
             await asyncio.sleep(0)  # reads go on between pages
         if self.phase is not Phase.LIVE:
             self.phase = Phase.LIVE
             self._live.set()
             self.events.emit("caught_up", self.position)
-        if self._offset >= head.position.offset:
-            self._tip = max(self._offset, self._early.highest)
+        if self._place.offset >= head.position.offset:
+            self._tip = max(self._place.offset, self._early.highest)
             self.fresh_at = self._clock.monotonic()
         return True
 
@@ -543,8 +495,8 @@ class Projector:
             return False
         offset = copy.position.offset
         self._memory.loaded(offset)
-        self._offset, self._last_id, self._tip = offset, copy.command_id, offset
-        self._know(Epochs(copy.epochs))
+        self._place.arrive(offset, Epochs(copy.epochs), copy.command_id)
+        self._tip = offset
         if copy.known_at:
             age = max(0.0, self._clock.now() - copy.known_at)
             self.fresh_at = (self._clock.monotonic() - age) or -1.0
