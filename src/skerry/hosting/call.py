@@ -45,6 +45,10 @@ class Surroundings(Protocol):
     environs: Environs
     settings: HostSettings
     loop: asyncio.AbstractEventLoop
+    late: int
+    """The status of an answer that did not come in time."""
+    queue_seconds: float
+    """How long a request may wait for a thread; 0: for ever."""
 
     def answered(self, call: Call, status: int) -> None:
         """Its answer is complete, or cut off (0); in the loop."""
@@ -65,13 +69,14 @@ class Call:
 
     __slots__ = (
         "_body", "_dead", "_done", "_exchange", "_file", "_head_error", "_host", "_inbox", "_left", "_moved", "_outbox",
-        "_over", "_pulling", "_put", "_refused", "_sent", "_start", "_waking", "_worker", "began", "head", "route",
+        "_over", "_pulling", "_put", "_refused", "_sent", "_start", "_waking", "_worker", "began", "head", "received",
+        "route",
     )  # fmt: skip
 
     def __init__(self, host: Surroundings, exchange: Exchange) -> None:
         self._host, self._exchange = host, exchange
         self.head: Head = exchange.head
-        self.began = self._moved = time.monotonic()
+        self.received = self.began = self._moved = time.monotonic()
         self.route = ""
         self._worker: Worker | None = None
         self._start = Start(self._write)
@@ -267,10 +272,17 @@ class Call:
     # The pool's side
 
     def refuse(self) -> None:
+        self._answer(503)
+
+    def _be_late(self) -> None:
+        self._answer(self._host.late)
+
+    def _answer(self, status: int) -> None:
+        """Answer for the application, if that can be done."""
         if not self._over:
             try:
-                answer(self._exchange, 503)
-                self._complete(503)
+                answer(self._exchange, status)
+                self._complete(status)
             except ClientDisconnected as error:
                 self._die(error)
 
@@ -294,8 +306,8 @@ class Call:
                 if self._exchange.started:
                     self._exchange.abort()
                 else:
-                    answer(self._exchange, 503)
-                    self._complete(503)
+                    answer(self._exchange, self._host.late)
+                    self._complete(self._host.late)
             except ClientDisconnected:
                 pass  # nobody to be told
         self._die(TimeoutError("the time of this request is over"))
@@ -311,8 +323,8 @@ class Call:
         self._worker = worker
         host = self._host
         now = time.monotonic()
-        if host.settings.timeout and now - self.began > host.settings.timeout:
-            self._in_loop(self.refuse)
+        if host.queue_seconds and now - self.began > host.queue_seconds:
+            self._in_loop(self._be_late)
             return
         self.began = self._moved = now
         environ = host.environs.of(self.head)
@@ -493,6 +505,7 @@ _ANSWERS = {
     413: b"Content Too Large\n",
     500: b"Internal Server Error\n",
     503: b"Service Unavailable\n",
+    504: b"Gateway Timeout\n",
 }
 
 

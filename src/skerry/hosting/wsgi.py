@@ -54,6 +54,7 @@ class Wsgi:
         self.pool = Pool(
             name, self.settings, on_thread_end=self._release.end_thread, on_exhausted=on_exhausted
         )
+        self.late, self.queue_seconds = 503, self.settings.timeout
         self.drain_seconds = 10.0
         """How long its threads may take at the end."""
         self._place = prefix.decode("ascii") or "/"

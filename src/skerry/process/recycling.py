@@ -24,7 +24,7 @@ from skerry.process.runner import Runner
 from skerry.process.slot import Slot
 from skerry.process.tree import duration, size
 
-RECYCLED_ROLES = ("server", "gateway", "host")
+RECYCLED_ROLES = ("server", "gateway", "host", "tars")
 EXHAUSTED = "exhausted"
 """The gauge by which a process says why it cannot go on for long."""
 LOOK_SECONDS = 1.0
@@ -166,7 +166,7 @@ class Recycler:
     async def _look(self, slot: Slot, child: Child) -> None:
         if child.asked_to_stop or child.exit_code is not None or child.state not in ("ready", "not ready"):
             return
-        limits = self._of_hosts if slot.spec.role == "host" else self._limits
+        limits = self._of_hosts if slot.spec.role in ("host", "tars") else self._limits
         match decide(limits, self._use(child, limits)):
             case End(reason):
                 child.end_for(reason)

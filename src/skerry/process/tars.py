@@ -22,6 +22,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from skerry.errors import SettingsError
 from skerry.loop.sockets import bind_tcp, bind_udp
 from skerry.process.child import Spec
 from skerry.process.output import Output
@@ -130,7 +131,7 @@ class TarsParent:
             "--config", self._settings.config,
         ]  # fmt: skip
         return [
-            Spec(f"worker-{number}", "worker", command, given, inherited)
+            Spec(f"worker-{number}", "tars", command, given, inherited)
             for number in range(1, self._workers + 1)
         ]
 
@@ -184,6 +185,7 @@ class TarsParent:
         )
         self._answered_at = time.monotonic()
         self.liveness.serve(self._version())
+        self.runner.own(self._recycle())
         await self._ask_one("hook.started")
 
     async def until_the_end(self) -> None:
@@ -300,6 +302,19 @@ class TarsParent:
             ]
             self._answered_at = max([self._answered_at, *heard])
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _recycle(self) -> None:
+        """Replace processes that have grown too old or too large, or are stuck, as the settings of hosts say."""
+        from skerry.kernel.settings import load_settings  # when it serves: nobody waits for it then
+        from skerry.process.recycling import Recycler, limits_of, limits_of_host
+
+        settings = load_settings({}, environ={**os.environ, **self._configuration.environment})
+        try:
+            recycler = Recycler(self.runner, limits_of(settings), of_hosts=limits_of_host(settings))
+        except SettingsError as error:
+            self.runner.say(f"no process is replaced for its age or size: {error}", "error")
+            return
+        await recycler.run()
 
     def _version(self) -> str:
         versions = (str(child.gauges.get("version", "")) for child in self.runner.children())

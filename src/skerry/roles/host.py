@@ -14,7 +14,8 @@ from skerry.http.health import OWN_PAGES, Finding, Health, install_metrics
 from skerry.http.hosts import hosts_of
 from skerry.kernel.settings import listed
 from skerry.loop.handover import HandoverReceiver
-from skerry.roles.hosts import Exhaustion, hosted_answers, hosted_metrics, open_hosts
+from skerry.roles.exhaustion import Exhaustion
+from skerry.roles.hosts import hosted_answers, hosted_metrics, open_hosts
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer

@@ -22,7 +22,8 @@ from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.roles.bridging import site_of
-from skerry.roles.hosts import Exhaustion, hosted_answers, hosted_metrics, open_hosts
+from skerry.roles.exhaustion import Exhaustion
+from skerry.roles.hosts import hosted_answers, hosted_metrics, open_hosts
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
 from skerry.server.server import HttpServer

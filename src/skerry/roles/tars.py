@@ -18,7 +18,9 @@ from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.kernel.settings import Settings
 from skerry.loop.models import default, factory
+from skerry.roles.exhaustion import Exhaustion
 from skerry.supervision.failure import Failure
+from skerry.tars.listener import ListenerState
 from skerry.tars.platform.adapters import terms_of
 from skerry.tars.platform.commands import Commands
 from skerry.tars.platform.configuration import AdapterConfiguration
@@ -115,7 +117,8 @@ class TarsRole:
         self._is_served = False
         self._web: list[WebAdapter] = []
         self._timers = Timers(service.timers, inheritance.lock)
-        self._commands = Commands(lambda: self._server, service.commands)
+        self._exhaustion = Exhaustion(supervised=True)
+        self._commands = Commands(self._states, service.commands)
         self._commands.built_in |= {
             "tars.loadconfig": services.files.refresh,
             "tars.viewstatus": self._status,
@@ -131,7 +134,7 @@ class TarsRole:
         control = self._control
         try:
             told = {"version": self.service.version, "commands": " ".join(sorted(self.service.commands))}
-            control.gauges = lambda: dict(told)
+            control.gauges = lambda: {**told, **self._gauges()}
             control.on_ask = self._commands.carry_out
             await control.start(self._stop)
             self._add_servants()
@@ -158,9 +161,18 @@ class TarsRole:
         for a remote file that is not to be had, or was refused."""
         if self._services.properties is not None:
             self._services.properties.adopt(self.service.properties)
-            self._services.properties.watch(self._server.states)
+            self._services.properties.watch(self._states)
         self.service.platform = self._services
         await self._services.start([(each.name, each.take) for each in self.service.files])
+
+    def _states(self) -> list[ListenerState]:
+        """All adapters of this process."""
+        return [*self._server.states(), *(web.state for web in self._web)]
+
+    def _gauges(self) -> dict[str, float | str]:
+        """What the parent goes by when it replaces processes that have grown old or are stuck."""
+        calls = sum(state.counters.requests for state in self._states())
+        return {"requests": calls, **self._exhaustion.gauges()}
 
     def _set_log_level(self, level: str) -> str:
         """For what the process writes and for what goes to the remote log."""
@@ -214,7 +226,9 @@ class TarsRole:
         from skerry.roles.tars_web import WebAdapter  # services without one start sooner
 
         shared, workers = self._inheritance.sockets[adapter.name], self._inheritance.workers
-        self._web.append(WebAdapter(adapter, target, self._settings, shared, workers, self._services))
+        self._web.append(
+            WebAdapter(adapter, target, self._settings, shared, workers, self._services, self._exhaustion)
+        )
 
     def _add(self, adapter: AdapterConfiguration, servant: object) -> None:
         terms = terms_of(adapter, Servant.of(adapter.servant, servant), self._inheritance.workers)
@@ -231,8 +245,7 @@ class TarsRole:
         self._is_served = True
 
     def _status(self, arguments: str) -> str:
-        parts = [self._commands.status(), *(web.status() for web in self._web), self._services.status()]
-        return "\n".join(filter(None, parts))
+        return "\n".join(filter(None, (self._commands.status(), self._services.status())))
 
     def _full(self, name: str) -> str:
         return name if "." in name else f"{self.configuration.name}.{name}"

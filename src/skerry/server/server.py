@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -34,7 +35,8 @@ class HttpServer:
     `stopped` (no arguments), `slow_view` (view name, seconds).
 
     Start it in the loop that shall serve; `start` compiles an application that is not yet compiled. `websocket` makes
-    the protocol of an upgraded connection: `WebSockets()`, with its settings, unless given.
+    the protocol of an upgraded connection: `WebSockets()`, with its settings, unless given. `tls`: a context in
+    the place of one by the settings' certificate.
     """
 
     def __init__(
@@ -44,13 +46,14 @@ class HttpServer:
         *,
         emitter: EventEmitter | None = None,
         websocket: WebSocketFactory | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.application = application
         self.settings = settings or ServerSettings()
         self.emitter = emitter or EventEmitter()
         self.status = "new"
         self._websocket = websocket or WebSockets()
-        self._tls = self.settings.tls()
+        self._tls = tls or self.settings.tls()
         # A handshake is the first part of a request.
         self._handshake_seconds = None if self._tls is None else self.settings.head_seconds
         self._sockets: list[socket.socket] = []

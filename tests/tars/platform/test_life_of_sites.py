@@ -64,6 +64,6 @@ async def test_three_frameworks_on_the_platform(tars_platform: TarsPlatform, tmp
     assert "DB_PASSWORD" in text
     assert "hunter2" not in text
     totals = tars_platform.stat.totals(False, "Demo.PyServer")
-    assert totals["GET /items/{item}"].succeeded == 2
-    assert sum(total.succeeded for total in totals.values()) == 5
-    assert not any("/7" in route or "/shown/" in route for route in totals)
+    assert {route: total.succeeded for route, total in totals.items()} == {
+        "GET /items/{item}": 2, "GET /items/<int:item>": 1, "GET /shown": 2,
+    }  # fmt: skip

@@ -15,10 +15,10 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from skerry.tars.server import Server
+from skerry.tars.listener import ListenerState
 
 log = logging.getLogger("skerry.tars.platform")
 
@@ -41,13 +41,13 @@ def set_log_level(name: str) -> None:
 
 
 class Commands:
-    """The commands of a process that runs `server`, with the service's own in `custom`: each gets what was written
-    behind its name. Plain functions run in a thread."""
+    """The commands of a process whose adapters are `states()`, with the service's own in `custom`: each gets what was
+    written behind its name. Plain functions run in a thread."""
 
     def __init__(
-        self, server: Callable[[], Server | None], custom: Mapping[str, Callable[[str], Any]]
+        self, states: Callable[[], Sequence[ListenerState]], custom: Mapping[str, Callable[[str], Any]]
     ) -> None:
-        self._server, self._custom = server, custom
+        self._states, self._custom = states, custom
         self.built_in: dict[str, Callable[[str], Any]] = {
             "tars.viewstatus": lambda _: self.status(),
             "tars.connection": self._connections,
@@ -79,9 +79,8 @@ class Commands:
 
     def status(self) -> str:
         """How this process is, and its adapters."""
-        server = self._server()
         lines = [f"pid {os.getpid()}, {_resident_mebibytes():.0f} MiB, {len(asyncio.all_tasks())} tasks"]
-        for state in server.states() if server is not None else ():
+        for state in self._states():
             counters = state.counters
             lines.append(
                 f"{state.object_name} at {state.endpoint}: {state.connections} connections, {state.running} running, "
@@ -92,9 +91,8 @@ class Commands:
         return "\n".join(lines)
 
     def _connections(self, arguments: str) -> str:
-        server = self._server()
         lines = []
-        for state in server.states() if server is not None else ():
+        for state in self._states():
             peers = [f"  {host}:{port}" for host, port in state.peers[:MAX_LISTED]]
             more = [f"  and {len(state.peers) - MAX_LISTED} more"] if len(state.peers) > MAX_LISTED else []
             lines += [f"{state.object_name}: {state.connections} connections", *peers, *more]

@@ -108,12 +108,14 @@ class Statistics:
 
     def routed(self, route: str, status: int, seconds: float, peer: str = "") -> None:
         """A hosted application has answered. `route` is the template (`GET /items/{id}`), never the path itself, which
-        would be counted apart for each item; a status from 400 on is a failure."""
+        would be counted apart for each item; a status from 400 on is a failure, 504 a time-out."""
         found = self._served.get(("stat_from_server", route, peer))
         if found is None:
             found = self._new_served("stat_from_server", route, peer)
         if status < 400:
             found.add(int(seconds * 1000))
+        elif status == 504:
+            found.timed_out += 1
         else:
             found.failed += 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skerry.roles.hosts import FURTHER_STUCK, STUCK, Exhaustion
+from skerry.roles.exhaustion import FURTHER_STUCK, STUCK, Exhaustion
 
 
 def test_without_a_runner_it_ends() -> None:
