@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint types bench soak compliance services clean
+.PHONY: help setup demo test check lint types matrix coverage mutants release bench soak compliance services clean
 
 help: ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,18 @@ types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
 check: lint types test ## lint, types, tests
+
+matrix: $(STAMP) ## the unit tests on the other Pythons of this machine, and on the lowest versions of what we depend on
+	@$(BIN)/python scripts/matrix.py $(ON)
+
+coverage: $(STAMP) ## how much of each module the tests of its room run (ROOMS="http bus")
+	@$(BIN)/python scripts/covered.py $(ROOMS)
+
+mutants: $(STAMP) ## do the tests notice small changes of meaning? (SEED=1 COUNT=47)
+	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --count $(or $(COUNT),47)
+
+release: $(STAMP) ## build the distributions and try them in a clean environment
+	@$(BIN)/python scripts/release.py
 
 soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600), and the seconds of the contract
 	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/truth/test_random.py tests/e2e tests/contract tests/cli/test_run.py --ignore=tests/e2e/browser -s

@@ -43,8 +43,8 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """README.md, CHANGELOG.md and everything under docs/."""
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """The pages at the top of the repository and everything under docs/."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def name_of(page: Path) -> str:
