@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint types matrix coverage mutants release bench soak compliance services clean
+.PHONY: help setup demo test check lint types matrix coverage mutants release bench bench-instructions soak compliance services clean
 
 help: ## these lines
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml examples/livekv/pyproject.toml constraints/dev.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) sh scripts/setup.sh
@@ -54,6 +54,9 @@ bench: $(STAMP) ## measure against peers in one run; table and JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r constraints/bench.txt 2>/dev/null \
 	  || echo "bench: some peers cannot be installed here; their rows are left out"
 	$(BIN)/python -m benchmarks
+
+bench-instructions: $(STAMP) ## count the instructions of requests (needs valgrind)
+	$(BIN)/python -m benchmarks.instructions
 
 clean: ## remove what setup and runs left here
 	rm -rf $(VENV) var build dist .mypy_cache .ruff_cache .hypothesis benchmarks/results

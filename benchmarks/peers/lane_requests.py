@@ -1,33 +1,23 @@
-"""`lane_requests.py KIND REQUESTS`: GETs of a value from memory, answered in this process against a transport that does
-nothing. For `benchmarks.instructions`, which counts what they cost. KIND: `open`, `token`, `cookie`, `log`."""
+"""`lane_requests.py KIND REQUESTS`: GETs of a value of livekv, answered in this process against a transport that does
+nothing. For `benchmarks.instructions`, which counts what they cost and names the KINDs."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import subprocess
 import sys
-from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import replace
 from typing import Any
 
-from skerry.clock import SystemClock
-from skerry.http.application import Application, ApplicationSettings
-from skerry.http.auth import COOKIE, Tokens
-from skerry.http.reply import Response
-from skerry.http.request import Request
-from skerry.kernel.writes import HttpReads
-from skerry.position import Position
-from skerry.server.server import HttpServer
-from skerry.server.settings import ServerSettings
+from livekv import app
+from livekv.messages import PutValue
+from skerry import Settings
+from skerry.http.auth import COOKIE
+from skerry.testing import running
 
-
-class Still:
-    """As much of a projector as a read of a row asks for."""
-
-    position = Position("epoch", 7)
-    stopped: Mapping[str, str] = MappingProxyType({})
-
-    def epoch_of(self, offset: int) -> str:
-        return "epoch"
+TOKEN = "abcdefghijklmnop"
 
 
 class Nowhere(asyncio.Transport):
@@ -40,36 +30,46 @@ class Nowhere(asyncio.Transport):
         return False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return ("127.0.0.1", 50000) if name in ("peername", "sockname") else default
+
+
+def count_from_here() -> None:
+    subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], capture_output=True, check=False)
 
 
 async def main(kind: str, requests: int) -> None:
-    tokens = Tokens.parse("read:ci=abcdefghijklmnop" if kind != "open" else "", SystemClock())
-    reads: Any = HttpReads(Still(), guarded=bool(tokens))  # type: ignore[arg-type]
-    app = Application(ApplicationSettings(openapi=None, docs=None))
-    entries = {"mykey": b'{"key":"mykey","value":"myvalue"}'}
-
-    @app.get("/values/{key}")
-    def get_value(request: Request, key: str) -> Response:
-        if request.headers.get("skerry-position") is not None:
-            raise ValueError
-        return reads.row(entries[key], 5)
-
-    app.compile(tokens=tokens)
-    server = HttpServer(app, ServerSettings(access_log="off"))
-    await server.start([])
+    settings = Settings(journal="memory:", transport="memory:", warm_start=False)
     field = ""
-    if kind == "cookie":
-        field = f"Cookie: {COOKIE}={tokens.session('abcdefghijklmnop')}\r\n"
-    elif kind != "open":
-        field = "Authorization: Bearer abcdefghijklmnop\r\n"
-    data = f"GET /values/mykey HTTP/1.1\r\nHost: localhost:8999\r\nAccept: */*\r\n{field}\r\n".encode()
-    connection = server.connection()
-    connection.connection_made(Nowhere())
-    for _ in range(requests):
-        connection.data_received(data)
-    assert sum(app.table.routes[0].counts.values()) == requests
-    assert app.table.routes[0].counts == {200: requests}
+    if kind in ("token", "cookie"):
+        settings = replace(settings, tokens=f"read:ci={TOKEN}")
+    elif kind == "trusted":
+        settings = replace(settings, trusted="127.0.0.1")
+        field = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"
+    elif kind == "log":
+        settings = replace(settings, access_log=True)
+        logging.getLogger("skerry.access").setLevel(logging.CRITICAL)
+    async with running(app, settings=settings) as world:
+        await world.commands.send(PutValue("mykey", "v" * 64))
+        http = world.server.http
+        routes = world.kernel.application.table.routes
+        [route] = [each for each in routes if each.path == "/values/{key}" and "GET" in each.methods]
+        route.keep = kind == "kept"
+        if kind == "cookie":
+            guard: Any = world.kernel.application.guard
+            field = f"Cookie: {COOKIE}={guard.tokens.session(TOKEN)}\r\n"
+        elif kind == "token":
+            field = f"Authorization: Bearer {TOKEN}\r\n"
+        data = f"GET /values/mykey HTTP/1.1\r\nHost: localhost:8999\r\nAccept: */*\r\n{field}\r\n".encode()
+        connection = http.connection()
+        connection.connection_made(Nowhere())
+        for _ in range(3):
+            connection.data_received(data)  # the header block is known then, and the answer kept
+        before = sum(route.counts.values())
+        count_from_here()
+        for _ in range(requests):
+            connection.data_received(data)
+        connection.connection_lost(None)
+        assert sum(route.counts.values()) - before == requests == route.counts[200] - before
 
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))

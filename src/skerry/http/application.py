@@ -65,6 +65,7 @@ class _Declared:
     max_body_bytes: int | None
     documented: bool = True
     stale: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,15 @@ class Application:
         max_body_bytes: int | None = None,
         documented: bool = True,
         stale: bool = False,
+        keep: bool = False,
     ) -> Callable[[View], View]:
         """Declare a view for a path. `rights`: "read", "write" or None (everybody); by default the method decides.
         `stale`: served although a projection that it reads from has stopped; its answer says so (else it is 503).
 
         `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
+        `keep`: a 200 of this GET route follows from its path and from memory that events change, and from nothing else
+        (no clock, no header field, no other state); it is sent again to whoever repeats the request, until an event is
+        applied.
         """
         chosen = frozenset(method.upper() for method in methods)
         if not isinstance(path, str):
@@ -129,10 +134,15 @@ class Application:
         if rights not in ("read", "write", None, BY_METHOD):
             raise DeclarationError(f"{path}: rights are read, write or None, not {rights!r}")
 
+        if keep and (chosen != {"GET"} or stale):
+            raise DeclarationError(f"{path}: keep=True is for GET routes, and not for stale=True")
+
         def declare(view: View) -> View:
             chosen_name = name or str(getattr(view, "__name__", type(view).__name__))
+            if keep and inspect.iscoroutinefunction(view):
+                raise DeclarationError(f"{path}: keep=True is for plain def views, which read memory only")
             self._declare(
-                _Declared(path, chosen, view, chosen_name, rights, max_body_bytes, documented, stale)
+                _Declared(path, chosen, view, chosen_name, rights, max_body_bytes, documented, stale, keep)
             )
             return view
 
@@ -414,6 +424,7 @@ class Application:
             self.settings.max_body_bytes if declared.max_body_bytes is None else declared.max_body_bytes,
             declared.documented,
             guarded=self.guard is not None and right is not None,
+            keep=declared.keep,
         )
 
     def _own_pages(self) -> list[_Declared]:

@@ -20,6 +20,7 @@ from skerry.http.conditional import not_modified
 from skerry.http.cors import Crossing
 from skerry.http.hosts import Hosts
 from skerry.http.identity import Identity
+from skerry.http.kept import KeptAnswers
 from skerry.http.path import decode, decode_path
 from skerry.http.problems import Problem, refuse_encoded
 from skerry.http.reply import Response, response_of
@@ -38,7 +39,7 @@ class Lane:
     up once, method included.
     `failure` turns an exception into an answer (and logs it). `decides_misses`: 404, 405 and OPTIONS are answered
     here too, because no middleware wants to see them. `hosts`: the names that are served; the protocol checks each head
-    that it parses, once for those that are repeated.
+    that it parses, once for those that are repeated. `kept`: answers that are sent again.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Lane:
         self._failure = failure
         self.guard = guard
         self.hosts = hosts
+        self.kept = KeptAnswers()
         self._crossing = crossing
         self._writers = crossing.cors.writers if crossing is not None else ()
 

@@ -31,6 +31,7 @@ class RouteOptions(TypedDict, total=False):
     max_body_bytes: int | None
     documented: bool
     stale: bool
+    keep: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +39,8 @@ class Route:
     """One declared route, composed.
 
     `lane`: answered where its bytes arrive. `right`: what a caller needs when there are tokens, None for everybody.
-    `writes`: it has a method that changes things. `counts`: answers so far by status, read by the metrics.
+    `writes`: it has a method that changes things. `keep`: its answer follows from path and memory (`http.kept`).
+    `counts`: answers so far by status, read by the metrics.
     """
 
     template: PathTemplate
@@ -51,6 +53,7 @@ class Route:
     max_body_bytes: int
     documented: bool = True
     guarded: bool = False
+    keep: bool = False
     counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from skerry.bus.outcomes import Outcomes
 from skerry.bus.transport import Announcement, Transport
 from skerry.clock import Clock, SystemClock
 from skerry.errors import DeclarationError, MessageError, SettingsError, SkerryError
+from skerry.http.kept import KeptAnswers
 from skerry.journal.intake import HasIntake
 from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.mirror import ReadsMirrors
@@ -51,6 +52,8 @@ LOOK_UP_SECONDS = 5.0
 """How long the database is asked what became of a command that has waited for long."""
 TOLD_PENDING = 1000
 """The newest so many are told to who asks."""
+MEMORY_EVENTS = ("applied", "reloaded", "moved", "failure", "revived", "lost", "caught_up")
+"""Events of the projector after which memory may show something else, or under another position."""
 
 
 def copy_path(settings: Settings, namespace: str, name: str) -> Path | None:
@@ -235,6 +238,17 @@ class Kernel:
         self._watching = [asyncio.create_task(self.writable.run(), name="skerry-writable")]
         if self.intake is not None:
             self._watching.append(asyncio.create_task(self.intake.run(), name="skerry-intake-watch"))
+
+    def keep_answers(self, kept: KeptAnswers) -> Callable[[], None]:
+        """Let answers be kept for as long as memory shows the same. Returns how to end it."""
+        kept.stopped = self.projector.stopped
+        events = [self.projector.events.on(name, kept.clear) for name in MEMORY_EVENTS]
+
+        def forget() -> None:
+            for event in events:
+                event.cancel()
+
+        return forget
 
     async def stop_reading(self) -> None:
         """Stop following; writes the warm-start file."""

@@ -73,6 +73,7 @@ class ServerRole:
         self._handover: HandoverReceiver | None = None
         self.hub: Hub | None = None
         self._site: Site | None = None
+        self._forget: Callable[[], None] = lambda: None
         self.around = around or Surroundings()
         self._exhaustion = exhaustion or Exhaustion()
         self._trouble = ""
@@ -115,6 +116,7 @@ class ServerRole:
                 behind=bool(kernel.settings.trusted),
             ),
         )
+        self._forget = kernel.keep_answers(kernel.application.lane.kept)
         self.hub.start()
         self.http = self._server()
         self._site = site_of(kernel)
@@ -203,6 +205,7 @@ class ServerRole:
             logger.warning("commands were still unconfirmed when the drain time ended")
         if self._site is not None:
             self._site.remove()
+        self._forget()
         await self.kernel.stop_reading()
         if self._handover is not None:
             await self._handover.stop()

@@ -18,6 +18,7 @@ from typing import Any
 
 from skerry.http.caching import PRIVATE_LINE, private
 from skerry.http.headers import Headers
+from skerry.http.kept import OK
 from skerry.http.lane import Answer as LaneAnswer
 from skerry.http.reply import Response
 from skerry.http.request import Ends, Request
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_direct",
         "_guard",
         "_headers",
+        "_kept",
         "_lane",
         "_long",
         "_longest",
@@ -78,6 +80,7 @@ class Connection(asyncio.Protocol):
         # Behind a proxy the client and the root path differ from request to request: no short cut then.
         self._direct = state.lane.direct if state.settings.outside is None else {}
         self._guard = state.lane.guard
+        self._kept = state.lane.kept.answers
         self._long = min(self.settings.slow_view_seconds, QUICK_SECONDS)  # over it an answer is looked at
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
         self._memory: bytes | None = None  # the header block that may be repeated now
@@ -123,6 +126,16 @@ class Connection(asyncio.Protocol):
         if memory is None or not data.endswith(memory) or len(data) > self._longest:
             self._memory = None
             self._execute(self.http.receive(data))
+            return
+        kept = self._kept.get(data)
+        if kept is not None:
+            self.http.since = 0.0
+            began = monotonic()
+            counts, rest = kept
+            counts[200] += 1
+            state = self.state
+            self.transport.write(b"".join((OK, state.common_keep, rest)))
+            state.lane_seconds += monotonic() - began
             return
         # The header block is the one that was parsed before, byte for byte: what is left is `GET target`.
         line = data[: -len(memory)]
@@ -173,6 +186,8 @@ class Connection(asyncio.Protocol):
             counts[status] += 1
         except KeyError:
             counts[status] = 1
+        if route.keep:
+            self._lane.kept.offer(data, headers, route, answer)
         self.transport.write(answer.render(state.common_keep))
 
     def _repeat(self, line: bytes, data: bytes) -> None:

@@ -364,6 +364,7 @@ class HttpServer:
             ("skerry_http_streams", "ASGI answers whose body goes on.", len(running.streams)),
             ("skerry_http_pending", "ASGI requests whose answer has not begun.", len(running.pending)),
             ("skerry_http_abandoned", "ASGI applications that run on for nobody.", len(running.abandoned)),
+            ("skerry_http_kept_answers", "Answers kept until an event.", len(state.lane.kept.answers)),
         ):  # fmt: skip
             yield Metric(name, "gauge", text, (Sample(name, (), float(number)),))
         name, limits = "skerry_http_limit", self.settings

@@ -25,7 +25,7 @@ def _trusted(text: str) -> Trusted | None:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Limits of one server process. Bytes and seconds; every one must be positive."""
+    """Limits of one server process. Bytes and seconds; every one must be positive, unless it may say 0."""
 
     max_connections: int = same_as("max_connections", 20_000)
     max_pending: int = same_as("max_pending", 2_000)
@@ -71,6 +71,12 @@ class ServerSettings:
     slow_view_seconds: float = option(
         0.05, "of a view that reads memory, after which it is logged as slow", least=0.001, most=60.0
     )
+    kept_bytes: int = option(
+        16 << 20,
+        "of answers of keep=True routes that are kept, with their requests; 0: none is",
+        least=0,
+        most=1 << 40,
+    )
     backlog: int = option(
         2_048, "connections that the kernel keeps until they are accepted", least=1, most=65_535
     )
@@ -88,7 +94,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, int | float) and value <= 0:
+            if isinstance(value, int | float) and value <= 0 and each.metadata.get("least") != 0:
                 raise SettingsError(each.name, f"must be above zero, not {value}")
         if self.access_log not in ("off", "asgi", "all"):
             raise SettingsError("access_log", f"is off, asgi or all, not {self.access_log!r}")

@@ -146,6 +146,7 @@ class State:
     ) -> None:
         self.application, self.settings = application, settings
         self.lane = application.lane
+        self.lane.kept.most_bytes = settings.kept_bytes
         self.loop = asyncio.get_running_loop()
         self.websocket = websocket
         self.connections: set[Served] = set()
