@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -21,6 +21,7 @@ from skerry.backends.memory.transport import MemoryHub
 from skerry.backends.postgres.journal import PostgresJournal
 from skerry.bus.intake import Mover
 from skerry.errors import Conflict, DeclarationError, SettingsError
+from skerry.http.feed import FeedEvent
 from skerry.journal.mirror import Mirror, RowDeleted, RowPut, Transactions
 from skerry.journal.projector import Projector
 from skerry.kernel.settings import Settings
@@ -320,9 +321,13 @@ async def test_events_for_listeners_projections_and_streams(theatre: Theatre) ->
     async with theatre.playing() as world:
         assert world.service(Total).value == 10
         told: list[Any] = []
-        world.kernel.feed.subscribe(
-            lambda events: told.extend(msgspec.json.decode(e.payload) for e in events)
-        )
+        keys: list[str | None] = []
+
+        def tell(events: Sequence[FeedEvent]) -> None:
+            told.extend(msgspec.json.decode(each.payload) for each in events)
+            keys.extend(each.key for each in events)
+
+        world.kernel.feed.subscribe(tell)
         theatre.query("insert into seat values ('A', 1)")
         theatre.query("delete from seat")
         theatre.query("insert into thing (id, price) values (2, 5.50)")
@@ -334,6 +339,9 @@ async def test_events_for_listeners_projections_and_streams(theatre: Theatre) ->
         assert (event["event"], event["table"], event["key"]) == ("row_put", "thing", 2)
         assert event["row"]["id"] == 2
         assert "secret" not in event["row"]
+        assert keys == [
+            "thing:2"
+        ]  # listeners that are slow get the newest of each key: tables have keys of their own
 
 
 async def test_what_is_made_is_shown_checked_and_dropped(theatre: Theatre) -> None:

@@ -23,7 +23,9 @@ def ask(application: Application, path: str, *fields: tuple[bytes, bytes]) -> An
 def test_skerry_js_is_served_with_its_hash() -> None:
     """The module and its types are there; asked again with the hash it is 304."""
     application = Application()
-    assert serve_skerry_js(application) == ["/_skerry/skerry.d.ts", "/_skerry/skerry.js"]
+    assert serve_skerry_js(application) == [
+        f"/_skerry/{name}" for name in ("rows.d.ts", "rows.js", "skerry.d.ts", "skerry.js")
+    ]
     first = ask(application, "/_skerry/skerry.js")
     assert isinstance(first, Response)
     assert b"export function connect" in first.body

@@ -136,6 +136,13 @@ def site() -> Site | None:
     return sites[-1] if sites else None
 
 
+def position() -> Position | None:
+    """Where the memory of this process's App stands, None where no App runs. Whatever a page reads afterwards, from
+    the database or from memory, has all that happened up to it. From any thread."""
+    found = site()
+    return None if found is None else found.projector.position
+
+
 def needed(what: str) -> Site:
     """The same. Raises LifecycleError when there is none."""
     found = site()

@@ -1,19 +1,23 @@
-"""The live stream in a page that a framework renders: a script element that follows it, and its addresses. Pure; every
-value is escaped for where it stands.
+"""The live stream in a page that a framework renders: rows that stay as they are now, a script element that follows the
+stream, and its addresses. Pure; every value is escaped for where it stands.
 
-What comes is dispatched on `document`: `skerry:event` (`detail` is the event), `skerry:snapshot` (`detail.rows`,
-`detail.position`), `skerry:lost` (what was missed cannot be had: load the page anew) and `skerry:state`
-(`detail.phase`).
+`<skerry-rows>` (see `skerry/http/static/rows.js`) keeps rows fresh by itself. What comes by the script element is
+dispatched on `document`: `skerry:event` (`detail` is the event), `skerry:snapshot` (`detail.rows`, `detail.position`),
+`skerry:lost` (what was missed cannot be had: load the page anew) and `skerry:state` (`detail.phase`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 from urllib.parse import quote, urlencode
 
 MODULE = "_skerry/skerry.js"
+ROWS_MODULE = "_skerry/rows.js"
+BEGUN_AT = "skerry.position"
+"""Where the environ or scope of a request has the position at its beginning."""
 ESCAPES = {
     ord(">"): "\\u003E",
     ord("<"): "\\u003C",
@@ -65,6 +69,31 @@ def live_script(
     )
     given = f' nonce="{escape(nonce)}"' if nonce else ""
     return f'<script type="module"{given}>{script}</script>'
+
+
+def rows_attributes(
+    root: str,
+    table: str,
+    path: str = "/events",
+    *,
+    since: str = "",
+    prefix: str = "",
+    order: str = "",
+    limit: int = 0,
+    where: Mapping[str, Any] | None = None,
+) -> str:
+    """The attributes of a `<skerry-rows>` element, as HTML; what they mean is said in `rows.js`."""
+    given = {
+        "table": table, "events": address(root, path), "since": since, "prefix": prefix, "order": order,
+        "limit": str(limit or ""), "where": json.dumps(where) if where else "",
+    }  # fmt: skip
+    return " ".join(f'{name}="{escape(value)}"' for name, value in given.items() if value)
+
+
+def rows_script(root: str, nonce: str = "") -> str:
+    """The script element that makes `<skerry-rows>` elements live, as HTML."""
+    given = f' nonce="{escape(nonce)}"' if nonce else ""
+    return f'<script type="module" src="{escape(address(root, ROWS_MODULE))}"{given}></script>'
 
 
 def _js(value: Any) -> str:

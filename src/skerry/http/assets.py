@@ -81,7 +81,7 @@ def serve_assets(application: Application, prefix: str, package: str, directory:
 
 
 def serve_skerry_js(application: Application) -> list[str]:
-    """Declare `/_skerry/skerry.js`, the browser's side of `events`."""
+    """Declare `/_skerry/skerry.js`, the browser's side of `events`, and `/_skerry/rows.js`, rows that follow them."""
     return serve_assets(application, "/_skerry", "skerry.http", "static")
 
 

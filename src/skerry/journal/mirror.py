@@ -238,6 +238,13 @@ def render_of(mirror: Mirror[Any]) -> Callable[[Any, Record], Mapping[str, Any]]
     return render
 
 
+def listened_key(record: Record) -> str | None:
+    """The key that listeners know an event by: of a row of a mirror with the table before it, `shop_order:7`, as rows
+    of several tables have the same keys."""
+    kind, _, mirror = record.name.partition(".")
+    return f"{mirror}:{record.key}" if mirror and kind in (PUT, DELETED) else record.key
+
+
 def with_transaction(left: Left) -> Left:
     """A row that a trigger left, with its transaction among the event's own fields: the intake forgets it."""
     return replace(left, data=f'{{"transaction":"{left.transaction}",{left.data.lstrip()[1:]}')

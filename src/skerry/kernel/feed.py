@@ -17,6 +17,7 @@ from skerry.errors import JournalError, MessageError, Unavailable, UnknownMessag
 from skerry.http.feed import FeedEvent
 from skerry.journal.correcting import CORRECTIONS, RESERVED
 from skerry.journal.journal import JournalReader, Record
+from skerry.journal.mirror import listened_key
 from skerry.journal.projector import Projector
 from skerry.kernel.declaration import Render
 from skerry.messages.message import Event
@@ -167,7 +168,7 @@ class JournalFeed:
                 self._told.add(record.name)
                 self._failed(record, error)
             payload = _encode({**head, **tail})
-        return FeedEvent(position, record.key, payload, record.at)
+        return FeedEvent(position, listened_key(record), payload, record.at)
 
     def _failed(self, record: Record, error: Exception) -> None:
         self._projector.events.emit("failure", "feed", record, error)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core.checks import register
+from django.core.signals import request_started
+
+from skerry.hosting import position
+from skerry.hosting.page import BEGUN_AT
 
 
 class SkerryConfig(AppConfig):  # type: ignore[misc]
@@ -18,3 +24,11 @@ class SkerryConfig(AppConfig):  # type: ignore[misc]
 
         for check, tag in CHECKS:
             register(check, tag)
+        request_started.connect(_note_position, dispatch_uid="skerry.hosting.django")
+
+
+def _note_position(sender: Any, environ: Any = None, scope: Any = None, **_: Any) -> None:
+    """Before anything is read for a page: what happens from now on, it has to be told."""
+    of_request = environ if environ is not None else scope
+    if of_request is not None and (found := position()) is not None:
+        of_request[BEGUN_AT] = str(found)

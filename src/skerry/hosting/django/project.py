@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
+import django
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from skerry.errors import SettingsError
 from skerry.hosting import program
 from skerry.hosting.django.views import is_plain
 from skerry.hosting.program import says
+from skerry.http.application import Application
+from skerry.http.assets import serve_skerry_js
 
 NAMES = {
     "APP": "the skerry.App that hosts this project, as mysite.live:app: manage.py skerry runs it",
@@ -47,6 +52,23 @@ def target() -> str:
     return f"{module}:{name}"
 
 
+OF_THE_APP = ("infra", "journal")
+"""Groups of commands that take the App as TARGET."""
+KEPT = (*OF_THE_APP, "dead")
+"""Groups of commands about what the App keeps."""
+
+
+def kept_arguments(given: Sequence[str]) -> list[str]:
+    """The arguments of `skerry` for `manage.py skerry infra create` and its like: of the App that the settings name.
+    Raises SettingsError where they name none."""
+    app = declared("APP")
+    if not app:
+        raise SettingsError(
+            "SKERRY['APP']", f"skerry {given[0]} is about an App, and none is named: MODULE:NAME"
+        )
+    return [*given[:2], *([app] if given[0] in OF_THE_APP else []), *given[2:]]
+
+
 def host_arguments(given: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[str]:
     """The arguments of `skerry` for `manage.py skerry GIVEN`. Static files, unless the user says otherwise, are those
     that the finders find while DEBUG is on, else those that `collectstatic` has collected."""
@@ -58,6 +80,35 @@ def host_arguments(given: Sequence[str], environ: Mapping[str, str] = os.environ
         elif collected := collected_files():
             files = ["--static", collected]
     return [*program.host_arguments(found, given, app=app, debug=debug, environ=environ), *files]
+
+
+class Hosting(Protocol):
+    """What is asked of the App that hosts a project."""
+
+    http: Application
+
+    def host(self, path: str, target: str) -> None: ...
+
+
+def host_project(app: Hosting) -> None:
+    """Have an App serve this project at "/", with its static files as `manage.py skerry` has them without an App, and
+    the modules of its live pages (`/_skerry/`). The project's application is imported where it is served only."""
+    if _finds_static_files():
+        app.host("/", "skerry.hosting.django.development:application()")
+    else:
+        app.host("/", "skerry.hosting.django.project:application()")
+        if collected := collected_files():
+            path, _, directory = collected.partition("=")
+            app.http.static(path, directory, rights=None)
+    serve_skerry_js(app.http)
+
+
+def application() -> Any:
+    """The WSGI or ASGI application, as the settings say."""
+    django.setup(set_prefix=False)
+    found = target()
+    made = import_string(found.removesuffix("()").replace(":", "."))
+    return made() if found.endswith("()") else made
 
 
 def tell_journal(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from flask.cli import ScriptInfo
 
@@ -18,9 +20,13 @@ def skerry(context: click.Context, options: tuple[str, ...]) -> None:
     """Serve the application: [[HOST:]PORT], then the options of `skerry host` (see skerry host --help).
 
     With --debug one process, replaced when a file changes. The setting SKERRY_APP names an App that hosts the
-    application, as shop.live:app: then the options are those of `skerry up`."""
+    application, as shop.live:app: then the options are those of `skerry up`, and the settings SKERRY_JOURNAL and
+    SKERRY_NAMESPACE say where its journal is, unless the environment does."""
     info = context.ensure_object(ScriptInfo)
     app, target = info.load_app(), target_of(info)
+    for name in ("SKERRY_JOURNAL", "SKERRY_NAMESPACE"):
+        if found := app.config.get(name):
+            os.environ.setdefault(name, str(found))
     become_skerry(host_arguments(target, options, app=app.config.get("SKERRY_APP") or "", debug=app.debug))
 
 

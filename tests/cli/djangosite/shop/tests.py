@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 from urllib.request import Request, urlopen
 
@@ -11,13 +11,16 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.core.checks import run_checks
+from django.core.signals import request_started
 from django.template import Context, Template
 from django.test import SimpleTestCase, override_settings
 from django.urls import set_script_prefix
 
+from skerry import Position
+from skerry.errors import SettingsError
 from skerry.hosting.django import LiveServer, LiveServerTestCase
 from skerry.hosting.django.checks import exposed
-from skerry.hosting.django.project import host_arguments, tars_arguments
+from skerry.hosting.django.project import host_arguments, kept_arguments, tars_arguments
 
 SQLITE = "django.db.backends.sqlite3"
 POSTGRES = "django.db.backends.postgresql"
@@ -119,6 +122,18 @@ class Arguments(SimpleTestCase):  # type: ignore[misc]
             }
             assert host_arguments([], given) == ["host", "shop.wsgi:application"]
 
+    def test_commands_about_the_app(self) -> None:
+        with self.settings(SKERRY={"APP": "shop.live:app"}):
+            assert kept_arguments(["infra", "create", "--dry-run"]) == [
+                "infra",
+                "create",
+                "shop.live:app",
+                "--dry-run",
+            ]
+            assert kept_arguments(["dead", "retry", "7"]) == ["dead", "retry", "7"]
+        with self.assertRaisesMessage(SettingsError, "SKERRY['APP']"):
+            kept_arguments(["infra", "create"])
+
     def test_what_else_may_be_served(self) -> None:
         with self.settings(SKERRY={"APP": "shop.live:app", "TARS": "shop.service:service"}):
             assert host_arguments(["--servers", "2"], {}) == ["up", "shop.live:app", "--servers", "2"]
@@ -153,6 +168,32 @@ class Tags(SimpleTestCase):  # type: ignore[misc]
         assert "nonce" not in shown
         assert r'"prefix": "\u003C/script\u003E\u003Cb\u003E"' in shown
         assert "\u2028" not in shown
+
+    def test_rows_begin_where_the_request_began(self) -> None:
+        class Asked:
+            META: ClassVar[dict[str, str]] = {"skerry.position": "e:7"}
+            csp_nonce = "n"
+
+        shown = self.shown(
+            "{% skerry_rows 'shop_order' order='-id' limit=9 note=n %}", request=Asked(), n='"<&'
+        )
+        assert shown == (
+            'table="shop_order" events="/events" since="e:7" order="-id" limit="9" '
+            'where="{&quot;note&quot;: &quot;\\&quot;&lt;&amp;&quot;}"'
+        )
+        assert 'since="e:8"' in self.shown("{% skerry_rows 'shop_order' since='e:8' %}", request=Asked())
+        assert "since" not in self.shown("{% skerry_rows 'shop_order' %}")
+        assert '"since": "e:7"' in self.shown("{% skerry_live %}", request=Asked())
+        assert "since" not in self.shown("{% skerry_live snapshot=True %}", request=Asked())
+        script = self.shown("{% skerry_rows_script %}", request=Asked())
+        assert script == '<script type="module" src="/_skerry/rows.js" nonce="n"></script>'
+
+    def test_a_request_notes_the_position_before_anything_is_read(self) -> None:
+        for at, expected in ((Position("e", 3), {"skerry.position": "e:3"}), (None, {})):
+            with mock.patch("skerry.hosting.django.apps.position", return_value=at):
+                environ: dict[str, Any] = {}
+                request_started.send(self.__class__, environ=environ)
+            assert environ == expected
 
     def test_the_nonce_of_the_page(self) -> None:
         class Asked:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from skerry.hosting.django.checks import exposed
 from skerry.hosting.django.management.passing import PassingCommand
-from skerry.hosting.django.project import host_arguments, tell_journal
+from skerry.hosting.django.project import KEPT, host_arguments, kept_arguments, tell_journal
 
 
 class Command(PassingCommand):
@@ -14,12 +14,16 @@ class Command(PassingCommand):
 
     help = (
         "Serve this project. [HOST:]PORT as for runserver, then any option of `skerry host` (see skerry host --help); "
-        "those of `skerry up` where SKERRY['APP'] names an App."
+        "those of `skerry up` where SKERRY['APP'] names an App. infra, journal and dead are commands of `skerry` about "
+        "that App: `manage.py skerry infra create`."
     )
     requires_system_checks = "__all__"
     requires_migrations_checks = True
 
     def arguments(self, given: Sequence[str]) -> list[str]:
+        if given and given[0] in KEPT:
+            tell_journal()
+            return kept_arguments(given)
         arguments = host_arguments(given)
         if warning := exposed(arguments):
             self.stderr.write(self.style.WARNING(f"WARNING: {warning.msg} {warning.hint}"))
