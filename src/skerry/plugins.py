@@ -54,6 +54,7 @@ OURS: dict[str, dict[str, str]] = {
         "server": "skerry.roles.server:SERVER",
         "gateway": "skerry.roles.server:GATEWAY",
         "host": "skerry.roles.host:HOST",
+        "hosted": "skerry.roles.hosted:HOSTED",
     },
 }
 

@@ -43,7 +43,7 @@ async def test_an_idle_connection_goes_to_another_server(start: Start) -> None:
     first, second = await start(named("first")), await start(named("second"))
     reader, writer = await first.connect()
     assert await answer(reader, writer) == b"first"
-    [sock] = await first.server.release_idle()
+    [(sock, _)] = await first.server.release_idle()
     await first.until(lambda: first.server.connections == 0)
     writer.write(GET)
     second.server.attach(sock)
@@ -57,7 +57,7 @@ async def test_a_released_connection_stays_as_long_as_one_that_was_served_here(s
     first, second = await start(named("first")), await start(named("second"), head_seconds=0.2)
     kept, new = await first.connect(), await first.connect()
     assert (await answer(*kept), await answer(*new)) == (b"first", b"first")
-    for sock in await first.server.release_idle():
+    for sock, _ in await first.server.release_idle():
         is_kept = sock.getpeername() == kept[1].get_extra_info("sockname")
         second.server.attach(sock, kept=is_kept)
     assert await asyncio.wait_for(new[0].read(), 30) == b""
@@ -76,8 +76,8 @@ async def test_a_request_that_begun_stays(start: Start) -> None:
     idle = await running.connect()
     assert await answer(*idle) == b"first"
     released = await running.server.release_idle()
-    assert [sock.getpeername() for sock in released] == [idle[1].get_extra_info("sockname")]
-    released[0].close()
+    assert [sock.getpeername() for sock, _ in released] == [idle[1].get_extra_info("sockname")]
+    released[0][0].close()
     half[1].write(GET[10:])
     assert await answer(half[0], half[1], b"") == b"first"
     for _, writer in (half, busy, idle):

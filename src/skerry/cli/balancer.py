@@ -70,7 +70,7 @@ async def _hand_over(control: Worker, settings: Settings, registry: Registry) ->
         listeners[adopt_listener(int(os.environ.pop(GATEWAY_LISTEN)))] = "gateway"
     door = Door.inherited(int(os.environ.pop(DOOR)))
     tls = frozenset(listeners.values()) if settings.tls_cert else frozenset[str]()
-    role = Balancer(listeners, door, settings.of(BalancerSettings), registry, tls)
+    role = Balancer(listeners, door, settings.of(BalancerSettings), registry, tls, further=("host",))
     control.gauges = lambda: {"connections": role.waiting, "servers": len(role.servers)}
     control.metrics = lambda: exposition(registry.collect())
     await control.start(lambda seconds: stopping.set())

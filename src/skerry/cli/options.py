@@ -21,15 +21,15 @@ from skerry.roles.parts import plan
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def with_settings(*names: str, group: str = "") -> Callable[[F], F]:
-    """Add the named settings as options (when none is named: all, and those of `group`); the command gets them as
-    keyword arguments, None where the user gave nothing, and hands them to `settings_of`."""
+def with_settings(*names: str, group: str = "", but: Sequence[str] = ()) -> Callable[[F], F]:
+    """Add the named settings as options (when none is named: all `but` those, and those of `group`); the command gets
+    them as keyword arguments, None where the user gave nothing, and hands them to `settings_of`."""
 
     def decorate(function: F) -> F:
         # Variables and files are read by `load_settings`, for commands and programs alike.
         option_of = partial(click.option, default=None, allow_from_autoenv=False)
         for option in reversed(options()):
-            if (names and option.name not in names) or option.group not in ("", group):
+            if (names and option.name not in names) or option.name in but or option.group not in ("", group):
                 continue
             help = f"{option.help}{_default(option.default)} (${option.variable})"
             if option.multiple:

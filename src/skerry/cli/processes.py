@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ import msgspec
 from skerry.cli.options import fail, settings_of, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
+from skerry.hosting.settings import HostSettings
 from skerry.http.auth import Tokens
 from skerry.kernel.admin import AdminServer
 from skerry.kernel.notifier import Notifier
@@ -55,16 +57,46 @@ from skerry.supervision.policy import Intensity
 
 @click.command()
 @click.argument("target")
-@with_settings(group="up")
-def up(target: str, **given: Any) -> None:
-    """Run TARGET as processes behind a balancer: servers, a consumer, gateways; restart what fails.
+@click.option(
+    "--hosts",
+    "processes_or_names",
+    metavar="N",
+    help="processes for what the application hosts (app.host) alone [default: 0, the servers host it] "
+    "($SKERRY_HOST_PROCESSES)",
+)
+@click.option(
+    "--server-names",
+    "hosts",
+    metavar="HOSTS",
+    help="names that are served, by commas: NAME[:PORT], .DOMAIN, *; default: on loopback those without a dot "
+    "($SKERRY_HOSTS)",
+)
+@with_settings(group="up", but=("hosts",))
+def up(target: str, processes_or_names: str | None, **given: Any) -> None:
+    """Run TARGET as processes behind a balancer: servers, a consumer, gateways, hosts; restart what fails.
 
     Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
     failed request.
     """  # fmt: skip
+    if processes_or_names is not None:
+        given[_hosts_setting(processes_or_names)] = processes_or_names
     settings = settings_of(given)
-    topology = Topology(target, settings.servers, settings.consumers, settings.gateways)
+    hosts = settings.of(HostSettings).processes
+    topology = Topology(target, settings.servers, settings.consumers, settings.gateways, hosts=hosts)
     raise SystemExit(supervise(topology, settings, given))
+
+
+def _hosts_setting(given: str) -> str:
+    """What `--hosts` sets: a number of processes, or the names that are served, as it did before."""
+    if given.isdecimal():
+        return "host.processes"
+    warnings.warn(
+        "--hosts is the number of host processes; the names that are served are given by --server-names",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    click.echo("skerry: --hosts is the number of host processes; for names write --server-names", err=True)
+    return "hosts"
 
 
 def supervise(topology: Topology, settings: Settings, given: dict[str, Any]) -> int:
@@ -229,9 +261,12 @@ class _Up:
                     raise SettingsError(
                         "gateways", "there is no port for them: start `skerry up` with --gateways 1 or more"
                     )
-                if role == "host" and not topology.hosts:
-                    raise SettingsError("hosts", "they are processes of skerry host")
-                if topology.hosts and role != "host":
+                if role == "host" and not (count and topology.hosts):
+                    raise SettingsError(
+                        "hosts",
+                        "servers know at their start whether there are any: start with or without --hosts",
+                    )
+                if not topology.servers and role != "host":
                     raise SettingsError(f"{role}s", "skerry host has processes called hosts")
                 now = self._load({"host.processes" if role == "host" else f"{role}s": count})
                 return several(equipped(now), sockets, role, count)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -11,13 +12,14 @@ import click
 from skerry.cli.options import fail, load_app, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError, SkerryError
+from skerry.http.application import Application
 from skerry.kernel.importing import code_of
 from skerry.kernel.logs import configure_logs
 from skerry.kernel.settings import Settings, listed, load_settings
 from skerry.loop.stacks import from_application
 from skerry.process.worker import Worker
-from skerry.roles.hosts import load_hosts
-from skerry.roles.running import run_roles
+from skerry.roles.hosts import are_apart, load_hosts, only_apart, without_apart
+from skerry.roles.running import JOIN, run_roles
 from skerry.supervision.failure import Failure
 
 logger = logging.getLogger("skerry")
@@ -67,11 +69,20 @@ def start(target: str, roles: tuple[str, ...], given: dict[str, Any]) -> None:
             control.code = code_of(target)
         log_as(settings, control)
         chosen = roles or tuple(listed(settings.role)) or ("consumer", "server")
-        if {"server", "host"} & set(chosen):
-            load_hosts(app.http, settings)
+        if {"server", "host", "hosted"} & set(chosen):
+            load_hosts(_served(app.http, settings, chosen), settings)
         return run_roles(app.declaration, settings, chosen, control)
 
     end_with(serve, control)
+
+
+def _served(application: Application, settings: Settings, roles: Sequence[str]) -> Application:
+    """What this process has to import of what is hosted: under a runner there may be processes for it alone."""
+    if "hosted" in roles:
+        return only_apart(application, settings)
+    if JOIN in os.environ and are_apart(settings):
+        return without_apart(application, settings)
+    return application
 
 
 def log_as(settings: Settings, control: Worker | None) -> None:

@@ -52,7 +52,10 @@ class HostSettings:
         "", "of `skerry host`: PATH=DIRECTORY of files to serve, as /static=collected; several by commas",
         multiple=True,
     )  # fmt: skip
-    processes: int = option(0, "of `skerry host`; 0: one for each core, 2 at most", least=0, most=256)
+    processes: int = option(
+        0, "of `skerry host`, 0: one for each core, 2 at most; of `skerry up`, 0: the servers host it",
+        least=0, most=256,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         threads_of(self.threads)

@@ -318,11 +318,23 @@ class Application:
         other._authenticate = self._authenticate
         return other
 
-    def mounted(self) -> Application:
+    def mounted(self, which: Callable[[Mount], bool] = lambda mount: True) -> Application:
         """Another application that has only what is mounted, with the same middleware and error handlers around it."""
         other = self.surroundings(replace(self.settings, openapi=None, docs=None))
-        other._mounts = [replace(mount) for mount in self._mounts]
+        other._mounts = [replace(mount) for mount in self._mounts if which(mount)]
         return other
+
+    def outline(self) -> RouteTable:
+        """Which path is whose, by what is declared so far: its views cannot be called."""
+        table = RouteTable()
+        for each in self._declared:
+            nothing = Binding(each.view, (), None)
+            table.add(
+                Route(PathTemplate(each.path), each.methods, each.name, each.view, nothing, False, None, 0)
+            )
+        for mount in self._mounts:
+            table.mount(mount)
+        return table
 
     # Composing
 

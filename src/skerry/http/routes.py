@@ -75,7 +75,8 @@ class Route:
 @dataclass(slots=True, eq=False)
 class Mount:
     """A foreign ASGI application under a prefix; `state` is what its lifespan left there. `hosted`: it has a life
-    of its own (its own list of hosts, all paths that are not declared). `respond`: it also answers through an exchange
+    of its own (its own list of hosts, all paths that are not declared). `elsewhere`: other processes serve it, those of
+    the role `name`. `respond`: it also answers through an exchange
     (`skerry.exchange.Respond`), and nothing of ours stands before it."""
 
     prefix: bytes
@@ -84,6 +85,7 @@ class Mount:
     right: Right | str | None = "method"
     state: dict[str, Any] = field(default_factory=dict)
     hosted: bool = False
+    elsewhere: bool = False
     respond: Callable[[Any], Any] | None = None
 
     @property

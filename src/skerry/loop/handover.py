@@ -8,8 +8,11 @@ may still give to somebody else when a server dies or hangs. The balancer's end 
                          REPORT received busy  both uint32: all sockets taken so far, connections open now
                          LEAVE                 send no more
                          BACK + descriptor     a connection between two requests, for somebody else
+                         PASS size group       a connection for a group, with two descriptors: its own, and that of what
+                                               goes with it (passing.py)
     balancer -> server   WELCOME               the answer to JOIN
-                         SOCKET + descriptor   a connection: the byte MARK_SOCKET, or MARK_KEPT for one that came BACK
+                         SOCKET + descriptor   a connection: the byte MARK_SOCKET, or MARK_KEPT for one that came BACK;
+                                               MARK_PASSED and MARK_WITH, for the two of PASS
                          LEFT                  the answer to LEAVE: nothing comes after it
 """
 
@@ -20,18 +23,30 @@ import contextlib
 import logging
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 
 from skerry.clock import Backoff
+from skerry.loop.passing import Passed, unwrapped, wrapped
 
 log = logging.getLogger("skerry.handover")
 
-JOIN, REPORT, LEAVE, BACK = b"J", b"R", b"L", b"B"
-MARK_SOCKET, LEFT, WELCOME, MARK_KEPT = b"\x01", b"\x02", b"\x03", b"\x04"
+JOIN, REPORT, LEAVE, BACK, PASS = b"J", b"R", b"L", b"B", b"P"
+MARK_SOCKET, LEFT, WELCOME, MARK_KEPT, MARK_PASSED, MARK_WITH = (
+    b"\x01",
+    b"\x02",
+    b"\x03",
+    b"\x04",
+    b"\x05",
+    b"\x06",
+)
+_MARKS = MARK_SOCKET + MARK_KEPT + MARK_PASSED + MARK_WITH
 REPORT_SIZE = 9
 MAX_NAME_BYTES = 200
 _report = struct.Struct("!cII")
 _AT_ONCE = 64
+_READ_BYTES = 256
+"""More than descriptors come with: words without one may stand before them."""
 
 
 def join_message(group: str, name: str) -> bytes:
@@ -39,6 +54,11 @@ def join_message(group: str, name: str) -> bytes:
     if not 0 < len(said) <= MAX_NAME_BYTES:
         raise ValueError(f"group and name may have {MAX_NAME_BYTES} bytes together")
     return JOIN + bytes([len(said)]) + said
+
+
+def pass_message(group: str) -> bytes:
+    name = group.encode()
+    return PASS + bytes([len(name)]) + name
 
 
 def report_message(received: int, busy: int) -> bytes:
@@ -55,8 +75,9 @@ class HandoverReceiver:
     """A server's end: joins, takes sockets, tells how busy it is, leaves. Comes back by itself when the link breaks.
 
     `connect()` makes a link to the balancer that is there, or will be, or raises OSError. `take(sock)` owns the socket
-    from then on, as does `take_kept` one whose client was served before, elsewhere (`take` too unless given); `busy()`
-    is the number of open connections. Call `start` when the server is ready to serve.
+    from then on, as does `take_kept` one whose client was served before, elsewhere (`take` too unless given), and
+    `take_passed` one that another process has passed on, with what goes with it; `busy()` is the number of open
+    connections. Call `start` when the server is ready to serve.
     """
 
     def __init__(
@@ -68,9 +89,11 @@ class HandoverReceiver:
         group: str = "server",
         report_seconds: float = 0.1,
         take_kept: Callable[[socket.socket], None] | None = None,
+        take_passed: Callable[[socket.socket, Passed], None] | None = None,
     ) -> None:
         self._connect, self._name, self._group = connect, name, group
         self._take, self._take_kept, self._busy = take, take_kept or take, busy
+        self._take_passed = take_passed
         self._report_seconds = report_seconds
         self._link: socket.socket | None = None
         self._lost: asyncio.Future[None] | None = None
@@ -124,6 +147,23 @@ class HandoverReceiver:
         connection.close()
         return True
 
+    def pass_on(self, connection: socket.socket, group: str, passed: Passed) -> bool:
+        """Hand a connection to a process of that group, with what goes with it. False when there is no balancer or no
+        room, and it stays the caller's. True: it is the balancer's, this process's copy is closed."""
+        link = self._link
+        if link is None or not self.joined.is_set():
+            return False
+        message = pass_message(group)
+        try:
+            with wrapped(passed) as beside:
+                sent = socket.send_fds(link, [message], [connection.fileno(), beside.fileno()])
+        except OSError:
+            return False
+        connection.close()
+        if sent != len(message):
+            self._drop()
+        return True
+
     async def stop(self) -> None:
         """Give up the link."""
         owner, self._owner = self._owner, None
@@ -166,7 +206,7 @@ class HandoverReceiver:
         if link is None:
             return
         try:
-            data, numbers, flags, _ = socket.recv_fds(link, _AT_ONCE, _AT_ONCE)
+            data, numbers, flags, _ = socket.recv_fds(link, _READ_BYTES, _AT_ONCE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -180,25 +220,42 @@ class HandoverReceiver:
             self._drop()
             return
         if taken:
-            marks = [mark for mark in data if mark in MARK_SOCKET + MARK_KEPT]
-            self._acknowledge(taken, [mark in MARK_KEPT for mark in marks])
+            self._acknowledge(list(zip((mark for mark in data if mark in _MARKS), taken, strict=True)))
         if WELCOME in data:
             self.joined.set()
             log.debug("joined the balancer as %s/%s", self._group, self._name)
         if LEFT in data:
             self._left.set()
 
-    def _acknowledge(self, taken: list[socket.socket], kept: list[bool]) -> None:
+    def _acknowledge(self, taken: list[tuple[int, socket.socket]]) -> None:
         """Say that they are ours, then serve them; when it cannot be said, they are not ours."""
-        self._received += len(taken)
-        if not self._write(report_message(self._received, self._busy() + len(taken))):
-            _close_all(taken)
+        beside = deque(sock for mark, sock in taken if mark in MARK_WITH)
+        connections = [(mark, sock) for mark, sock in taken if mark not in MARK_WITH]
+        self._received += len(connections)
+        if not self._write(report_message(self._received, self._busy() + len(connections))):
+            _close_all([sock for _, sock in taken])
             return
         self._reported = -1
-        for each, is_kept in zip(taken, kept, strict=True):
+        for mark, each in connections:
             each.setblocking(False)
             each.set_inheritable(False)
-            (self._take_kept if is_kept else self._take)(each)
+            if mark in MARK_PASSED:
+                self._receive_passed(each, beside.popleft())
+            else:
+                (self._take_kept if mark in MARK_KEPT else self._take)(each)
+
+    def _receive_passed(self, connection: socket.socket, beside: socket.socket) -> None:
+        try:
+            passed = unwrapped(beside)
+        except ValueError as error:
+            log.error("a connection that was passed on is lost: %s", error)
+            connection.close()
+            return
+        if self._take_passed is None:
+            log.error("a connection was passed on to %s, which takes none", self._name)
+            connection.close()
+            return
+        self._take_passed(connection, passed)
 
     def _report(self) -> None:
         """Tell the number of open connections when it changed, a few times a second at most."""

@@ -32,7 +32,7 @@ class Topology:
     gateways: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     hosts: int = 0
-    """Processes of `skerry host`, whose target is no App."""
+    """Processes of hosted applications. Without servers those of `skerry host`, whose target is no App."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def several(topology: Topology, sockets: Sockets, role: str, count: int) -> list
     """So many of a role."""
     inherited = {} if role == "consumer" else {JOIN: sockets.join}
     what = command(role, topology.target)
+    if role == "host" and topology.servers:
+        what = [*command("run", topology.target), "--role", "hosted"]
     return [
         Spec(f"{role}-{number}", role, what, topology.environment, inherited)
         for number in range(1, count + 1)

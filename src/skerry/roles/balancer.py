@@ -14,7 +14,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,6 +49,7 @@ class BalancerSettings:
 
 class Balancer:
     """Connections of `listeners` go to the servers of the group that each is mapped to; servers join through `door`.
+    `further`: groups that get none but those that a server of another group passes on.
 
     The listening sockets are non-blocking; this object does not close them, nor the door, unless `close` is called.
     """
@@ -62,6 +63,8 @@ class Balancer:
         settings: BalancerSettings | None = None,
         registry: Registry | None = None,
         tls_groups: frozenset[str] = frozenset(),
+        *,
+        further: Iterable[str] = (),
     ) -> None:
         self._acceptors = [
             Acceptor(
@@ -75,7 +78,7 @@ class Balancer:
         self._door = door
         self.settings = settings or BalancerSettings()
         self._tls_groups = tls_groups
-        self._links: dict[str, list[Link]] = {group: [] for group in listeners.values()}
+        self._links: dict[str, list[Link]] = {group: [] for group in (*listeners.values(), *further)}
         self._strangers: set[Link] = set()
         self._choose: dict[str, LeastBusy[Link]] = {group: LeastBusy(Link.busy) for group in self._links}
         self._waiting: dict[str, deque[Waiting]] = {group: deque() for group in self._links}
@@ -121,7 +124,7 @@ class Balancer:
         for link in [*self._all_links(), *self._strangers]:
             loop.remove_reader(link.sock)
             for each in link.give_up():
-                each.connection.close()
+                each.close()
         self._links = {group: [] for group in self._links}
         self._strangers.clear()
         for group, waiting in self._waiting.items():
@@ -179,7 +182,7 @@ class Balancer:
                 share = shares.setdefault(link, [])
                 share.append(waiting.popleft())
                 link.promised += 1
-                if len(share) == MAX_AT_ONCE:
+                if sum(len(each.marks) for each in share) >= MAX_AT_ONCE - 1:
                     break
             if not shares:
                 return
@@ -209,8 +212,21 @@ class Balancer:
         self._waiting[link.group].append(Waiting(connection, time.monotonic(), kept=True))
         asyncio.get_running_loop().call_soon(self.distribute)
 
+    def pass_on(self, group: str, connection: socket.socket, beside: socket.socket) -> None:
+        """A server gives a connection to a process of another group, with what it knows of it."""
+        waiting = self._waiting.get(group)
+        each = Waiting(connection, time.monotonic(), beside=beside)
+        if waiting is None or len(waiting) >= self.settings.max_waiting:
+            self._refuse(each, group)
+            return
+        connection.setblocking(False)
+        waiting.append(each)
+        asyncio.get_running_loop().call_soon(self._distribute, group)
+
     def _refuse(self, each: Waiting, group: str) -> None:
         self._refused.value += 1
+        if each.beside is not None:
+            each.beside.close()
         if group in self._tls_groups:
             each.connection.close()  # 503 in plain text would be noise to a TLS client
         else:

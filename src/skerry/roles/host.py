@@ -9,15 +9,18 @@ from collections.abc import Callable
 from functools import partial
 
 from skerry.clock import SystemClock
+from skerry.http.application import Application
 from skerry.http.auth import Tokens
 from skerry.http.health import OWN_PAGES, Finding, Health, install_metrics
 from skerry.http.hosts import hosts_of
 from skerry.kernel.settings import listed
 from skerry.loop.handover import HandoverReceiver
+from skerry.loop.passing import Passed
 from skerry.roles.exhaustion import Exhaustion
 from skerry.roles.hosts import hosted_answers, hosted_metrics, open_hosts
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
+from skerry.server.moving import Moves
 from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings
 from skerry.telemetry import Metric
@@ -34,6 +37,8 @@ class HostRole:
 
     name = "host"
 
+    group = "server"
+
     def __init__(self, context: RoleContext) -> None:
         settings = self._settings = context.settings
         self._process = context.name
@@ -41,7 +46,7 @@ class HostRole:
         self.join: Callable[[], socket.socket] | None = None
         self.drain = settings.drain
         self._handover: HandoverReceiver | None = None
-        self.application = application = context.declaration.http.mounted()
+        self.application = application = self._served(context)
         runtime = context.runtime
         self._exhaustion = Exhaustion(runtime.end, supervised=context.all_metrics is not None)
         open_hosts(application, settings, self._exhaustion)
@@ -53,7 +58,15 @@ class HostRole:
         tokens = Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
         application.compile(tokens=tokens, hosts=hosts_of(names, "") if names else None)
         websockets = WebSockets(settings.of(WebSocketSettings))
-        self.http = HttpServer(application, server_settings(settings), websocket=websockets)
+        self.moves = self._moves(context)
+        self.http = HttpServer(application, server_settings(settings), websocket=websockets, moves=self.moves)
+
+    def _served(self, context: RoleContext) -> Application:
+        return context.declaration.http.mounted()
+
+    def _moves(self, context: RoleContext) -> Moves | None:
+        """Where goes what is not for this process; None: all is."""
+        return None
 
     @property
     def addresses(self) -> list[str]:
@@ -73,9 +86,12 @@ class HostRole:
         await self.http.start([sock.dup() for sock in self.sockets])
         if self.join is not None:
             self._handover = HandoverReceiver(
-                self.join, self._process, self.http.attach, lambda: self.http.connections, "server",
-                take_kept=partial(self.http.attach, kept=True),
+                self.join, self._process, self.http.attach, lambda: self.http.connections,
+                self.group,
+                take_kept=partial(self.http.attach, kept=True), take_passed=self.http.attach,
             )  # fmt: skip
+            if self.moves is not None:
+                self.moves.handover = self._handover
             self._handover.start()
             await self._handover.joined.wait()
 
@@ -102,12 +118,21 @@ class HostRole:
             await self._handover.drain(LEAVING_SECONDS)
             if self._handover.joined.is_set():
                 replaced = True
-                for sock in await self.http.release_idle():
-                    if not self._handover.give_back(sock):
+                for sock, passed in await self.http.release_idle():
+                    there = self.hand_on(passed)
+                    if not (
+                        self._handover.give_back(sock)
+                        if there is None
+                        else self._handover.pass_on(sock, *there)
+                    ):
                         sock.close()
         await self.http.stop(self.drain, idle_seconds=LAST_REQUESTS if replaced else 0.0)
         if self._handover is not None:
             await self._handover.stop()
+
+    def hand_on(self, passed: Passed | None) -> tuple[str, Passed] | None:
+        """Where a connection goes when this process ends, and with what; None: to another one of its kind."""
+        return None if passed is None else (self.group, passed)
 
 
 HOST = RoleKind("host", HostRole, listens="bind")

@@ -5,14 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
+from skerry.errors import SettingsError
 from skerry.hosting.host import Host
 from skerry.hosting.settings import HostSettings
 from skerry.http.application import Application
+from skerry.http.routes import Mount
 from skerry.kernel.logs import keep_logs
 from skerry.kernel.settings import Settings
+from skerry.server.moving import unserved
 from skerry.telemetry import Metric
 
 logger = logging.getLogger("skerry.host")
+
+
+HOSTS = "host"
+"""The role, and the group, of the processes that serve hosted applications apart."""
 
 
 def load_hosts(application: Application, settings: Settings) -> None:
@@ -20,6 +27,42 @@ def load_hosts(application: Application, settings: Settings) -> None:
     for host in _hosts(application):
         host.load(settings.of(HostSettings).kind)
     keep_logs()
+
+
+def are_apart(settings: Settings) -> bool:
+    """Whether a `skerry up` has processes of their own for them."""
+    return settings.of(HostSettings).processes > 0
+
+
+def is_apart(mount: Mount, application: Application, settings: Settings) -> bool:
+    """Whether it is served there then. What Skerry's own rights guard is not: who has which is known to servers."""
+    guarded = bool(settings.tokens) or application.authenticates
+    return isinstance(mount.app, Host) and (mount.right is None or not guarded)
+
+
+def only_apart(application: Application, settings: Settings) -> Application:
+    """What the processes of hosted applications serve of an application. Raises SettingsError when that is nothing."""
+    found = application.mounted(lambda mount: is_apart(mount, application, settings))
+    if not found.mounts:
+        guarded = any(isinstance(mount.app, Host) for mount in application.mounts)
+        why = (
+            "what the application hosts has rights=, and is served by its servers" if guarded
+            else "the application hosts nothing: app.host(...) says what"
+        )  # fmt: skip
+        raise SettingsError("hosts", f"they would have nothing to do: {why}")
+    return found
+
+
+def leave_apart(application: Application, settings: Settings) -> None:
+    """Have other processes serve what is theirs."""
+    for mount in application.mounts:
+        if is_apart(mount, application, settings):
+            mount.app, mount.name, mount.elsewhere = unserved, HOSTS, True
+
+
+def without_apart(application: Application, settings: Settings) -> Application:
+    """What is left of the hosted applications for the servers."""
+    return application.mounted(lambda mount: not is_apart(mount, application, settings))
 
 
 def open_hosts(application: Application, settings: Settings, on_exhausted: Callable[[], None]) -> None:

@@ -19,7 +19,10 @@ from skerry.loop.handover import (
     LEAVE,
     LEFT,
     MARK_KEPT,
+    MARK_PASSED,
     MARK_SOCKET,
+    MARK_WITH,
+    PASS,
     REPORT,
     REPORT_SIZE,
     read_report,
@@ -32,17 +35,41 @@ class LinkOwner(Protocol):
     def joined(self, link: Link) -> None: ...
     def lost(self, link: Link, why: str) -> None: ...
     def take_back(self, link: Link, connection: socket.socket) -> None: ...
+    def pass_on(self, group: str, connection: socket.socket, beside: socket.socket) -> None: ...
     def distribute(self) -> None: ...
 
 
 class Waiting:
-    """An accepted connection on its way to a server. `kept`: another server has served it before. `attempts` counts
-    servers that could not take it."""
+    """An accepted connection on its way to a server. `kept`: another server has served it before. `beside`: what goes
+    with it where another process has passed it on. `attempts` counts servers that could not take it."""
 
-    __slots__ = ("attempts", "connection", "kept", "since")
+    __slots__ = ("attempts", "beside", "connection", "kept", "since")
 
-    def __init__(self, connection: socket.socket, since: float, *, kept: bool = False) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        since: float,
+        *,
+        kept: bool = False,
+        beside: socket.socket | None = None,
+    ) -> None:
         self.connection, self.since, self.kept, self.attempts = connection, since, kept, 0
+        self.beside = beside
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        return [self.connection] if self.beside is None else [self.connection, self.beside]
+
+    @property
+    def marks(self) -> bytes:
+        """The byte that goes with each of them."""
+        if self.beside is not None:
+            return MARK_PASSED + MARK_WITH
+        return MARK_KEPT if self.kept else MARK_SOCKET
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()
 
 
 class Link:
@@ -71,8 +98,9 @@ class Link:
 
     def hand(self, batch: Sequence[Waiting], now: float) -> bool:
         """Send connections; False when the link takes none just now. Raises LinkClosed."""
-        marks = b"".join(MARK_KEPT if each.kept else MARK_SOCKET for each in batch)
-        if not pass_descriptors(self.sock, [each.connection.fileno() for each in batch], marks):
+        marks = b"".join(each.marks for each in batch)
+        descriptors = [sock.fileno() for each in batch for sock in each.sockets]
+        if not pass_descriptors(self.sock, descriptors, marks):
             self.full = True
             return False
         if not self.unacknowledged:
@@ -117,6 +145,14 @@ class Link:
                     at += 1
                     if self._returned:
                         self._owner.take_back(self, self._returned.popleft())
+                case kind if kind == PASS:
+                    if len(buffer) - at < 2 or len(buffer) - at < 2 + buffer[at + 1]:
+                        break
+                    size = buffer[at + 1]
+                    group = bytes(buffer[at + 2 : at + 2 + size]).decode("utf-8", "replace")
+                    at += 2 + size
+                    if len(self._returned) >= 2:
+                        self._owner.pass_on(group, self._returned.popleft(), self._returned.popleft())
                 case kind if kind == LEAVE:
                     at += 1
                     self._on_leave()
@@ -136,7 +172,7 @@ class Link:
         self.open = busy
         while self.acknowledged != received and self.unacknowledged:
             self.acknowledged = (self.acknowledged + 1) & 0xFFFF_FFFF
-            self.unacknowledged.popleft().connection.close()
+            self.unacknowledged.popleft().close()
         self.silent_since = time.monotonic()
         if self.full:
             self.full = False

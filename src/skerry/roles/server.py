@@ -23,9 +23,17 @@ from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
 from skerry.roles.bridging import site_of
 from skerry.roles.exhaustion import Exhaustion
-from skerry.roles.hosts import hosted_answers, hosted_metrics, open_hosts
+from skerry.roles.hosts import (
+    HOSTS,
+    are_apart,
+    hosted_answers,
+    hosted_metrics,
+    leave_apart,
+    open_hosts,
+)
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
+from skerry.server.moving import Moves
 from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings
 from skerry.telemetry import Metric
@@ -45,6 +53,17 @@ PATIENT_SECONDS = 0.4
 journal meanwhile."""
 WAITING_SECONDS = 1.0
 """How long a read may still wait for its position when the process ends."""
+
+
+async def follow(kernel: Kernel) -> None:
+    """Have this process's memory loaded and kept up to date: until then nobody is answered from it."""
+    await kernel.start_reading(wait=False)
+    copied = kernel.projector.phase is not Phase.LOADING
+    try:
+        async with asyncio.timeout(COPY_SECONDS if copied else None):
+            await kernel.projector.live()
+    except TimeoutError:
+        logger.warning("the journal is away: serving the copy at %s", kernel.projector.position)
 
 
 class ServerRole:
@@ -82,24 +101,22 @@ class ServerRole:
         self.http = self._server()
 
     def _server(self) -> HttpServer:
-        settings = self.kernel.settings
+        settings, application = self.kernel.settings, self.kernel.application
+        apart = any(mount.elsewhere for mount in application.mounts)
         return HttpServer(
-            self.kernel.application,
+            application,
             server_settings(settings),
             websocket=WebSockets(settings.of(WebSocketSettings)),
+            moves=Moves(HOSTS) if apart else None,
         )
 
     async def start(self) -> None:
         """Load memory, then listen: nobody is answered from a memory that is not there."""
         kernel = self.kernel
-        await kernel.start_reading(wait=False)
-        copied = kernel.projector.phase is not Phase.LOADING
-        try:
-            async with asyncio.timeout(COPY_SECONDS if copied else None):
-                await kernel.projector.live()
-        except TimeoutError:
-            logger.warning("the journal is away: serving the copy at %s", kernel.projector.position)
+        await follow(kernel)
         kernel.application = self._application()
+        if self.join is not None and are_apart(kernel.settings):
+            leave_apart(kernel.application, kernel.settings)
         open_hosts(kernel.application, kernel.settings, self._exhaustion)
         self.hub = declare_routes(kernel, replace(self.around, collect=self.collect))
         tokens = Tokens.parse(kernel.settings.tokens, kernel.clock, setting="tokens")
@@ -129,8 +146,10 @@ class ServerRole:
         if self.join is not None:
             self._handover = HandoverReceiver(
                 self.join, kernel.name, self.http.attach, lambda: self.http.connections, self.group,
-                take_kept=partial(self.http.attach, kept=True),
+                take_kept=partial(self.http.attach, kept=True), take_passed=self.http.attach,
             )  # fmt: skip
+            if self.http.moves is not None:
+                self.http.moves.handover = self._handover
             self._handover.start()
             await self._handover.joined.wait()
 
@@ -215,8 +234,12 @@ class ServerRole:
         there is a balancer: then this process is replaced, and it is not the whole application that ends."""
         if self._handover is None or not self._handover.joined.is_set():
             return False
-        for sock in await self.http.release_idle():
-            if not self._handover.give_back(sock):
+        for sock, passed in await self.http.release_idle():
+            if passed is None:
+                taken = self._handover.give_back(sock)
+            else:
+                taken = self._handover.pass_on(sock, self.group, passed)
+            if not taken:
                 sock.close()
         return True
 

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from skerry.http.request import Ends
+from skerry.loop.passing import Passed
 
 _CLOSED = frozenset((7, 8))  # TCP_CLOSE and TCP_CLOSE_WAIT of Linux
 
@@ -19,6 +20,14 @@ def ends_of(transport: asyncio.BaseTransport) -> Ends:
     if isinstance(server, str):
         return Ends(None, (server, None) if server else None, scheme)
     return Ends(client, _address(server), scheme)
+
+
+def passed_of(ends: Ends, data: bytes = b"", *, relayed: bool = False) -> Passed:
+    """What another process is told of these ends, and of what was read."""
+    server = ends.server
+    port = None if server is None else server[1]
+    own = None if server is None or port is None else (server[0], port)
+    return Passed(data, True, ends.client, own, ends.scheme == "https", relayed)
 
 
 def is_tls(transport: asyncio.BaseTransport) -> bool:

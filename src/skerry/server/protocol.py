@@ -23,6 +23,7 @@ from skerry.http.lane import Answer as LaneAnswer
 from skerry.http.reply import Response
 from skerry.http.request import Ends, Request
 from skerry.http.routes import Found, Mount
+from skerry.loop.passing import Passed
 from skerry.loop.proxy_head import Told
 from skerry.server import lane
 from skerry.server.actions import Send, Signal
@@ -31,7 +32,7 @@ from skerry.server.asgi import AsgiAnswer, scope_of
 from skerry.server.deadlines import stalled
 from skerry.server.framing import CLOSE
 from skerry.server.http1 import Action, Http1, Turn
-from skerry.server.peer import ends_of, has_left, is_tls
+from skerry.server.peer import ends_of, has_left, is_tls, passed_of
 from skerry.server.settings import ServerSettings
 from skerry.server.state import ENDING, QUICK_SECONDS, State
 from skerry.server.transfer import Transfer
@@ -61,6 +62,7 @@ class Connection(asyncio.Protocol):
         "_longest",
         "_memory",
         "_peer",
+        "_relayed",
         "_rest",
         "_stalled",
         "_told",
@@ -90,7 +92,8 @@ class Connection(asyncio.Protocol):
         self._answering: Answer | asyncio.Future[Any] | None = None
         self._work: list[Action] | None = None  # what is being executed
         self._peer: Ends | None = None
-        self._told: Told | None = None  # by a PROXY head
+        self._told: Told | None = None  # by a PROXY head, or by the process that has passed it on
+        self._relayed = False
         self._rest = b""
         self._stalled: tuple[float, int] | None = None
 
@@ -446,11 +449,16 @@ class Connection(asyncio.Protocol):
         return self.http.idle
 
     def release(self) -> socket.socket | None:
-        """Let go of an idle connection without closing it: the socket, for another process to serve. None while a
-        request is under way or half read, for TLS, whose keys are here, and where a proxy has said once who it is."""
+        """Let go of an idle connection without closing it: the socket, for another process to serve, together with
+        what is `passed`. None while a request is under way or half read, and for TLS, whose keys are here."""
         transport = self.transport
-        if not self.idle or transport.get_write_buffer_size() or is_tls(transport) or self._told is not None:
+        if not self.idle or transport.get_write_buffer_size() or is_tls(transport):
             return None
+        return self.let_go()
+
+    def let_go(self) -> socket.socket:
+        """Give the socket away, whatever is under way."""
+        transport = self.transport
         # What arrives from here on stays in the kernel, for whoever reads next.
         transport.pause_reading()
         self._memory = None
@@ -461,9 +469,17 @@ class Connection(asyncio.Protocol):
 
     # What a Request asks of its peer
 
-    def arrived(self, told: Told | None, rest: bytes) -> None:
-        """What the proxy says that passes this connection on, and what was taken of it already; before it is made."""
-        self._told, self._rest = told, rest
+    def arrived(self, told: Told | None, rest: bytes, *, relayed: bool = False) -> None:
+        """What the proxy says that passes this connection on, and what was taken of it already; before it is made.
+        `relayed`: it is that of a process which passes on single requests."""
+        self._told, self._rest, self._relayed = told, rest, relayed
+
+    @property
+    def passed(self) -> Passed | None:
+        """What has to go with it to another process; None where its socket says everything."""
+        if self._told is None:
+            return None
+        return passed_of(self.peer, relayed=self._relayed)
 
     @property
     def peer(self) -> Ends:

@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
 from skerry.http.application import Application
+from skerry.loop.passing import Passed
 from skerry.loop.proxy_head import Told
 from skerry.loop.sockets import bound_unsent
 from skerry.server.arrival import arrive, comes_from
+from skerry.server.moving import Moves, Moving
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
 from skerry.server.state import Served, State, WebSocketFactory
@@ -36,7 +38,7 @@ class HttpServer:
 
     Start it in the loop that shall serve; `start` compiles an application that is not yet compiled. `websocket` makes
     the protocol of an upgraded connection: `WebSockets()`, with its settings, unless given. `tls`: a context in
-    the place of one by the settings' certificate.
+    the place of one by the settings' certificate. `moves`: where connections go whose requests other processes answer.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class HttpServer:
         emitter: EventEmitter | None = None,
         websocket: WebSocketFactory | None = None,
         tls: ssl.SSLContext | None = None,
+        moves: Moves | None = None,
     ) -> None:
         self.application = application
+        self.moves = moves
         self.settings = settings or ServerSettings()
         self.emitter = emitter or EventEmitter()
         self.status = "new"
@@ -134,11 +138,11 @@ class HttpServer:
     def connection(self) -> Connection:
         """A protocol for one new connection."""
         self.emitter.emit("connection")
-        return Connection(self.state)
+        return Connection(self.state) if self.moves is None else Moving(self.state, self.moves)
 
-    def attach(self, sock: socket.socket, *, kept: bool = False) -> None:
+    def attach(self, sock: socket.socket, passed: Passed | None = None, *, kept: bool = False) -> None:
         """Serve a connection that another process accepted. The socket is ours from now on. `kept`: it was served
-        there, and may be as idle as one that was served here."""
+        there, and may be as idle as one that was served here; so is what another process has `passed` on."""
         if self.status != "started" and self.status != "held":
             sock.close()
             return
@@ -146,25 +150,32 @@ class HttpServer:
             self.state.refused += 1  # all of them in a handshake
             sock.close()
             return
-        connection = self.connection()
-        if kept:
+        relayed = passed is not None and passed.relayed
+        connection = Connection(self.state) if relayed else self.connection()
+        if kept or passed is not None:
             connection.http.requests = 1
+        if passed is not None:
+            connection.arrived(passed.ends, passed.data, relayed=relayed)
         self._arriving.add(connection)
-        expects_head = not kept and comes_from(sock, self._trusted)
-        attaching = self._attach(sock, connection, expects_head=expects_head)
+        expects_head = passed is None and not kept and comes_from(sock, self._trusted)
+        tls = self._tls if passed is None else None
+        attaching = self._attach(sock, connection, tls, expects_head=expects_head)
         task = asyncio.get_running_loop().create_task(attaching, name="attach")
         self._attaching.add(task)
         task.add_done_callback(self._attaching.discard)
         task.add_done_callback(lambda _: self._arriving.discard(connection))
 
-    async def _attach(self, sock: socket.socket, connection: Connection, *, expects_head: bool) -> None:
+    async def _attach(
+        self, sock: socket.socket, connection: Connection, tls: ssl.SSLContext | None, *, expects_head: bool
+    ) -> None:
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
             if expects_head:
                 connection.arrived(*await self._arrive(sock))
+            seconds = None if tls is None else self._handshake_seconds
             await loop.connect_accepted_socket(
-                lambda: connection, sock, ssl=self._tls, ssl_handshake_timeout=self._handshake_seconds
+                lambda: connection, sock, ssl=tls, ssl_handshake_timeout=seconds
             )
         except OSError as error:  # the client left or said nothing, or TLS failed
             logger.debug("a connection could not be attached: %s", error)
@@ -250,16 +261,18 @@ class HttpServer:
         except TimeoutError:
             pass  # they had nothing to say
 
-    async def release_idle(self) -> list[socket.socket]:
-        """Let go of the connections that are between two requests, for another process to serve (see
-        `Connection.release`); the others are left to `drain`."""
+    async def release_idle(self) -> list[tuple[socket.socket, Passed | None]]:
+        """Let go of the connections that are between two requests, for another process to serve, with what has to go
+        with them (see `Connection.release`); the others are left to `drain`."""
         if self._attaching:
             await asyncio.wait(self._attaching, timeout=1.0)
-        released: list[socket.socket] = []
+        released: list[tuple[socket.socket, Passed | None]] = []
         for each in list(self.state.connections):
-            taken = each.release() if isinstance(each, Connection) else None
-            if taken is not None:
-                released.append(taken)
+            if isinstance(each, Connection):
+                passed = each.passed
+                taken = each.release()
+                if taken is not None:
+                    released.append((taken, passed))
         return released
 
     async def stop(self, seconds: float | None = None, *, idle_seconds: float = 0.0) -> None:
@@ -367,6 +380,8 @@ class HttpServer:
             ("skerry_http_kept_answers", "Answers kept until an event.", len(state.lane.kept.answers)),
         ):  # fmt: skip
             yield Metric(name, "gauge", text, (Sample(name, (), float(number)),))
+        if self.moves is not None:
+            yield from self.moves.collect()
         name, limits = "skerry_http_limit", self.settings
         yield Metric(
             name, "gauge", "What these numbers may be at most.",

@@ -196,7 +196,9 @@ class State:
         else:
             on_lane, limit = isinstance(found, Missing) and lane.decides_misses, self.max_body_bytes
         if not on_lane:
-            if self.applications.full and not (isinstance(found, Mount) and found.respond is not None):
+            if self.applications.full and not (
+                isinstance(found, Mount) and (found.elsewhere or found.respond is not None)
+            ):
                 raise Problem(503, "too many requests are under way", headers={"Retry-After": "1"})
             return None
         if turn.expects and not isinstance(found, Mount):
