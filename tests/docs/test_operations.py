@@ -10,6 +10,7 @@ PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 ROOMS = (
     "kernel/numbers.py",
     "kernel/losses.py",
+    "server/moving.py",
     "server/server.py",
     "hosting/wsgi.py",
     "supervision/supervisor.py",
