@@ -16,13 +16,17 @@ import httpx
 import pytest
 from flask import Flask
 
+import skerry.tars
 from skerry.hosting.settings import HostSettings
 from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.tars_web import WebAdapter
+from skerry.tars.call import Call, current
 from skerry.tars.endpoint import Endpoint
+from skerry.tars.platform import log as remote_log
 from skerry.tars.platform.configuration import AdapterConfiguration, TlsFiles
 from skerry.tars.platform.services import Services
+from skerry.tars.server import Server
 from skerry.testing.tars import TarsPlatform
 from skerry.testing.wsgi import SECONDS, until
 
@@ -191,3 +195,64 @@ async def test_certificates_of_clients_are_asked_for(serve: Serve) -> None:
     context.load_cert_chain(*pair)
     async with client(web, "https", verify=context) as known:
         assert (await known.get("/")).text == "ok"
+
+
+demo: Any = skerry.tars.load_text("module Demo { interface Chain { string here(); }; };").Demo
+
+
+class ChainServant(demo.Chain):  # type: ignore[misc]
+    async def here(self) -> str:
+        return str(current().trace)
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+async def test_a_trace_of_http_goes_on_to_servants(
+    serve: Serve, tars_platform: TarsPlatform, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The view's calls belong to the trace of its request; both sides are in the platform's trace log."""
+    monkeypatch.setattr(remote_log, "GATHER_SECONDS", 0.01)
+    found: list[Services] = []
+    name = "Demo.PyServer.ChainObj"
+    server = Server(observer=Later(found))
+    server.add(ChainServant(), f"{name}@tcp -h 127.0.0.1 -p 0 -t 60000")
+
+    def wsgi(environ: dict[str, Any], start: Any) -> list[bytes]:
+        chain = found[0].blocking().proxy(demo.Chain, server.address(name))
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [chain.here().encode()]
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan")
+        chain = found[0].communicator.proxy(demo.Chain, server.address(name))
+        body = (await chain.here()).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async with server:
+        web = await serve({"wsgi": wsgi, "asgi": asgi}[kind])
+        found.append(web.services)  # type: ignore[attr-defined]
+        chain, span = "ee824ad0eb4dacf56b29d230a229c584", "00f067aa0ba902b7"
+        async with client(web) as http:
+            said = (await http.get("/", headers={"traceparent": f"00-{chain}-{span}-01"})).text
+            assert said.startswith(f"Trace(chain='0-{chain}'")
+            assert (await http.get("/")).text == "None"
+        remote = found[0].log
+        assert remote is not None
+        remote.start()
+        await tars_platform.until(lambda: tars_platform.log.text("_t_trace_").count("\n") == 4)
+    lines = [line.split("|") for line in tars_platform.log.text("_t_trace_").splitlines()]
+    told = {line[3]: (line[0], line[4:7], line[8]) for line in lines}
+    assert told["cs"] == (f"0-{chain}", ["Demo.PyServer", name, "here"], "0")
+    assert told["ss"] == (f"0-{chain}", ["", name, "here"], "0")
+    assert [line[2] for line in lines if line[3] == "cr"] == [span]
+
+
+class Later:
+    """The observer of a server that is there before its services are."""
+
+    def __init__(self, found: list[Services]) -> None:
+        self._found = found
+
+    def served(self, call: Call, code: int, seconds: float) -> None:
+        self._found[0].served(call, code, seconds)

@@ -25,6 +25,7 @@ from skerry.hosting.pool import Worker
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.start import Start
 from skerry.hosting.wrapper import FileWrapper, regular_file
+from skerry.provenance import carried, provenance
 
 logger = logging.getLogger("skerry.host")
 
@@ -34,6 +35,7 @@ PIECE_BYTES = 131_072
 """What is written at once."""
 WAIT_SECONDS = 5.0
 """A thread that waits looks this often by itself; whoever changes something rings before."""
+TRACE_NAME = "HTTP_TRACEPARENT"
 _BODILESS = (204, 304)
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -328,6 +330,8 @@ class Call:
             return
         self.began = self._moved = now
         environ = host.environs.of(self.head)
+        if TRACE_NAME in environ:  # what is sent, or called, from here belongs to it
+            carried.set(provenance(trace=environ[TRACE_NAME]))
         body, inbox = self._body, self._inbox
         environ["wsgi.input"] = io.BytesIO(body or b"") if inbox is None else io.BufferedReader(inbox, 65_536)
         result = None

@@ -22,6 +22,7 @@ from skerry.tars.call_errors import CallTimeout, ServantError
 from skerry.tars.errors import DecodeError, EncodeError, TarsError
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.servant import Kind, Method, Servant
+from skerry.tars.spans import Joined, opentelemetry
 from skerry.tars.wire.packet import (
     STATUS_SETNAME_VALUE,
     MessageType,
@@ -36,7 +37,7 @@ _DECODE, _ENCODE = int(ReturnCode.DECODE_ERROR), int(ReturnCode.ENCODE_ERROR)
 _NO_FUNCTION, _NO_SERVANT = int(ReturnCode.NO_FUNCTION), int(ReturnCode.NO_SERVANT)
 _QUEUE_TIMEOUT, _OVERLOAD = int(ReturnCode.QUEUE_TIMEOUT), int(ReturnCode.OVERLOAD)
 _WRONG_SET, _UNKNOWN = int(ReturnCode.INVALID_SET), int(ReturnCode.UNKNOWN_ERROR)
-_SETNAME = int(MessageType.SETNAME)
+_SETNAME, _TRACE = int(MessageType.SETNAME), int(MessageType.TRACE)
 
 CANCEL_SECONDS = 1.0
 
@@ -175,6 +176,7 @@ class Adapter:
     def _in_lane(self, method: Method, call: Call, sink: Sink) -> None:
         token = serving.set(call)
         stage = _DECODE
+        joined = call._joined = Joined(call) if _belongs(call.request) else None
         try:
             arguments = method.function.decode_args(call.request.body, call.request.version)
             stage = _UNKNOWN
@@ -185,6 +187,8 @@ class Adapter:
             frame = self._failure(method, call, error, stage)
         finally:
             serving.reset(token)
+            if joined is not None:
+                joined.leave()
         sink.answer(frame)
 
     async def _serve(self, serial: int, method: Method, call: Call, sink: Sink) -> None:
@@ -193,6 +197,8 @@ class Adapter:
         stage = _DECODE
         try:
             serving.set(call)
+            if _belongs(call.request):
+                call._joined = Joined(call)
             arguments = method.function.decode_args(call.request.body, call.request.version)
             stage = _UNKNOWN
             if self._cancel_overdue and call.deadline is not None:
@@ -246,6 +252,8 @@ class Adapter:
         self.counters.succeeded += 1
         if self._observer is not None:
             self._observer.served(call, 0, monotonic() - call.received)
+        if call._joined is not None:
+            call._joined.end(0)
         return frame
 
     def _failure(self, method: Method, call: Call, error: Exception, stage: int) -> bytes | None:
@@ -279,6 +287,8 @@ class Adapter:
         self.counters.failed += 1
         if self._observer is not None:
             self._observer.served(call, code, monotonic() - call.received)
+        if call._joined is not None:
+            call._joined.end(code)
         request = call.request
         if request.packet_type == 1:
             return None
@@ -298,6 +308,11 @@ class Adapter:
         self.counters.failed += 1
         one_way = request.packet_type == 1
         sink.answer(None if one_way else encode_answer(request, code=code, description=description))
+
+
+def _belongs(request: RequestPacket) -> bool:
+    """Whether it is part of a chain, or may be the first of one."""
+    return bool(request.message_type & _TRACE) or opentelemetry() is not None
 
 
 class _Expired(TarsError):

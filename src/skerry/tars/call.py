@@ -14,16 +14,18 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 from skerry.tars.errors import TarsError
-from skerry.tars.wire.packet import STATUS_DYED_KEY, MessageType
+from skerry.tars.trace import Trace, received
+from skerry.tars.wire.packet import STATUS_DYED_KEY, STATUS_TRACE_KEY, MessageType
 
 if TYPE_CHECKING:
+    from skerry.tars.spans import Joined
     from skerry.tars.wire.packet import RequestPacket
 
 PING = "tars_ping"  # every servant answers it, though no IDL names it
 TIMER_GRAIN_SECONDS = 0.002  # uvloop's timers count in milliseconds and may fire early
 Peer = tuple[str, int]
 
-_DYED = int(MessageType.DYED)
+_DYED, _TRACE = int(MessageType.DYED), int(MessageType.TRACE)
 
 
 class ClientConnection(Protocol):
@@ -45,7 +47,16 @@ class ClientConnection(Protocol):
 class Call:
     """One request under way. `received` and `deadline` are on `time.monotonic`'s scale; no deadline is None."""
 
-    __slots__ = ("_reply_context", "_reply_status", "connection", "deadline", "peer", "received", "request")
+    __slots__ = (
+        "_joined",
+        "_reply_context",
+        "_reply_status",
+        "connection",
+        "deadline",
+        "peer",
+        "received",
+        "request",
+    )
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class Call:
         self.deadline: float | None = received + timeout / 1000 if timeout > 0 else None
         self._reply_context: dict[str, str] | None = None
         self._reply_status: dict[str, str] | None = None
+        self._joined: Joined | None = None
 
     @property
     def servant(self) -> str:
@@ -100,6 +112,15 @@ class Call:
         if self._reply_status is None:
             self._reply_status = {}
         return self._reply_status
+
+    @property
+    def trace(self) -> Trace | None:
+        """The chain of calls that this one belongs to; None when its caller has told of none. Calls that are made while
+        it is served belong to it by themselves; HTTP requests get `trace.traceparent` as their header."""
+        request = self.request
+        if not request.message_type & _TRACE:
+            return None
+        return received(request.status.get(STATUS_TRACE_KEY, ""))
 
     def remaining_seconds(self) -> float | None:
         """Seconds until the caller gives up (never below 0); None when it did not say."""

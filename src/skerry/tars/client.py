@@ -36,8 +36,10 @@ from skerry.tars.locator import Locator
 from skerry.tars.request import request_frame, routing_key
 from skerry.tars.route import Routes
 from skerry.tars.settings import CallOptions, ClientSettings
+from skerry.tars.spans import ClientSpan, opentelemetry
+from skerry.tars.trace import Trace, present
 from skerry.tars.wire.interface import Function
-from skerry.tars.wire.packet import ResponsePacket
+from skerry.tars.wire.packet import ResponsePacket, ReturnCode
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 """Between two rounds over endpoints none of which can be reached."""
@@ -112,16 +114,32 @@ class ObjectClient:
         if self._closed:
             raise NotSent(f"{self.name}.{name}", "", "the communicator is closed")
         self.counters.calls += 1
-        observer = self._settings.observer
-        if observer is None:
-            return await self._call(name, body, options, key)
+        outer, observer, api = serving.get(), self._settings.observer, opentelemetry()
+        trace = present() if outer is None else outer.trace
+        span = None if api is None else ClientSpan(api, self.name, name)
+        if span is not None:
+            trace = span.trace(trace)
+        elif trace is not None:
+            trace = trace.child()
+        elif observer is None:
+            return await self._call(name, body, options, key, outer)
         began = monotonic()
+        code, endpoint = int(ReturnCode.UNKNOWN_ERROR), ""
         try:
-            answer = await self._call(name, body, options, key)
+            answer = await self._call(name, body, options, key, outer, trace)
+            code, endpoint = 0, answer[1]
         except CallError as error:
-            observer.called(self.name, name, error.endpoint, error.code, monotonic() - began)
+            code, endpoint = error.code, error.endpoint
+            if observer is not None:
+                observer.called(self.name, name, endpoint, code, monotonic() - began)
             raise
-        observer.called(self.name, name, answer[1], 0, monotonic() - began)
+        finally:
+            if span is not None:
+                span.end(code, endpoint)
+            if trace is not None and self._settings.traced is not None:
+                self._settings.traced(trace, self.name, name, code, monotonic() - began)
+        if observer is not None:
+            observer.called(self.name, name, endpoint, 0, monotonic() - began)
         return answer
 
     async def close(self) -> None:
@@ -130,23 +148,28 @@ class ObjectClient:
         await self._routes.close()
 
     async def _call(
-        self, name: str, body: bytes, options: CallOptions, key: int | str | bytes | None
+        self,
+        name: str,
+        body: bytes,
+        options: CallOptions,
+        key: int | str | bytes | None,
+        outer: Call | None,
+        trace: Trace | None = None,
     ) -> tuple[ResponsePacket | None, str]:
         """The tries of one call, one unless `retry` says otherwise."""
-        outer = serving.get()
         deadline = monotonic() + options.timeout_seconds
         if outer is not None and outer.deadline is not None and outer.deadline < deadline:
             deadline = outer.deadline
         retry = options.retry
         if not retry.attempts:
-            return await self._attempt(name, body, options, key, deadline, outer, ())
+            return await self._attempt(name, body, options, key, deadline, outer, (), trace)
         tried: list[Link] = []
         for left in range(retry.attempts, -1, -1):
             until = deadline
             if retry.attempt_seconds is not None and left:
                 until = min(deadline, monotonic() + retry.attempt_seconds)
             try:
-                return await self._attempt(name, body, options, key, until, outer, tried)
+                return await self._attempt(name, body, options, key, until, outer, tried, trace)
             except CallError as error:
                 if not left or monotonic() >= deadline or not _may_repeat(error, retry.idempotent):
                     raise
@@ -162,6 +185,7 @@ class ObjectClient:
         deadline: float,
         outer: Call | None,
         tried: list[Link] | tuple[()],
+        trace: Trace | None,
     ) -> tuple[ResponsePacket | None, str]:
         """One try. An endpoint that cannot be reached was not sent anything: the next one is taken, and when there
         is none, the same again, for as long as the caller waits."""
@@ -174,7 +198,9 @@ class ObjectClient:
                 link = await self._locate(name, key, options, deadline, (*tried, *unreachable))
             link.health.started()
             try:
-                answer = await self._through(link, name, body, options, key is not None, deadline, outer)
+                answer = await self._through(
+                    link, name, body, options, key is not None, deadline, outer, trace
+                )
             except ConnectFailed as error:
                 unreachable.append(link)
                 if refused is None or not isinstance(error.__cause__, TimeoutError):
@@ -203,6 +229,7 @@ class ObjectClient:
         hashed: bool,
         deadline: float,
         outer: Call | None,
+        trace: Trace | None,
     ) -> tuple[ResponsePacket | None, str]:
         """One try over one link."""
         health = link.health
@@ -218,7 +245,7 @@ class ObjectClient:
             self.counters.timeouts += 1
             raise CallTimeout(f"{self.name}.{name}", link.text, "no time left to send the request")
         request_id = pending.next_id()
-        frame = request_frame(self.name, name, body, options, hashed, request_id, remaining, outer)
+        frame = request_frame(self.name, name, body, options, hashed, request_id, remaining, outer, trace)
         if len(frame) > self._settings.frame_bytes:
             problem = f"a request of {len(frame)} bytes; frame_bytes allows {self._settings.frame_bytes}"
             raise NotSent(f"{self.name}.{name}", link.text, problem)

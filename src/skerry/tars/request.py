@@ -7,10 +7,17 @@ from typing import Any
 
 from skerry.tars.call import Call
 from skerry.tars.settings import CallOptions
+from skerry.tars.trace import Trace
 from skerry.tars.wire.interface import Function
-from skerry.tars.wire.packet import STATUS_DYED_KEY, MessageType, RequestPacket, encode_request
+from skerry.tars.wire.packet import (
+    STATUS_DYED_KEY,
+    STATUS_TRACE_KEY,
+    MessageType,
+    RequestPacket,
+    encode_request,
+)
 
-_HASH, _DYED = int(MessageType.HASH), int(MessageType.DYED)
+_HASH, _DYED, _TRACE = int(MessageType.HASH), int(MessageType.DYED), int(MessageType.TRACE)
 _LONGEST_MILLISECONDS = 2**31 - 1
 
 
@@ -33,16 +40,22 @@ def request_frame(
     request_id: int,
     remaining_seconds: float,
     outer: Call | None,
+    trace: Trace | None = None,
 ) -> bytes:
     """The frame of a call. `outer` is the call that is being served while this one is made: its cookies and its
-    dyeing go along. `remaining_seconds` becomes iTimeout, in whole milliseconds and at least one. EncodeError when
-    context or status are no texts."""
+    dyeing go along. `trace`: the chain that it belongs to. `remaining_seconds` becomes iTimeout, in whole milliseconds
+    and at least one. EncodeError when context or status are no texts."""
     kind = _HASH if hashed else 0
     status = options.status
     if outer is not None and (passed := outer.cookies()):
         status = {**passed, **status}
-    if status and STATUS_DYED_KEY in status:
-        kind |= _DYED
+    if trace is not None:
+        status = {STATUS_TRACE_KEY: trace.wire, **status}
+    if status:
+        if STATUS_DYED_KEY in status:
+            kind |= _DYED
+        if STATUS_TRACE_KEY in status:
+            kind |= _TRACE
     return encode_request(
         RequestPacket(
             options.version,

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from skerry.tars.call import Call
 from skerry.tars.communicator import Communicator
 from skerry.tars.platform import log as remote_log
 from skerry.tars.platform.cache import EndpointCache
+from skerry.tars.platform.chains import FILE, TraceLog
 from skerry.tars.platform.config import CONFIG, Handler, RemoteFiles
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.identity import Identity
@@ -29,9 +31,11 @@ from skerry.tars.platform.registry import RegistryLocator
 from skerry.tars.platform.reporting import Reporting, ReportSettings
 from skerry.tars.platform.stat import STAT, Statistics
 from skerry.tars.settings import ClientSettings
+from skerry.tars.wire.packet import MessageType
 
 log = logging.getLogger("skerry.tars.platform")
 
+_TRACE = int(MessageType.TRACE)
 ANSWER_SECONDS = 3.0
 STOP_SECONDS = 3.0
 
@@ -70,12 +74,15 @@ class Services:
         self.statistics: Statistics | None = None
         self.properties: Properties | None = None
         self.log: RemoteLog | None = None
+        self.chains: TraceLog | None = None
         if stat := self._proxy(STAT.StatF, client.stat, seconds):
             self.statistics = Statistics(me, stat, report, version)
         if properties := self._proxy(PROPERTY.PropertyF, client.property, seconds):
             self.properties = Properties(me, properties, report)
         if lines := self._proxy(LOG.Log, configuration.log):
             self.log = RemoteLog(me, lines, configuration.log_path or ".")
+            chains = remote_log.Target(FILE)
+            self.chains = TraceLog(partial(self.log.put, chains), me.module)
         config = self._proxy(CONFIG.Config, configuration.config)
         self.files = RemoteFiles(self.identity, config, configuration.base_path or ".")
         self._settings = ClientSettings(
@@ -88,6 +95,7 @@ class Services:
                 for name, each in client.objects.items()
                 if each.access_key
             },
+            traced=self.chains.called if self.chains is not None else None,
         )
         self.communicator = Communicator(
             locator=self.locator, settings=self._settings, timeout_seconds=client.async_invoke_seconds
@@ -101,6 +109,8 @@ class Services:
         """The observer of the process's server."""
         if self.statistics is not None:
             self.statistics.served(call, code, seconds)
+        if self.chains is not None and call.request.message_type & _TRACE:
+            self.chains.served(call, code, seconds)
 
     def capture_logs(self) -> None:
         """Records of the root logger go to the remote log from now on: call it before the application is imported and

@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from skerry.provenance import carried, provenance
+
+TRACE_FIELD = b"traceparent"
 Routed = Callable[[str, int, float], None]
 
 
@@ -24,6 +27,9 @@ class Counted:
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
+        for field, value in scope["headers"]:
+            if field == TRACE_FIELD:  # calls that the application makes belong to it
+                carried.set(provenance(trace=value.decode("latin-1")))
         began, status = time.monotonic(), 500
 
         async def noting(message: Message) -> None:
