@@ -55,6 +55,7 @@ for each in "$here"/*/{mark}; do
 done
 PYTHONPATH="$here/$release/app:$here/$release/lib${{PYTHONPATH:+:$PYTHONPATH}}"
 PYTHONDONTWRITEBYTECODE=1
+export TARS_RELEASE="$release"
 export PYTHONPATH PYTHONDONTWRITEBYTECODE
 exec "$python" -s -m skerry tars run {target} "$@"
 """

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 ANSWERS_SECONDS = 5.0
 """A process that has not beaten for so long does not answer. They beat each second."""
 LOOK_SECONDS = 0.25
+RELEASE = "TARS_RELEASE"
+"""The variable in which the launcher of `skerry tars deploy` says its release."""
 ASK_SECONDS = 2.0
 HOOK_SECONDS = 1.0
 MARGIN_SECONDS = 0.5
@@ -261,6 +263,12 @@ class TarsParent:
             + f", {slot.restarts} restarts"
             for slot in self.runner.slots
         )
+
+    def code(self) -> str:
+        """What the processes run; more than one while they are replaced by those of another release."""
+        release = os.environ.get(RELEASE, "") or "none"
+        lines = [f"{each.spec.name}: code {each.code or 'unknown'}" for each in self.runner.children()]
+        return "\n".join([f"release {release}, skerry {version('skerry')}", *lines])
 
     def custom_commands(self) -> list[str]:
         words = {str(child.gauges.get("commands", "")) for child in self.runner.children()}

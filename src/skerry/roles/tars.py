@@ -123,6 +123,9 @@ class TarsRole:
             "tars.loadconfig": services.files.refresh,
             "tars.viewstatus": self._status,
             "tars.setloglevel": self._set_log_level,
+            "tars.setdyeing": self._set_dyeing,
+            "tars.enabledaylog": services.enable_day_log,
+            "tars.connection": self._connections,
             "hook.started": lambda _: self._call_hooks(service.started_hooks),
             "hook.stopping": lambda _: self._call_hooks(service.stopping_hooks),
         }
@@ -181,6 +184,18 @@ class TarsRole:
         except SettingsError as error:
             return str(error)
         return self._commands.set_log_level(level.strip())
+
+    def _set_dyeing(self, arguments: str) -> str:
+        """`KEY OBJECT [FUNCTION]`."""
+        words = arguments.split()
+        if len(words) not in (2, 3):
+            return "write KEY OBJECT [FUNCTION]: calls with that routekey are dyed"
+        key, name, function = (*words, "")[:3]
+        self._server.dyeing.set(key, self._full(name), function)
+        return f"calls of {self._full(name)}{'.' if function else ''}{function} with routekey {key} are dyed"
+
+    def _connections(self, arguments: str) -> str:
+        return "\n".join([self._commands.connections(), *self._services.connections()])
 
     async def _drain(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from skerry.tars.call import PING, TIMER_GRAIN_SECONDS, Call, ClientConnection, Peer, serving
 from skerry.tars.call_errors import CallTimeout, ServantError
+from skerry.tars.dyeing import Dyeing
 from skerry.tars.errors import DecodeError, EncodeError, TarsError
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.servant import Kind, Method, Servant
@@ -89,7 +90,9 @@ class Adapter:
         threads: Executor | None = None,
         observer: Observer | None = None,
         required_set: str = "",
+        dyeing: Dyeing | None = None,
     ) -> None:
+        self._dyeing = dyeing or Dyeing()
         self.servant, self.limits, self.counters = servant, limits, Counters()
         self._loop, self._threads, self._observer = loop, threads, observer
         self._required_set = required_set
@@ -100,6 +103,7 @@ class Adapter:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._serial = 0
         self._stopping = False
+        self._api = opentelemetry()
 
     @property
     def running(self) -> int:
@@ -176,9 +180,11 @@ class Adapter:
     def _in_lane(self, method: Method, call: Call, sink: Sink) -> None:
         token = serving.set(call)
         stage = _DECODE
-        joined = call._joined = Joined(call) if _belongs(call.request) else None
+        joined = call._joined = Joined(call, self._api) if self._belongs(call.request) else None
         try:
             arguments = method.function.decode_args(call.request.body, call.request.version)
+            if self._dyeing.key:
+                self._dyeing.apply(call, method.function, arguments)
             stage = _UNKNOWN
             result = method.call(*arguments)
             stage = _ENCODE
@@ -197,9 +203,11 @@ class Adapter:
         stage = _DECODE
         try:
             serving.set(call)
-            if _belongs(call.request):
-                call._joined = Joined(call)
+            if self._belongs(call.request):
+                call._joined = Joined(call, self._api)
             arguments = method.function.decode_args(call.request.body, call.request.version)
+            if self._dyeing.key:
+                self._dyeing.apply(call, method.function, arguments)
             stage = _UNKNOWN
             if self._cancel_overdue and call.deadline is not None:
                 late = call.deadline - monotonic() + TIMER_GRAIN_SECONDS
@@ -224,6 +232,10 @@ class Adapter:
             sink.answer(frame)
             if self._queue and not self._stopping:
                 self._next()
+
+    def _belongs(self, request: RequestPacket) -> bool:
+        """Whether it is part of a chain, or may be the first of one."""
+        return self._api is not None or bool(request.message_type & _TRACE)
 
     def _next(self) -> None:
         """A place is free: run who waited, in order; refuse those that waited too long."""
@@ -308,11 +320,6 @@ class Adapter:
         self.counters.failed += 1
         one_way = request.packet_type == 1
         sink.answer(None if one_way else encode_answer(request, code=code, description=description))
-
-
-def _belongs(request: RequestPacket) -> bool:
-    """Whether it is part of a chain, or may be the first of one."""
-    return bool(request.message_type & _TRACE) or opentelemetry() is not None
 
 
 class _Expired(TarsError):

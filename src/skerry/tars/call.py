@@ -48,6 +48,7 @@ class Call:
     """One request under way. `received` and `deadline` are on `time.monotonic`'s scale; no deadline is None."""
 
     __slots__ = (
+        "_dyed",
         "_joined",
         "_reply_context",
         "_reply_status",
@@ -74,6 +75,7 @@ class Call:
         self._reply_context: dict[str, str] | None = None
         self._reply_status: dict[str, str] | None = None
         self._joined: Joined | None = None
+        self._dyed = ""
 
     @property
     def servant(self) -> str:
@@ -136,15 +138,27 @@ class Call:
         """Whether the caller has given up by now."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
+    @property
+    def dyed(self) -> str:
+        """The key by which every log line of this call is wanted; empty for most calls."""
+        request = self.request
+        if request.message_type & _DYED:
+            return request.status.get(STATUS_DYED_KEY, "")
+        return self._dyed
+
+    def dye(self, key: str) -> None:
+        """Have the log lines of this call, and of those that it causes from now on, in the dyeing log, too."""
+        self._dyed = key
+
     def cookies(self) -> dict[str, str]:
         """Status entries that travel on with every call made while serving this one (as TarsCpp does): those
         whose key does not begin with `STATUS_`, and the dyeing key of a dyed request."""
-        status = self.request.status
+        status, dyed = self.request.status, self.dyed
         if not status:
-            return {}
+            return {STATUS_DYED_KEY: dyed} if dyed else {}
         passed = {key: value for key, value in status.items() if not key.upper().startswith("STATUS_")}
-        if self.request.message_type & _DYED and STATUS_DYED_KEY in status:
-            passed[STATUS_DYED_KEY] = status[STATUS_DYED_KEY]
+        if dyed:
+            passed[STATUS_DYED_KEY] = dyed
         return passed
 
 

@@ -77,6 +77,7 @@ class ObjectClient:
         self._settings = settings
         self._routes = Routes(address, settings, locator)
         self._closed = False
+        self._api = opentelemetry()
 
     @property
     def routes(self) -> Routes:
@@ -114,7 +115,7 @@ class ObjectClient:
         if self._closed:
             raise NotSent(f"{self.name}.{name}", "", "the communicator is closed")
         self.counters.calls += 1
-        outer, observer, api = serving.get(), self._settings.observer, opentelemetry()
+        outer, observer, api = serving.get(), self._settings.observer, self._api
         trace = present() if outer is None else outer.trace
         span = None if api is None else ClientSpan(api, self.name, name)
         if span is not None:

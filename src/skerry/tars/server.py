@@ -23,6 +23,7 @@ from skerry.errors import DeclarationError, LifecycleError
 from skerry.tars.access import EVERYBODY, AccessList
 from skerry.tars.account import Account
 from skerry.tars.adapter import Adapter, Observer
+from skerry.tars.dyeing import Dyeing
 from skerry.tars.endpoint import Endpoint, ObjectAddress
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.listener import Door, Listener, ListenerState
@@ -61,6 +62,8 @@ class Server:
         self._limits = limits or AdapterLimits()
         self._threads, self._drain_seconds = threads, drain_seconds
         self._required_set, self._observer, self._reuse_port = required_set, observer, reuse_port
+        self.dyeing = Dyeing()
+        """Which calls are dyed here."""
         self._places: list[_Place] = []
         self._listeners: list[Listener] = []
         self._pools: dict[int, ThreadPoolExecutor] = {}
@@ -128,7 +131,9 @@ class Server:
         try:
             for place in self._places:
                 pool = self._pool_of(place) if place.servant.needs_threads else None
-                adapter = Adapter(place.servant, place.limits, loop, pool, self._observer, self._required_set)
+                adapter = Adapter(
+                    place.servant, place.limits, loop, pool, self._observer, self._required_set, self.dyeing
+                )
                 listener = Listener(adapter, place.endpoint, loop, place.door)
                 await listener.start()
                 self._listeners.append(listener)

@@ -1,6 +1,6 @@
 """What a call of a chain does in the context of its task: the trace of what it causes, and spans of OpenTelemetry.
 
-Spans are there when the application has loaded OpenTelemetry; nothing of it is imported here before. Names and
+Spans are there when the application has set a tracer provider before it serves or makes proxies. Names and
 attributes are those of its conventions for RPC, `rpc.system` is `tars`.
 """
 
@@ -19,8 +19,11 @@ NAME = "skerry.tars"
 
 
 def opentelemetry() -> Any:
-    """The module `opentelemetry.trace`; None while nobody has imported it."""
-    return sys.modules.get("opentelemetry.trace")
+    """The module `opentelemetry.trace`; None while nobody has imported it, or said where spans go."""
+    api = sys.modules.get("opentelemetry.trace")
+    if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+        return None
+    return api
 
 
 class Joined:
@@ -29,11 +32,10 @@ class Joined:
 
     __slots__ = ("_api", "_cause", "_span", "_token")
 
-    def __init__(self, call: Call) -> None:
-        trace, self._api = call.trace, opentelemetry()
+    def __init__(self, call: Call, api: Any) -> None:
+        trace, self._api = call.trace, api
         self._cause = None if trace is None else carried.set(provenance(trace=trace.traceparent))
         self._span = self._token = None
-        api = self._api
         if api is not None:
             from opentelemetry import context
 

@@ -10,7 +10,7 @@ from skerry import tars
 from skerry.tars import Service
 
 demo: Any = tars.load_text(
-    "module Demo { interface Hello { string hello(string name); string around(string name); }; };"
+    "module Demo { interface Hello { string hello(routekey string name); string around(string name); }; };"
 ).Demo
 log = logging.getLogger("configured")
 service = Service(version="1.0")

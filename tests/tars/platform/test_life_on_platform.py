@@ -51,6 +51,13 @@ async def test_the_life_of_a_service_on_its_platform(tars_platform: TarsPlatform
         assert await hello.hello("node") == "Bye node!"
         assert "lines sent" in await node.send_command("tars.viewstatus")
         assert "is DEBUG" in await node.send_command("tars.setloglevel DEBUG")
+        assert "release none" in await node.send_command("tars.bid")
+        assert "calls Demo.PyServer.HelloObj at tcp" in await node.send_command("tars.connection")
+        assert "routekey dora are dyed" in await node.send_command("tars.setdyeing dora HelloObj hello")
+        assert await hello.hello("dora") == "Bye dora!"
+        assert "does not go" in await node.send_command("tars.enabledaylog remote||false")
+        assert await hello.hello("nobody") == "Bye nobody!"
+        assert "write remote|" in await node.send_command("tars.enabledaylog remote")
         await platform.until(lambda: "restart" in platform.notify.messages("Demo.PyServer"))
         stop = await node.stop()
         assert not stop.killed
@@ -61,11 +68,13 @@ async def test_the_life_of_a_service_on_its_platform(tars_platform: TarsPlatform
     text = platform.log.text("", "Demo.PyServer")
     assert text.count("|asked by node\n") == 3
     assert "~greeting" in text
+    assert "asked by nobody" not in text
+    assert "Demo.PyServer|dora|" in platform.log.text("roll")
     assert "hunter2" not in text
-    assert platform.stat.totals(False, "Demo.PyServer")["hello"].succeeded == 4
+    assert platform.stat.totals(False, "Demo.PyServer")["hello"].succeeded == 6
     assert platform.stat.totals(True, "Demo.PyServer")["hello"].succeeded == 1
     values = platform.property.values("Demo.PyServer")
-    assert values["hellos"] == {"Sum": "4"}
+    assert values["hellos"] == {"Sum": "6"}
     assert f"{NAME}Adapter.connections" in values
     data = await asyncio.to_thread((tmp_path / "data" / "PyServer.tarsdat").read_text)
     assert "logLevel=DEBUG" in data

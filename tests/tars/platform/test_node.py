@@ -148,6 +148,9 @@ class Operations:
     def versions(self) -> str:
         return "$skerry 1$"
 
+    def code(self) -> str:
+        return "code 1"
+
     def workers(self) -> str:
         return "worker-1: ready"
 

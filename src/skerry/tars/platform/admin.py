@@ -31,10 +31,13 @@ HELP = {
     "tars.viewversion": "the versions of Skerry and of the service",
     "tars.setloglevel": "NONE|ERROR|WARN|INFO|DEBUG: from now on",
     "tars.loadconfig": "FILE: fetch a remote file anew and hand it to the service",
-    "tars.connection": "who is connected to which adapter",
+    "tars.connection": "who is connected to which adapter, and which servers are called",
     "tars.loadproperty": "read the local configuration file again: processes are replaced by ones that use it",
     "tars.reloadlocator": "reload: the same, for another address of the registry",
     "tars.gracerestart": "replace every process without a lost call",
+    "tars.setdyeing": "KEY OBJECT [FUNCTION]: log lines of calls with that routekey go to the dyeing log, too",
+    "tars.enabledaylog": "remote|[LOG]|true or false: whether a log goes to the log service",
+    "tars.bid": "which code runs: the release, and a hash of the application's files",
     "tars.workers": "the processes: pid, state, age, restarts",
     "tars.pystack": "the stacks of all threads of every process",
     "tars.tasks": "the tasks of every process",
@@ -64,6 +67,7 @@ class Operations(Protocol):
     def status(self) -> str: ...
     def versions(self) -> str: ...
     def workers(self) -> str: ...
+    def code(self) -> str: ...
     def custom_commands(self) -> list[str]: ...
 
     async def ask(self, command: str) -> Mapping[str, str | None]:
@@ -85,6 +89,7 @@ class AdminServant(ADMIN.AdminF):  # type: ignore[misc]
             "tars.viewversion": lambda _: operations.versions(),
             "tars.viewstatus": self._status,
             "tars.workers": lambda _: operations.workers(),
+            "tars.bid": lambda _: operations.code(),
             "tars.gracerestart": self._replace,
             "tars.loadproperty": self._load_property,
             "tars.reloadlocator": self._load_property,

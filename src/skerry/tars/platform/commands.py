@@ -50,7 +50,6 @@ class Commands:
         self._states, self._custom = states, custom
         self.built_in: dict[str, Callable[[str], Any]] = {
             "tars.viewstatus": lambda _: self.status(),
-            "tars.connection": self._connections,
             "tars.setloglevel": self.set_log_level,
             "tars.pystack": self._stacks,
             "tars.tasks": self._tasks,
@@ -90,7 +89,8 @@ class Commands:
             )
         return "\n".join(lines)
 
-    def _connections(self, arguments: str) -> str:
+    def connections(self) -> str:
+        """Who is connected to which adapter."""
         lines = []
         for state in self._states():
             peers = [f"  {host}:{port}" for host, port in state.peers[:MAX_LISTED]]

@@ -27,7 +27,6 @@ from skerry.tars.call import serving
 from skerry.tars.errors import TarsError
 from skerry.tars.platform.identity import Identity
 from skerry.tars.platform.interfaces import interfaces
-from skerry.tars.wire.packet import STATUS_DYED_KEY, MessageType
 
 LOG: Any = interfaces("LogF")
 RHYTHMS = {"day": ("%Y%m%d", "day"), "hour": ("%Y%m%d%H", "1hour"), "10minute": ("%Y%m%d%H%M", "10minute")}
@@ -44,7 +43,6 @@ ERROR_FILE_BYTES = 64 * 1024 * 1024
 DYEING = ("tars_dyeing", "dyeing", "roll")
 
 _NAMES = {"WARNING": "WARN", "CRITICAL": "ERROR"}
-_DYED = int(MessageType.DYED)
 _sending: ContextVar[bool] = ContextVar("skerry_tars_log_sending", default=False)
 
 
@@ -90,6 +88,8 @@ class RemoteLog:
         self._full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.sent = self.failed = self.dropped = 0
+        self.off: set[str] = set()
+        """Logs that nobody wants now, by their file."""
         self.problem = ""
 
     @property
@@ -99,6 +99,8 @@ class RemoteLog:
 
     def put(self, target: Target, line: str) -> None:
         """A line, with its own newline, from any thread. Without room the oldest lines go."""
+        if target.file in self.off and not target.dyeing:
+            return
         length = len(line)
         with self._lock:
             first = not self._queue
@@ -297,8 +299,8 @@ class RemoteLogHandler(logging.Handler):
             return
         remote.put(self._target, line)
         call = serving.get()
-        if call is not None and call.request.message_type & _DYED and STATUS_DYED_KEY in call.status:
-            remote.put(self._dyed, f"{remote._identity.module}|{call.status[STATUS_DYED_KEY]}|{line}")
+        if call is not None and (dyed := call.dyed):
+            remote.put(self._dyed, f"{remote._identity.module}|{dyed}|{line}")
 
 
 _root = RemoteLogHandler(level=logging.INFO)

@@ -150,6 +150,28 @@ class Services:
         if self.cache is not None:
             self.cache.set_value("logLevel", self.log_level)
 
+    def enable_day_log(self, arguments: str) -> str:
+        """`remote|[LOG]|true` or `false` (`tars.enabledaylog`): whether a log goes to the log service."""
+        where, _, rest = arguments.partition("|")
+        name, _, wanted = rest.partition("|")
+        if where not in ("remote", "local") or wanted not in ("true", "false"):
+            return "write remote|LOG|true or remote|LOG|false; LOG is empty for the main log"
+        if where == "local":
+            return "there are no local day logs: what a process writes is in the node's log"
+        if self.log is None:
+            return "the platform's file names no log service"
+        (self.log.off.discard if wanted == "true" else self.log.off.add)(name)
+        return f"{name or 'the main log'} {'goes' if wanted == 'true' else 'does not go'} to the log service"
+
+    def connections(self) -> list[str]:
+        """The objects that this process calls, and where; one line each."""
+        return [
+            f"calls {client.name} at {link.endpoint}: {'connected' if link.ready() else 'not connected'}, "
+            f"{link.waiting} waiting"
+            for client in self.communicator.clients
+            for link in client.routes.links
+        ]
+
     async def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Report and send what is left, within `seconds`, then end. The log is the last to go."""
         parts = [part for part in (self.statistics, self.properties) if part is not None]
