@@ -61,6 +61,11 @@ class Surroundings(Protocol):
         ...
 
     @property
+    def gather(self) -> Callable[[dict[str, Any]], None]:
+        """What the framework needs before it can read a body without a length; in the thread."""
+        ...
+
+    @property
     def release(self) -> Callable[[dict[str, Any]], None]:
         """Lets go of what the framework has left; in the thread, when everything was sent and closed."""
         ...
@@ -336,6 +341,8 @@ class Call:
         environ["wsgi.input"] = io.BytesIO(body or b"") if inbox is None else io.BufferedReader(inbox, 65_536)
         result = None
         try:
+            if "HTTP_TRANSFER_ENCODING" in environ:
+                host.gather(environ)
             result = host.application(environ, self._start)
             self.route = host.route_of(environ, result)
             self._send_all(result)

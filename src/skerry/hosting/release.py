@@ -1,4 +1,4 @@
-"""What is let go of after each request, always: the leftovers of the frameworks that an application uses. Pure.
+"""What frameworks need before a request, and what is let go of after each, always: their leftovers. Pure.
 
 It happens in the request's own thread and context, after `close()` (which is where Django sends `request_finished`),
 and costs a microsecond or two when nothing was left. Context variables need no release: each request has a context of
@@ -24,6 +24,10 @@ class Framework(Protocol):
 
     def route_of(self, environ: dict[str, Any], result: Any) -> str | None:
         """The template of the route that answered; None when it was another framework's, or none."""
+        ...
+
+    def gather(self, environ: dict[str, Any]) -> None:
+        """A request's body comes in chunks, without a length: what the framework needs before it reads any."""
         ...
 
     def release(self, environ: dict[str, Any]) -> None:
@@ -60,6 +64,10 @@ class Release:
             if found is not None:
                 return found
         return ""
+
+    def gather(self, environ: dict[str, Any]) -> None:
+        for each in self._frameworks:
+            each.gather(environ)
 
     def release(self, environ: dict[str, Any]) -> None:
         for each in self._releases:

@@ -51,6 +51,7 @@ class Wsgi:
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # until it starts
         self._release = release or Release([])
         self.release, self._route_of = self._release.release, self._release.route_of
+        self.gather = self._release.gather
         self.pool = Pool(
             name, self.settings, on_thread_end=self._release.end_thread, on_exhausted=on_exhausted
         )

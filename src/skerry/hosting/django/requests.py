@@ -9,14 +9,19 @@ kept from being closed is looked at here.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from django.db.backends.signals import connection_created
 from django.urls import Resolver404, resolve
 
 logger = logging.getLogger("skerry.host")
+IN_MEMORY_BYTES = 1 << 20
+"""Of a body in chunks; what is more lies on the disk."""
+_BODY = "skerry.body"
 
 
 class DjangoRequests:
@@ -44,7 +49,22 @@ class DjangoRequests:
                 return "/" + str(match.route)
         return None
 
+    def gather(self, environ: dict[str, Any]) -> None:
+        """Django reads as much of a body as CONTENT_LENGTH says, which is nothing of one in chunks: such a body is
+        taken whole first, on the disk when it is large. Raises OSError for one that breaks off."""
+        if environ.get("CONTENT_LENGTH"):
+            return
+        body = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  `release` closes it
+        environ[_BODY] = body
+        shutil.copyfileobj(environ["wsgi.input"], body)
+        environ["CONTENT_LENGTH"] = str(body.tell())
+        body.seek(0)
+        environ["wsgi.input"] = body
+
     def release(self, environ: dict[str, Any]) -> None:
+        body = environ.pop(_BODY, None)
+        if body is not None:
+            body.close()
         for connection in self._thread.__dict__.get("connections", ()):
             if connection.connection is None:
                 continue

@@ -33,6 +33,9 @@ class FlaskRequests:
         """The rule of `@app.route`."""
         return _rule.get()
 
+    def gather(self, environ: dict[str, Any]) -> None:
+        """Werkzeug reads to the end by itself (`wsgi.input_terminated`)."""
+
     def release(self, environ: dict[str, Any]) -> None:
         environ.pop("werkzeug.request", None)  # it holds the environ, which holds it
         for variable in self._variables:

@@ -105,8 +105,9 @@ class Liveness:
                 if node is not None and (loop.time() >= due or self._is_urgent):
                     self._is_urgent = False
                     due = loop.time() + await self.keep_alives.tell(node)
-                await self.notifier.send_all(communicator)
-                await self._rest(due - loop.time() if node is not None else ALIVE_SECONDS)
+                again = await self.notifier.send_all(communicator)
+                rest = due - loop.time() if node is not None else ALIVE_SECONDS
+                await self._rest(rest if again is None else min(rest, again))
             try:
                 async with asyncio.timeout(LAST_SECONDS):
                     await self.notifier.send_all(communicator)

@@ -1,6 +1,6 @@
 """Messages for people, in the platform's web page: that a server starts, stops, and what alarms it.
 
-Best effort: a bounded queue, half a second for each, and nothing waits for it. What is dropped is counted.
+Best effort: a bounded queue, half a second for each, a few tries, and nothing waits for it. What is dropped is counted.
 
 Source: TarsCpp `RemoteNotify`; TarsFramework NotifyServer.
 """
@@ -21,6 +21,8 @@ log = logging.getLogger("skerry.tars.platform")
 NOTIFY: Any = interfaces("NotifyF")
 TIMEOUT_SECONDS = 0.5
 MAX_WAITING = 100
+TRIES, PAUSE_SECONDS = 5, 1.0
+"""How often a message is sent, and how long after it was not taken."""
 MAX_CHARACTERS = 2000
 
 
@@ -30,6 +32,7 @@ class Notifier:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._waiting: deque[Any] = deque()
+        self._failed = 0  # tries of the first
         self.sent = self.dropped = 0
 
     def report(self, message: str) -> None:
@@ -60,10 +63,10 @@ class Notifier:
             )
         )
 
-    async def send_all(self, communicator: Communicator) -> None:
-        """Send what waits."""
+    async def send_all(self, communicator: Communicator) -> float | None:
+        """Send what waits. Returns after how many seconds to try again, None when nothing is left."""
         while self._waiting:
-            info = self._waiting.popleft()
+            info = self._waiting[0]
             try:
                 proxy: Any = communicator.proxy(
                     NOTIFY.Notify,
@@ -74,5 +77,11 @@ class Notifier:
                 await proxy.reportNotifyInfo(info)
                 self.sent += 1
             except TarsError as error:
+                self._failed += 1
+                if self._failed < TRIES:
+                    return PAUSE_SECONDS
                 self.dropped += 1
                 log.debug("the notification service did not take %r: %s", info.sMessage, error)
+            self._waiting.popleft()
+            self._failed = 0
+        return None
