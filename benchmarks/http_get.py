@@ -1,4 +1,6 @@
-"""GET of a value from memory, side by side: the lane, nginx, Starlette and FastAPI; CPU microseconds per request.
+"""GET of a value from memory, side by side: `skerry run livekv:app`, `skerry up livekv:app --servers 1` (the whole
+tree), nginx, Starlette and FastAPI; CPU microseconds per request. `computed`: with `server.kept_bytes=0`, so that the view is
+called for each request. The rows of a million keys and of the plain ASGI route are of a server written like livekv's.
 
 All servers run at once, pinned to one processor, and are loaded in turns by wrk from the other one (64 keep-alive
 connections), several rounds; the median round counts. CPU is user and system time of a server's process tree, which
@@ -8,6 +10,7 @@ are left out. Run: `python -m benchmarks.http_get`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -23,6 +26,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.puts import each as put_each
+from benchmarks.puts import program, skerry
 from benchmarks.rows import Row, table
 
 PEERS = Path(__file__).parent / "peers"
@@ -58,6 +63,8 @@ class Server:
     path: str
     keys: int = 1000
     script: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    token: str = ""
     process: subprocess.Popen[bytes] | None = None
     figures: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -65,6 +72,10 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.path}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     @property
     def cpu(self) -> float:
@@ -75,7 +86,8 @@ class Server:
         return statistics.median(self.rates)
 
     def start(self) -> None:
-        environment = {**os.environ, "KEYS": str(self.keys)}
+        environment = {**os.environ, "KEYS": str(self.keys), **self.environment}
+        request = urllib.request.Request(self.url, headers=self.fields)
         self.process = subprocess.Popen(
             [*_pinned(0), *self.command],
             env=environment,
@@ -84,7 +96,7 @@ class Server:
         )
         for _ in range(300):
             try:
-                urllib.request.urlopen(self.url).read()
+                urllib.request.urlopen(request).read()
                 return
             except (OSError, urllib.error.URLError):
                 time.sleep(0.1)
@@ -96,6 +108,8 @@ class Server:
         wrk = [*_pinned(1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
         if self.script is not None:
             wrk += ["-s", str(self.script)]
+        for name, value in self.fields.items():
+            wrk += ["-H", f"{name}: {value}"]
         before = _cpu_seconds(self.process.pid)
         out = subprocess.run([*wrk, self.url], capture_output=True, text=True, check=True).stdout
         used = _cpu_seconds(self.process.pid) - before
@@ -152,6 +166,27 @@ def _nginx(folder: Path) -> Server:
     return Server("nginx", ["nginx", "-c", str(config)], port, f"/values/{KEY}")
 
 
+def _livekv(name: str, data: Path, *arguments: str, token: str = "") -> Server:
+    """The application as people start it, on a copy of the filled journal."""
+    port, own = _free_port(), data.parent / name.replace(" ", "-")
+    shutil.copytree(data, own)
+    environment = {"SKERRY_DATA": str(own), "SKERRY_RUNTIME": str(own), "SKERRY_LOG_LEVEL": "error"}
+    if token:
+        environment["SKERRY_TOKENS"] = f"read:bench={token}"
+    verb, *options = arguments
+    command = skerry(verb, "livekv:app", "--bind", f"127.0.0.1:{port}", *options)
+    return Server(name, command, port, f"/values/{KEY}", environment=environment, token=token)
+
+
+def _filled(folder: Path) -> Path:
+    """A directory with livekv's journal of 1,000 values."""
+    data, port = folder / "data", _free_port()
+    environment = {"SKERRY_DATA": str(data), "SKERRY_LOG_LEVEL": "error"}
+    with program(skerry("run", "livekv:app", "--bind", f"127.0.0.1:{port}"), port, environment, str(folder)):
+        asyncio.run(put_each(port, range(1_000), "benchmark-key-%014d"))
+    return data
+
+
 def run() -> list[Row]:
     """Measure. Raises RuntimeError without wrk."""
     if shutil.which("wrk") is None:
@@ -160,7 +195,15 @@ def run() -> list[Row]:
         folder = Path(name)
         for keys in (1_000, 1_000_000):
             (folder / f"{keys}.lua").write_text(RANDOM_KEYS.format(last=keys - 1))
+        data = _filled(folder)
         servers = {
+            "run": _livekv("run", data, "run"),
+            "run computed": _livekv("run computed", data, "run", "--set", "server.kept_bytes=0"),
+            "run token": _livekv("run token", data, "run", token="abcdefghijklmnop"),
+            "up": _livekv("up", data, "up", "--servers", "1"),
+            "up computed": _livekv(
+                "up computed", data, "up", "--servers", "1", "--set", "server.kept_bytes=0"
+            ),
             "lane": _python("lane", "http_skerry.py", f"/values/{KEY}"),
             "starlette": _python("starlette", "http_starlette.py", f"/values/{KEY}"),
             "fastapi": _python("fastapi", "http_fastapi.py", f"/values/{KEY}"),
@@ -196,8 +239,9 @@ def _rows(servers: dict[str, Server]) -> list[Row]:
         f"FastAPI {version('fastapi')} {uvicorn}",
     )
     wanted: list[tuple[str, str, str, str, float | None]] = [
-        ("GET of a value, lane", "lane", "starlette", starlette, 1 / 3),
-        ("GET of a value, lane", "lane", "fastapi", fastapi, 1 / 10),
+        ("GET of a value, skerry run, computed", "run computed", "starlette", starlette, 1 / 3),
+        ("GET of a value, skerry run, computed", "run computed", "fastapi", fastapi, 1 / 10),
+        ("GET of a value behind a token, skerry run", "run token", "run computed", "without tokens", 1.10),
         ("plain ASGI route", "asgi", "starlette plain", starlette, 1.05),
         ("GET of one of 1,000,000 keys", "1e6 same", "lane", "one of 1,000", 1.10),
         # Every value is cold then: what is measured is mostly the machine's memory, so this has no bar.
@@ -206,7 +250,12 @@ def _rows(servers: dict[str, Server]) -> list[Row]:
     if "nginx" in servers:
         found = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr
         name = "nginx " + found.strip().rpartition("/")[2] + " `return 200`"
-        wanted.insert(0, ("GET of a value, lane", "lane", "nginx", name, 1.40))
+        wanted[:0] = [
+            ("GET of a value, skerry run, kept", "run", "nginx", name, 1.20),
+            ("GET of a value, skerry run, computed", "run computed", "nginx", name, 1.35),
+            ("GET of a value, skerry up, kept", "up", "nginx", name, 1.25),
+            ("GET of a value, skerry up, computed", "up computed", "nginx", name, 1.40),
+        ]
     rows = []
     for what, ours, peer, name, bar in wanted:
         mine, other = servers[ours], servers[peer]

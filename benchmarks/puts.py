@@ -145,10 +145,10 @@ async def rewrite(port: int, keys: int, number: int) -> int:
     return number
 
 
-async def each(port: int, numbers: Iterable[int]) -> None:
+async def each(port: int, numbers: Iterable[int], name: str = "key-%d") -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in numbers:
-        await put(reader, writer, f"key-{number}", b"v" * 64)
+        await put(reader, writer, name % number, b"v" * 64)
     writer.close()
 
 
