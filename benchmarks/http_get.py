@@ -1,6 +1,7 @@
 """GET of a value from memory, side by side: `skerry run livekv:app`, `skerry up livekv:app --servers 1` (the whole
-tree), nginx, Starlette and FastAPI; CPU microseconds per request. `computed`: with `server.kept_bytes=0`, so that the view is
-called for each request. The rows of a million keys and of the plain ASGI route are of a server written like livekv's.
+tree), nginx, Starlette and FastAPI; CPU microseconds per request. `computed`: with `server.kept_bytes=0`, so that the
+view is called for each request. The rows of a million keys and of the plain ASGI route are of a server that is
+written as livekv is.
 
 All servers run at once, pinned to one processor, and are loaded in turns by wrk from the other one (64 keep-alive
 connections), several rounds; the median round counts. CPU is user and system time of a server's process tree, which

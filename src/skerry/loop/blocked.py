@@ -1,8 +1,8 @@
 """Telling who blocks the loop: a thread that asks the loop to answer, and shows its stack when it does not.
 
-Cheap when idle: every quarter of the limit the thread looks at the loop's stack; a loop that waits in its selector
-is left alone (uvloop does not show that, there it is asked each time). A turn that takes longer than 1.25 times the
-limit is always reported, one shorter than the limit never.
+Cheap when idle: every quarter of the limit the thread looks where the loop's thread is; a loop that waits in its
+selector is left alone, and not woken. Where that cannot be seen it is asked each time. A turn that takes longer than
+1.25 times the limit is always reported, one shorter than the limit never.
 
 Not here: what to do about it. `report` is called in the watching thread, while the loop is still blocked.
 """
@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import selectors
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 
 from skerry.loop.stacks import stack_of
+from skerry.loop.waiting import Waiting
 
 log = logging.getLogger("skerry.loop")
 
@@ -55,12 +54,17 @@ class BlockWatch:
         self._stopped = threading.Event()
         self._answered = threading.Event()
         self._thread: threading.Thread | None = None
+        self._waiting: Waiting | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch the loop that runs in this thread."""
         self._stopped.clear()
+        self._waiting = waiting = Waiting(loop)
         self._thread = threading.Thread(
-            target=self._watch, args=(loop, threading.get_ident()), name="skerry-block-watch", daemon=True
+            target=self._watch,
+            args=(loop, threading.get_ident(), waiting),
+            name="skerry-block-watch",
+            daemon=True,
         )
         self._thread.start()
 
@@ -71,10 +75,13 @@ class BlockWatch:
         if self._thread is not None:
             self._thread.join(1.0)
             self._thread = None
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int, waiting: Waiting) -> None:
         while not self._stopped.wait(self.limit_seconds / 4):
-            if _waits_in_selector(sys._current_frames().get(thread_id)):
+            if waiting.now():
                 continue
             self._answered.clear()
             asked = time.monotonic()
@@ -83,6 +90,7 @@ class BlockWatch:
             except RuntimeError:
                 return  # closed meanwhile
             if self._answered.wait(self.limit_seconds):
+                waiting.learn()
                 continue
             if self._stopped.is_set():
                 return
@@ -99,11 +107,3 @@ class BlockWatch:
             self._report(Blocked(time.monotonic() - asked, stack))
         except Exception:
             log.exception("the report about a blocked loop failed")
-
-
-def _waits_in_selector(frame: FrameType | None) -> bool:
-    return (
-        frame is not None
-        and frame.f_code.co_filename == selectors.__file__
-        and frame.f_code.co_name == "select"
-    )

@@ -47,6 +47,7 @@ _report = struct.Struct("!cII")
 _AT_ONCE = 64
 _READ_BYTES = 256
 """More than descriptors come with: words without one may stand before them."""
+REST_SECONDS = 1.0
 
 
 def join_message(group: str, name: str) -> bytes:
@@ -101,6 +102,7 @@ class HandoverReceiver:
         self._reporter: asyncio.TimerHandle | None = None
         self._received = 0
         self._reported = 0
+        self._pause = report_seconds
         self._leaving = False
         self._left = asyncio.Event()
         self.joined = asyncio.Event()
@@ -258,11 +260,17 @@ class HandoverReceiver:
         self._take_passed(connection, passed)
 
     def _report(self) -> None:
-        """Tell the number of open connections when it changed, a few times a second at most."""
-        self._reporter = asyncio.get_running_loop().call_later(self._report_seconds, self._report)
+        """Tell the number of open connections when it changed, a few times a second at most; while it does not change
+        it is looked at less and less often, up to once a second."""
         busy = self._busy()
-        if busy != self._reported and self._write(report_message(self._received, busy)):
-            self._reported = busy
+        if busy != self._reported:
+            if self._write(report_message(self._received, busy)):
+                self._reported = busy
+            self._pause = self._report_seconds
+        else:
+            self._pause = min(2 * self._pause, max(REST_SECONDS, self._report_seconds))
+        if self._link is not None:
+            self._reporter = asyncio.get_running_loop().call_later(self._pause, self._report)
 
     def _write(self, data: bytes) -> bool:
         """Whether it went out whole; a link that takes nothing more is given up (its reader hangs)."""
