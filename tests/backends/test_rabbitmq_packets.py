@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from skerry.backends.rabbitmq import packets
+from skerry.backends import packets
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology, explain_mismatch
 from skerry.backends.rabbitmq.transport import RabbitTransport

@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from skerry.backends.packets import BEAT, COMMANDS
 from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming, LinkChannel
 from skerry.backends.rabbitmq.consumer import no_callback
 from skerry.backends.rabbitmq.link import Link, calling, end
-from skerry.backends.rabbitmq.packets import BEAT, COMMANDS
 from skerry.backends.rabbitmq.publisher import Publisher
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology, depth

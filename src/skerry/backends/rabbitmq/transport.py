@@ -15,17 +15,17 @@ from collections.abc import Awaitable
 
 import msgspec
 
+from skerry.backends import packets
 from skerry.backends.listeners import Hearing
-from skerry.backends.rabbitmq import packets
 from skerry.backends.rabbitmq.bodies import BodyStore, stored
 from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming
 from skerry.backends.rabbitmq.consumer import WorkSession
 from skerry.backends.rabbitmq.publisher import Publisher
 from skerry.backends.rabbitmq.settings import RabbitSettings
-from skerry.backends.rabbitmq.supervisor import Supervisor
 from skerry.backends.rabbitmq.talk import TalkSession
 from skerry.backends.rabbitmq.topology import EVERYBODY, Topology
+from skerry.backends.supervisor import Supervisor
 from skerry.bus.transport import Announcement, Commands, Hint
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, MessageTooLarge, Overloaded, SettingsError, SkerryError

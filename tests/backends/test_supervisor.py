@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from skerry.backends.rabbitmq.supervisor import Supervisor
+from skerry.backends.supervisor import Supervisor
 from skerry.clock import Backoff
 from skerry.errors import Disconnected, SettingsError
 from skerry.testing.clock import VirtualClock

@@ -1,6 +1,7 @@
-"""What travels on the wire besides single envelopes, and how it is cut to size. Pure: bytes in, bytes out.
+"""What travels between processes besides single envelopes, and how it is cut to size. Pure: bytes in, bytes out.
 
-Every message's AMQP property `type` says what it is. Bodies are JSON, so that any broker's console shows them.
+Bodies are JSON, so that any broker's console shows them. The names of their kinds travel beside them (RabbitMQ: the
+property `type`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ BEAT = "skerry.beat.1"
 ENVELOPE_BYTES = 256
 """About what an envelope adds to its body: an estimate for cutting, never a promise."""
 _RECORD_BYTES = 128
-_PART_BYTES = MAX_HINT_BYTES * 3 // 4
 _ANSWER_OUTCOMES = 500
 
 
@@ -44,29 +44,29 @@ _answer = msgspec.json.Decoder(_Answer)
 _announcement = msgspec.json.Decoder(_Announcement)
 
 
-def encode_hint(hint: Hint) -> Iterator[bytes]:
-    """The bodies that tell `hint`, each within MAX_HINT_BYTES: cut between records; a record above that goes as
-    its position alone."""
+def encode_hint(hint: Hint, most: int = MAX_HINT_BYTES) -> Iterator[bytes]:
+    """The bodies that tell `hint`, each of `most` bytes: cut between records; a record above that goes as its
+    position alone."""
     records = hint.records
     if not records:
         yield _encode(hint)
         return
     before = hint.before
-    for part in _cut(records):
+    for part in _cut(records, most * 3 // 4):
         told = Hint(hint.epoch, part[0].offset, part[-1].offset, part, before)
         body = _encode(told)
-        if len(body) > MAX_HINT_BYTES:
+        if len(body) > most:
             body = _encode(Hint(hint.epoch, told.first, told.last, None, before))
         yield body
         before = part[-1].command_id
 
 
-def _cut(records: list[Record]) -> Iterator[list[Record]]:
+def _cut(records: list[Record], most: int) -> Iterator[list[Record]]:
     part: list[Record] = []
     size = 0
     for record in records:
         needs = len(bytes(record.data)) + len(record.key) + len(record.name) + _RECORD_BYTES
-        if part and size + needs > _PART_BYTES:
+        if part and size + needs > most:
             yield part
             part, size = [], 0
         part.append(record)

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from skerry.clock import Backoff, Clock
 from skerry.errors import Disconnected, SettingsError
 
-log = logging.getLogger("skerry.rabbitmq")
+log = logging.getLogger("skerry.transport")
 
 _SETTLED_SECONDS = 5.0
 """A session that lived longer was a good one: the next pause starts small again."""
