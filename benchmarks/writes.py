@@ -48,6 +48,7 @@ PAIRS = (
     Pair("sqlite: + memory:, 1 process", "sqlite:///one.db", "memory:", ("run",)),
     Pair("sqlite: + local:, 1 process", "sqlite:///both.db", "local:", ("run",), bar_ms=3.0),
     Pair("sqlite: + local:, 2 processes", "sqlite:///two.db", "local:", ("consumer", "server")),
+    Pair("postgresql: + postgresql:, 2 processes", "", "postgresql:", ("consumer", "server"), 1 / 3, 6.0),
     Pair("postgresql: + amqp:, 2 processes", "", "", ("consumer", "server"), 1 / 3, 6.0),
 )
 
@@ -56,7 +57,8 @@ PAIRS = (
 def started(pair: Pair, urls: Mapping[str, str], folder: str) -> Iterator[int]:
     """Its processes; yields the port that answers."""
     port = free_port()
-    own = {"SKERRY_JOURNAL": pair.journal, "SKERRY_TRANSPORT": pair.transport} if pair.journal else {}
+    own = {"SKERRY_JOURNAL": pair.journal, "SKERRY_TRANSPORT": pair.transport}
+    own = {name: url for name, url in own.items() if url}
     place = Path(folder) / str(port)
     place.mkdir()
     with ExitStack() as stack:

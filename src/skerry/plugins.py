@@ -40,6 +40,7 @@ OURS: dict[str, dict[str, str]] = {
         "sqlite": "skerry.backends.sqlite.settings:SqliteSettings",
         "local": "skerry.backends.local.peer:PeerSettings",
         "postgresql": "skerry.backends.postgres.settings:PostgresSettings",
+        "queue": "skerry.backends.postgres.queue.settings:QueueSettings",
         "amqp": "skerry.backends.rabbitmq.settings:RabbitSettings",
     },
     BACKENDS: {

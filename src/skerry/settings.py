@@ -13,6 +13,7 @@ from skerry.faces import lazily
 
 if TYPE_CHECKING:
     from skerry.backends.local.peer import PeerSettings as PeerSettings
+    from skerry.backends.postgres.queue.settings import QueueSettings as QueueSettings
     from skerry.backends.postgres.settings import PostgresSettings as PostgresSettings
     from skerry.backends.rabbitmq.settings import RabbitSettings as RabbitSettings
     from skerry.backends.sqlite.settings import SqliteSettings as SqliteSettings
@@ -38,6 +39,7 @@ _HOME = {
     "PostgresSettings": "skerry.backends.postgres.settings",
     "ProjectorSettings": "skerry.journal.projector",
     "ProxySettings": "skerry.roles.proxy",
+    "QueueSettings": "skerry.backends.postgres.queue.settings",
     "RabbitSettings": "skerry.backends.rabbitmq.settings",
     "ServerSettings": "skerry.server.settings",
     "Settings": "skerry.kernel.settings",

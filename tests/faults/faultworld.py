@@ -52,11 +52,18 @@ class Servers:
 
     postgres: PrivatePostgres
     broker: PrivateBroker
+    brokerless: bool = False
+    """Whether commands travel by the database."""
 
     @property
     def urls(self) -> tuple[str, str]:
         """Of the journal and of the transport."""
-        return self.postgres.dsn, self.broker.url
+        return self.postgres.dsn, self.postgres.dsn if self.brokerless else self.broker.url
+
+    @property
+    def queue_port(self) -> int:
+        """Where commands go."""
+        return self.postgres.port if self.brokerless else self.broker.port
 
     def journal(self, namespace: str) -> PostgresJournal:
         """To look into it."""

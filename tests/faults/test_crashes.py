@@ -16,10 +16,10 @@ BROKER_SECONDS = 1.0
 (docs/rabbitmq.md). That is not what is to be shown here."""
 
 
-async def test_the_consumer_is_killed_at_every_step(tmp_path: Path, servers: Servers) -> None:
+async def test_the_consumer_is_killed_at_every_step(tmp_path: Path, either: Servers) -> None:
     """Consumers die at each step of their work, one after another, while clients write and read: every promise that
     the history checker knows is kept."""
-    async with FaultWorld(tmp_path, servers, target="crashing:app") as world:
+    async with FaultWorld(tmp_path, either, target="crashing:app") as world:
         await world.start(consumers=0)
         async with world.traffic():
             for number, step in enumerate(STEPS):
@@ -47,18 +47,18 @@ async def test_the_broker_is_killed(tmp_path: Path, servers: Servers) -> None:
         await world.verdict()
 
 
-async def test_postgresql_is_stopped_at_once(tmp_path: Path, servers: Servers) -> None:
+async def test_postgresql_is_stopped_at_once(tmp_path: Path, each: Servers) -> None:
     """`pg_ctl stop -m immediate`, and later kill -9, in the middle of writes: the same."""
-    async with FaultWorld(tmp_path, servers) as world:
+    async with FaultWorld(tmp_path, each) as world:
         await world.start()
         async with world.traffic():
             await world.more(50)
-            servers.postgres.stop("immediate")
+            each.postgres.stop("immediate")
             await asyncio.sleep(0.7)
-            servers.postgres.start()  # in this thread: it ends with the one that starts it
+            each.postgres.start()  # in this thread: it ends with the one that starts it
             await world.more(50)
-            await asyncio.to_thread(servers.postgres.kill)
-            servers.postgres.start()  # in this thread: it ends with the one that starts it
+            await asyncio.to_thread(each.postgres.kill)
+            each.postgres.start()  # in this thread: it ends with the one that starts it
             await world.more(50)
         await world.verdict()
 

@@ -43,18 +43,25 @@ def hosts(dsn: str, *ports: int) -> str:
     return f"postgresql://{login}@{','.join(f'127.0.0.1:{port}' for port in ports)}{parts.path}"
 
 
+def _by_the_same(world: FaultWorld, servers: Servers) -> None:
+    """Commands go by the database, wherever that is, if they do at all."""
+    if servers.brokerless:
+        world.transport_url = "postgresql:"
+
+
 @pytest.mark.parametrize("ends", ["killed", "silent"] if SOAK else ["silent"])
 async def test_the_primary_dies_and_its_standby_is_promoted(
-    tmp_path: Path, servers: Servers, pair: tuple[PrivatePostgres, PrivatePostgres], ends: str
+    tmp_path: Path, each: Servers, pair: tuple[PrivatePostgres, PrivatePostgres], ends: str
 ) -> None:
     """Killed, it refuses; with its machine off it says nothing any more, to old connections and to new ones. The first
     of two hosts either way: writes go on at the other one, and every promise is kept."""
     primary, standby = pair
     async with (
         FaultProxy(primary.port) as proxy,
-        FaultWorld(tmp_path, replace(servers, postgres=primary)) as world,
+        FaultWorld(tmp_path, replace(each, postgres=primary)) as world,
     ):
         world.journal_url = hosts(primary.dsn, proxy.port, standby.port)
+        _by_the_same(world, each)
         await world.start(consumers=2)
         async with world.traffic():
             await world.more(20)
@@ -66,7 +73,7 @@ async def test_the_primary_dies_and_its_standby_is_promoted(
             if ends == "killed":
                 proxy.refuse()
             await asyncio.to_thread(standby.promote)
-            world.servers = replace(servers, postgres=standby)
+            world.servers = replace(each, postgres=standby)
             took = await world.more(20)
             print(f"\nprimary {ends}: 20 writes {took:.1f} s after the promotion")
             assert took < WRITABLE_SECONDS or not SOAK
@@ -75,16 +82,17 @@ async def test_the_primary_dies_and_its_standby_is_promoted(
 
 
 async def test_primary_and_standby_change_places(
-    tmp_path: Path, servers: Servers, pair: tuple[PrivatePostgres, PrivatePostgres]
+    tmp_path: Path, either: Servers, pair: tuple[PrivatePostgres, PrivatePostgres]
 ) -> None:
     """A planned switchover behind one name, which leads to the old primary, a standby by now, for a while longer.
     Nobody has to be restarted."""
     primary, standby = pair
     async with (
         FaultProxy(primary.port) as proxy,
-        FaultWorld(tmp_path, replace(servers, postgres=primary)) as world,
+        FaultWorld(tmp_path, replace(either, postgres=primary)) as world,
     ):
         world.journal_url = hosts(primary.dsn, proxy.port)
+        _by_the_same(world, either)
         await world.start(consumers=2)
         async with world.traffic():
             await world.more(20)
@@ -95,7 +103,7 @@ async def test_primary_and_standby_change_places(
                 await consumer.until(
                     lambda said=consumer: "is a standby, and the primary is needed" in said.text
                 )
-            world.servers = replace(servers, postgres=standby)
+            world.servers = replace(either, postgres=standby)
             proxy.lead(standby.port)
             took = await world.more(20)
             print(f"\nswitched over: 20 writes {took:.1f} s after the name had moved")

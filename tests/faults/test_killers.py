@@ -15,10 +15,10 @@ from skerry.testing.program import HttpConnection
 pytestmark = pytest.mark.timeout(600)
 
 
-async def test_a_command_that_kills_its_process_is_isolated(tmp_path: Path, servers: Servers) -> None:
+async def test_a_command_that_kills_its_process_is_isolated(tmp_path: Path, each: Servers) -> None:
     """Consumers die of one command until it is tried alone and set aside as a dead letter with its bytes; its sender
     learns that it failed, its neighbours take effect once and in order, and later commands go on."""
-    async with FaultWorld(tmp_path, servers, target="deadly:app") as world:
+    async with FaultWorld(tmp_path, each, target="deadly:app") as world:
         await world.start(consumers=1, servers=1, listeners=0)
         port = world.ports[0]
         deaths = 0
@@ -56,7 +56,7 @@ async def test_a_command_that_kills_its_process_is_isolated(tmp_path: Path, serv
         assert world.consumers[-1].running
         print(f"{deaths} deaths")
 
-        async with PostgresJournal(servers.postgres.dsn, world.namespace) as journal:
+        async with PostgresJournal(each.postgres.dsn, world.namespace) as journal:
             [letter] = await journal.dead_letters()
             assert json.loads(letter.body)["value"] == "deadly"
             assert "died" in letter.reason

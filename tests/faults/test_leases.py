@@ -17,11 +17,11 @@ TAKEOVER_SECONDS = 10.0
 """What is promised; asked of a soak, as a busy test machine may take longer."""
 
 
-async def test_a_consumer_hangs_longer_than_its_lease_and_returns(tmp_path: Path, servers: Servers) -> None:
+async def test_a_consumer_hangs_longer_than_its_lease_and_returns(tmp_path: Path, either: Servers) -> None:
     """SIGSTOP exactly between the decision and the commit, for longer than the lease (default length): another consumer
     takes over within 10 s; the one that returns is fenced, what it had decided is not written again, and it
     works on when its turn comes again."""
-    async with FaultWorld(tmp_path, servers, target="crashing:app", lease=5.0) as world:
+    async with FaultWorld(tmp_path, either, target="crashing:app", lease=5.0) as world:
         await world.start(consumers=0)
         zombie = await world.consumer(SKERRY_FAULT="committing:30:stop")
         async with world.traffic():
@@ -42,10 +42,10 @@ async def test_a_consumer_hangs_longer_than_its_lease_and_returns(tmp_path: Path
         print(f"taken over after {took:.1f} s, back after {took_back:.1f} s")
 
 
-async def test_consumers_come_and_go(tmp_path: Path, servers: Servers) -> None:
+async def test_consumers_come_and_go(tmp_path: Path, either: Servers) -> None:
     """Four partitions, three consumers that are killed, stopped in order and replaced in turn: order per key holds and
     nothing takes effect twice."""
-    async with FaultWorld(tmp_path, servers) as world:
+    async with FaultWorld(tmp_path, either) as world:
         world.partitions = 4
         await world.start(consumers=3)
         async with world.traffic(keys=24):

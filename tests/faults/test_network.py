@@ -13,13 +13,13 @@ from skerry.testing.proxy import FaultProxy
 pytestmark = pytest.mark.timeout(600)
 
 
-async def test_the_network_is_cut_slow_and_silent(tmp_path: Path, servers: Servers) -> None:
+async def test_the_network_is_cut_slow_and_silent(tmp_path: Path, either: Servers) -> None:
     """Connections to both servers are reset, refused, delayed and swallowed while clients write: every promise is kept,
     and work goes on by itself each time the network is well."""
     async with (
-        FaultProxy(servers.postgres.port) as database,
-        FaultProxy(servers.broker.port) as broker,
-        FaultWorld(tmp_path, servers) as world,
+        FaultProxy(either.postgres.port) as database,
+        FaultProxy(either.queue_port) as broker,
+        FaultWorld(tmp_path, either) as world,
     ):
         world.journal_url = through(world.journal_url, database)
         world.transport_url = through(world.transport_url, broker)
@@ -48,15 +48,13 @@ async def test_the_network_is_cut_slow_and_silent(tmp_path: Path, servers: Serve
         await world.verdict()
 
 
-async def test_a_consumer_that_is_cut_off_leaves_its_work_to_another(
-    tmp_path: Path, servers: Servers
-) -> None:
+async def test_a_consumer_that_is_cut_off_leaves_its_work_to_another(tmp_path: Path, either: Servers) -> None:
     """One consumer loses the database, later one loses the broker, and nobody else does: another one takes over though
     the first still lives, and nothing takes effect twice."""
     async with (
-        FaultProxy(servers.postgres.port) as database,
-        FaultProxy(servers.broker.port) as broker,
-        FaultWorld(tmp_path, servers) as world,
+        FaultProxy(either.postgres.port) as database,
+        FaultProxy(either.queue_port) as broker,
+        FaultWorld(tmp_path, either) as world,
     ):
         await world.start(consumers=0)
         await world.consumer(SKERRY_JOURNAL=through(world.journal_url, database))

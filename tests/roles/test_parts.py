@@ -37,7 +37,7 @@ def test_valid_pairs(pair: tuple[str, str]) -> None:
     [
         (j, t)
         for j in ("memory", "sqlite", "postgresql")
-        for t in ("memory", "local", "amqp")
+        for t in ("memory", "local", "postgresql", "amqp")
         if (j, t) not in PAIRS
     ],
 )
@@ -63,7 +63,9 @@ def test_the_transport_follows_from_the_journal() -> None:
     assert plan(Settings(journal="memory:"), "app", one_process=True).transport == "memory"
     assert plan(Settings(), "app", one_process=True).transport == "local"
     assert plan(Settings(), "app", one_process=False).transport == "local"
-    with pytest.raises(SettingsError, match="needs a broker: set SKERRY_TRANSPORT=amqp"):
+    with pytest.raises(
+        SettingsError, match=r"needs a transport: set SKERRY_TRANSPORT=postgresql: .* or amqp"
+    ):
         plan(Settings(journal=POSTGRES), "app", one_process=False)
 
 

@@ -14,13 +14,13 @@ from pairworld import Pair  # type: ignore[import-not-found]
 from skerry.kernel.settings import Settings
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "brokerless"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
-    """memory: + memory:, sqlite: + local:, postgresql: + amqp:, each with nothing in it."""
+    """memory: + memory:, sqlite: + local:, postgresql: + amqp:, postgresql: + postgresql:, each with nothing in it."""
     return made(request.param, request, tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "brokerless"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     """A pair whose journal outlives its processes."""
     return made(request.param, request, tmp_path)
@@ -34,12 +34,13 @@ def made(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
         case "sqlite":
             url = f"sqlite:///{tmp_path}/a.db"
             return Pair("sqlite", Settings(journal=url, transport="local:", **quiet))  # type: ignore[arg-type]
-    postgres, broker = request.getfixturevalue("postgresql"), request.getfixturevalue("rabbitmq")
+    postgres = request.getfixturevalue("postgresql")
+    transport = "postgresql:" if name == "brokerless" else request.getfixturevalue("rabbitmq").url
     return Pair(
-        "postgresql",
+        name,
         Settings(
             journal=postgres.database(),
-            transport=broker.url,
+            transport=transport,
             namespace=f"t{uuid.uuid4().hex[:8]}",
             **quiet,  # type: ignore[arg-type]
         ),

@@ -41,6 +41,11 @@ class Pair:
     name: str
     settings: Settings
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several consumers may work on the journal at a time."""
+        return self.name in ("postgresql", "brokerless")
+
     @asynccontextmanager
     async def process(
         self, app: App, name: str, *, decides: bool, serves: bool = True

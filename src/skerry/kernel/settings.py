@@ -62,7 +62,7 @@ class Settings:
     )
     transport: str = _option(
         "",
-        "memory: | local: | amqp://HOST[,HOST]...; default: local: with sqlite, memory: with memory",
+        "memory: | local: | postgresql: | amqp://HOST[,HOST]...; default: local: with sqlite, memory: with memory",
         may_be_file=True,
     )
     bind: str = _option("127.0.0.1:8999", "address to listen on, HOST:PORT", aliases=("SERVER_PORT",))
@@ -72,7 +72,10 @@ class Settings:
     data: str = _option(".skerry", "directory for sockets, warm-start files and the embedded journal")
     partitions: int = _option(1, "partitions of the command queue", least=1, most=1024)
     generation: int = _option(
-        1, "of the command queues: one more whenever partitions changes (RabbitMQ)", least=1, most=1_000_000
+        1,
+        "of the command queues: one more whenever partitions changes (RabbitMQ, PostgreSQL)",
+        least=1,
+        most=1_000_000,
     )
     wait: float = _option(5.0, "seconds that a write waits for its effect, at most", least=0.0, most=30.0)
     writable_after: float = _option(

@@ -186,7 +186,8 @@ def place(own: Belongings, *, broker_only: bool = False) -> str:
     if own.file is not None:
         return str(own.file)
     urls = [own.plan.transport_url] if broker_only else [own.plan.journal_url, own.plan.transport_url]
-    return " and ".join(f"{url.partition('://')[0]}://{url.rpartition('@')[2]}" for url in urls)
+    shown = (f"{url.partition('://')[0]}://{url.rpartition('@')[2]}" for url in urls)
+    return " and ".join(dict.fromkeys(shown))
 
 
 def _copies(own: Belongings) -> list[str]:

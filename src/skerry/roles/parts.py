@@ -84,6 +84,8 @@ def plan(settings: Settings, namespace: str, *, one_process: bool, tables: Seque
         raise SettingsError(
             "transport", side.needs or f"a {journal.scheme}: journal needs one: set SKERRY_TRANSPORT"
         )
+    if transport_url in (f"{name}:" for name in (journal.scheme, *journal.aliases)):
+        transport_url = journal_url  # the same server
     transport = named(transport_url, "transport")
     carries = transport.transport
     assert carries is not None

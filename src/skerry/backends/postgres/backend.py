@@ -1,10 +1,11 @@
-"""`postgresql:`: a journal in a database that any number of processes share."""
+"""`postgresql:`: a journal in a database that any number of processes share, and a transport by tables of it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from skerry.backends.postgres.queue.backend import SIDE
 from skerry.bus.backend import Access, Backend, Finding, JournalSide, Look, OpenableJournal, Place
 from skerry.errors import Disconnected, SettingsError, SkerryError
 
@@ -71,10 +72,11 @@ BACKEND = Backend(
     "postgresql",
     JournalSide(
         _journal,
-        needs="a postgresql: journal needs a broker: set SKERRY_TRANSPORT=amqp://...",
+        needs="a postgresql: journal needs a transport: set SKERRY_TRANSPORT=postgresql: (the same database) or amqp://...",
         shared=True,
         doctor=_doctor,
     ),
+    SIDE,
     aliases=("postgres",),
     install="skerry[postgres,rabbitmq]",
 )
