@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from skerry.http.request import Request as Request
     from skerry.journal.journal import JournalReader as _JournalReader
     from skerry.journal.journal import Record as Record
+    from skerry.journal.keyed import KeyedProjection as KeyedProjection
     from skerry.journal.projection import Projection as Projection
     from skerry.journal.reactor import Reactor as Reactor
     from skerry.journal.table import Table as Table
@@ -62,6 +63,7 @@ _HOME = {
     "HttpWrites": "skerry.kernel.writes:HttpWrites",
     "Hub": "skerry.http.hub:Hub",
     "Journal": "skerry.journal.journal:JournalReader",
+    "KeyedProjection": "skerry.journal.keyed:KeyedProjection",
     "Level": "skerry.bus.outcomes:Level",
     "Loop": "skerry.loop.loop:Loop",
     "Plugin": "skerry.supervision.rules:SolverPlugin",

@@ -22,8 +22,9 @@ from skerry.backends.postgres.journal import PostgresJournal
 from skerry.bus.intake import Mover
 from skerry.errors import Conflict, DeclarationError, SettingsError
 from skerry.http.feed import FeedEvent
-from skerry.journal.mirror import Mirror, RowDeleted, RowPut, Transactions
+from skerry.journal.mirror import Mirror, Transactions
 from skerry.journal.projector import Projector
+from skerry.journal.row_events import RowDeleted, RowPut
 from skerry.kernel.settings import Settings
 from skerry.messages.serializer import Serializer
 from skerry.roles.comparing import differences

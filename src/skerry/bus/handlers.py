@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import (
     Any,
     Concatenate,
@@ -18,7 +19,9 @@ from typing import (
     NoReturn,
     ParamSpec,
     TypeVar,
+    Union,
     get_args,
+    get_origin,
     get_type_hints,
     overload,
 )
@@ -172,9 +175,9 @@ def bind(handler: Handler[Any], resolve: Resolve, given: Mapping[type, str]) -> 
     def source(parameter: Parameter) -> str | None:
         if parameter.annotation is EMPTY:
             return names[0] if parameter.name == first else None
-        kinds = tuple(
-            kind for kind in (get_args(parameter.plain) or (parameter.plain,)) if isinstance(kind, type)
-        )
+        plain = parameter.plain
+        options = get_args(plain) if get_origin(plain) in (Union, UnionType) else (plain,)
+        kinds = tuple(kind for each in options if isinstance(kind := get_origin(each) or each, type))
         if object in kinds:
             return None
         return next((name for kind, name in given.items() if issubclass(kind, kinds)), None)

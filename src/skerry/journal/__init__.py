@@ -18,20 +18,24 @@ if TYPE_CHECKING:
     from skerry.journal.journal import Record as Record
     from skerry.journal.journal import Status as Status
     from skerry.journal.journal import Writes as Writes
+    from skerry.journal.keyed import Entry as Entry
+    from skerry.journal.keyed import KeyedProjection as KeyedProjection
     from skerry.journal.mirror import Mirror as Mirror
-    from skerry.journal.mirror import RowDeleted as RowDeleted
-    from skerry.journal.mirror import RowPut as RowPut
     from skerry.journal.projection import Projection as Projection
     from skerry.journal.projector import Projector as Projector
     from skerry.journal.reactor import Reactor as Reactor
+    from skerry.journal.row_events import RowDeleted as RowDeleted
+    from skerry.journal.row_events import RowPut as RowPut
     from skerry.journal.table import AnyTable as AnyTable
     from skerry.journal.table import Table as Table
     from skerry.journal.unit import Unit as Unit
 
 _HOME = {
     "AnyTable": "skerry.journal.table",
+    "Entry": "skerry.journal.keyed",
     "JournalReader": "skerry.journal.journal",
     "JournalWriter": "skerry.journal.journal",
+    "KeyedProjection": "skerry.journal.keyed",
     "Mirror": "skerry.journal.mirror",
     "NewEvent": "skerry.journal.journal",
     "NewOutcome": "skerry.journal.journal",
@@ -40,8 +44,8 @@ _HOME = {
     "Projector": "skerry.journal.projector",
     "Reactor": "skerry.journal.reactor",
     "Record": "skerry.journal.journal",
-    "RowDeleted": "skerry.journal.mirror",
-    "RowPut": "skerry.journal.mirror",
+    "RowDeleted": "skerry.journal.row_events",
+    "RowPut": "skerry.journal.row_events",
     "Status": "skerry.journal.journal",
     "Table": "skerry.journal.table",
     "Unit": "skerry.journal.unit",

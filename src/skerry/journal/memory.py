@@ -18,7 +18,6 @@ from skerry.journal.journal import Record
 from skerry.journal.mirror import Transactions
 from skerry.journal.projection import Apply, Projection
 from skerry.journal.table import AnyTable
-from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
 
@@ -331,7 +330,6 @@ def _appliers(projections: Iterable[Projection]) -> Appliers:
         if name in seen:
             raise DeclarationError(f"two projections are named {name}")
         seen.add(name)
-        kinds: dict[type[Event], str] = projection.applied_events()
-        for kind, method in kinds.items():
-            found.setdefault(kind.message_name, []).append((projection, getattr(projection, method)))
+        for kind, apply in projection.appliers().items():
+            found.setdefault(kind.message_name, []).append((projection, apply))
     return found

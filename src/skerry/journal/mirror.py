@@ -16,8 +16,7 @@ No copy is stored. Not here: the SQL (a backend's), what the triggers leave beco
 from __future__ import annotations
 
 import re
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_type_hints, runtime_checkable
 
@@ -27,31 +26,13 @@ from skerry.errors import DeclarationError, InvalidMessage
 from skerry.journal.intake import Left
 from skerry.journal.journal import Record
 from skerry.journal.projection import Projection
+from skerry.journal.row_events import RowDeleted, RowPut, row_events
 from skerry.journal.table import Table
 from skerry.messages.message import Event
 
 Row = TypeVar("Row")
 Key = str | Sequence[str] | None
-PUT, DELETED = "row_put", "row_deleted"
 _NAME = re.compile(r"[^a-z0-9_]+")
-
-
-class RowPut(Event):
-    """A row of a mirrored table was inserted or changed: this is how it is now. `transaction`: the database's id of
-    who did it."""
-
-    table: str
-    key: Any
-    row: Any
-    transaction: str = ""
-
-
-class RowDeleted(Event):
-    """A row of a mirrored table is gone."""
-
-    table: str
-    key: Any
-    transaction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +94,6 @@ class Mirror(Table[Any, Row], Mapping[Any, Row], Generic[Row]):
     copy that is made in one step.
     """
 
-    Put: type[RowPut]
-    Deleted: type[RowDeleted]
-
     def __init__(self, table: Any, *, key: Key, row: type[Row], live: bool = False) -> None:
         called, found = _table_of(table)
         chosen = found if key is None else (key,) if isinstance(key, str) else tuple(key)
@@ -138,9 +116,8 @@ class Mirror(Table[Any, Row], Mapping[Any, Row], Generic[Row]):
         binary = frozenset(column for column, (_, is_binary) in fields.items() if is_binary)
         self.mirrored = Mirrored(name, called, chosen, tuple(fields), binary)
         self.live = live
-        typed = {"key": self._key_type, "row": row}
-        self.Put = _event(RowPut, f"{PUT}.{name}", typed)
-        self.Deleted = _event(RowDeleted, f"{DELETED}.{name}", typed)
+        put, deleted = row_events(name, self._key_type, row)
+        self.puts, self.deletes = (put,), (deleted,)
         self.projection: type[MirrorRows] = type(
             f"Mirror_{name}",
             (MirrorRows,),
@@ -228,37 +205,9 @@ class MirrorRows(Projection):
         return {cls.mirror.Put: "put", cls.mirror.Deleted: "deleted"}
 
 
-def render_of(mirror: Mirror[Any]) -> Callable[[Any, Record], Mapping[str, Any]]:
-    """How its events look in live streams."""
-
-    def render(event: Any, record: Record) -> Mapping[str, Any]:
-        told = {"event": PUT, "table": event.table, "key": event.key}
-        return {**told, "row": event.row} if isinstance(event, RowPut) else {**told, "event": DELETED}
-
-    return render
-
-
-def listened_key(record: Record) -> str | None:
-    """The key that listeners know an event by: of a row of a mirror with the table before it, `shop_order:7`, as rows
-    of several tables have the same keys."""
-    kind, _, mirror = record.name.partition(".")
-    return f"{mirror}:{record.key}" if mirror and kind in (PUT, DELETED) else record.key
-
-
 def with_transaction(left: Left) -> Left:
     """A row that a trigger left, with its transaction among the event's own fields: the intake forgets it."""
     return replace(left, data=f'{{"transaction":"{left.transaction}",{left.data.lstrip()[1:]}')
-
-
-def _event(base: type[Any], name: str, typed: Mapping[str, Any]) -> Any:
-    fields = {
-        field: typed.get(field, kind)
-        for field, kind in get_type_hints(base).items()
-        if field in base.__struct_fields__
-    }
-    body = {"__annotations__": fields, "message_name": name, "transaction": "", "__doc__": base.__doc__}
-    called = "".join(part.capitalize() for part in re.split(r"[_.]", name))
-    return types.new_class(called, (base,), {"frozen": True}, lambda space: space.update(body))
 
 
 def _fields_of(called: str, row: Any) -> dict[str, tuple[Any, bool]]:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from skerry.errors import DeclarationError
 from skerry.journal.journal import Record
-from skerry.journal.table import AnyTable
+from skerry.journal.row_events import K, Row
+from skerry.journal.table import AnyTable, Table
 from skerry.messages.message import Event
 
 Self_ = TypeVar("Self_")
@@ -39,11 +40,11 @@ class Applies(Generic[E_co]):
         return method
 
 
-class Projection:
+class Projection(Generic[K, Row]):
     """Memory that answers reads. Subclass it, declare what it is loaded from, and apply events:
 
         @app.projection
-        class Values(Projection):
+        class Values(Projection[str, Row]):
             table = values
 
             def __init__(self) -> None: self.rows: dict[str, Row] = {}
@@ -53,13 +54,16 @@ class Projection:
             @Projection.applies(ValuePut)
             def put(self, event: ValuePut, record: Record) -> None: ...
 
+    `Projection[K, Row]` says what its table's keys and rows are, for type checkers; one of several tables or of none
+    is a `Projection`. The rows of one table as a mapping: `KeyedProjection`.
+
     All methods are plain and quick: they run in the loop's thread, in journal order, between two reads.
     `version`: raise it when the meaning of what `dump` or `state` wrote has changed; it is then rebuilt.
     `stored`: it follows from events alone, and keeps its `state` in the database. `ephemeral`: it has neither a table
     nor a state, and begins empty at every start of every process.
     """
 
-    table: ClassVar[AnyTable | None] = None
+    table: Table[K, Row] | None = None
     tables: ClassVar[tuple[AnyTable, ...]] = ()
     version: ClassVar[int] = 1
     stored: ClassVar[bool] = False
@@ -96,7 +100,7 @@ class Projection:
         """Forget everything; a load from a snapshot follows."""
         raise NotImplementedError(f"{type(self).__name__}.clear")
 
-    def load(self, table: AnyTable, key: Any, row: Any, offset: int) -> None:
+    def load(self, table: Table[K, Row], key: K, row: Row, offset: int) -> None:
         """Row-backed: take one row of a snapshot; `offset` is that of its last change."""
         raise NotImplementedError(f"{type(self).__name__}.load")
 
@@ -125,8 +129,7 @@ class Projection:
             if getattr(cls, name) is getattr(Projection, name):
                 signature = str(inspect.signature(getattr(Projection, name))).partition(" ->")[0]
                 raise DeclarationError(f"{cls.__name__} needs a method: def {name}{signature}")
-        calls = {**needed, "dump": 0, **dict.fromkeys(cls.applied_events().values(), 2)}
-        for name, count in calls.items():
+        for name, count in {**needed, "dump": 0, **cls.called_with()}.items():
             method = getattr(cls, name)
             if inspect.iscoroutinefunction(method):
                 raise DeclarationError(
@@ -136,30 +139,21 @@ class Projection:
                 inspect.signature(method).bind(*[None] * (count + 1))
             except TypeError as error:
                 known = getattr(Projection, name, None)
-                wanted = (
-                    str(inspect.signature(known)).partition(" ->")[0] if known else "(self, event, record)"
-                )
+                given = "(self, event, record)" if count == 2 else "(self, event)"
+                wanted = str(inspect.signature(known)).partition(" ->")[0] if known else given
                 raise DeclarationError(f"{cls.__name__}.{name} must take {wanted}: {error}") from error
         if cls.ephemeral and (cls.stored or cls.source_tables()):
             raise DeclarationError(f"{cls.__name__} is ephemeral, and has a table or is stored: choose one")
 
     @classmethod
     def source_tables(cls) -> tuple[AnyTable, ...]:
-        return cls.tables or ((cls.table,) if cls.table is not None else ())
+        table: AnyTable | None = getattr(cls, "table", None)
+        return cls.tables or ((table,) if table is not None else ())
 
     @classmethod
     def applied_events(cls) -> dict[type[Event], str]:
         """Event type -> name of the method that applies it. Raises DeclarationError for two of one event."""
-        found: dict[type[Event], str] = {}
-        for klass in reversed(cls.__mro__):
-            for name, member in vars(klass).items():
-                for event in getattr(member, "__skerry_applies__", ()):
-                    other = found.get(event)
-                    if other not in (None, name):
-                        raise DeclarationError(
-                            f"{cls.__name__}: {other} and {name} both apply {event.__name__}"
-                        )
-                    found[event] = name
+        found = cls.declared_events()
         if not found:
             raise DeclarationError(
                 f"{cls.__name__} applies no event: mark a method with @Projection.applies(Event)"
@@ -167,3 +161,32 @@ class Projection:
         if cls.stored and cls.source_tables():
             raise DeclarationError(f"{cls.__name__} is row-backed (table) and stored at once: choose one")
         return found
+
+    @classmethod
+    def declared_events(cls) -> dict[type[Event], str]:
+        """What `applied_events` gives, whatever it is."""
+        return marked(cls, "__skerry_applies__")
+
+    @classmethod
+    def called_with(cls) -> dict[str, int]:
+        """The methods that apply events, with the number of their arguments."""
+        return dict.fromkeys(cls.applied_events().values(), 2)
+
+    def appliers(self) -> dict[type[Event], Apply]:
+        """Event type -> what is called with the event and its record."""
+        return {event: getattr(self, method) for event, method in self.applied_events().items()}
+
+
+def marked(projection: type[Projection], mark: str) -> dict[type[Event], str]:
+    """Event type -> name of the method that a decorator has marked. Raises DeclarationError for two of one event."""
+    found: dict[type[Event], str] = {}
+    for klass in reversed(projection.__mro__):
+        for name, member in vars(klass).items():
+            for event in getattr(member, mark, ()):
+                other = found.get(event)
+                if other not in (None, name):
+                    raise DeclarationError(
+                        f"{projection.__name__}: {other} and {name} both apply {event.__name__}"
+                    )
+                found[event] = name
+    return found

@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 
 from skerry.errors import DeclarationError, InvalidMessage
+from skerry.journal.row_events import K, Row, RowDeleted, RowPut, row_events
 from skerry.messages.typed import Typed, shown
 
-K = TypeVar("K", str, int, UUID)
-Row = TypeVar("Row")
+E = TypeVar("E")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 
@@ -22,9 +22,14 @@ class Table(Generic[K, Row]):
 
     Keys are stored as text (`str`, `int` and `UUID` become their text) and listed in code point order of it.
     `renamed_from`: the name that this table had before; its rows are taken over by the consumer's start.
+    `emits`: each row that a command has changed is told by an event, `table.Put` (`RowPut`: `key`, `row`) or
+    `table.Deleted` (`RowDeleted`: `key`), after the events that the command emits itself; for listeners, reactors,
+    renderers and a `KeyedProjection`.
     """
 
-    def __init__(self, name: str, *, key: type[K], row: type[Row], renamed_from: str = "") -> None:
+    def __init__(
+        self, name: str, *, key: type[K], row: type[Row], renamed_from: str = "", emits: bool = False
+    ) -> None:
         if not _NAME.fullmatch(name):
             raise DeclarationError(f"table name {name!r}: lower case letters, digits and _, at most 41")
         if key not in (str, int, UUID):
@@ -36,6 +41,28 @@ class Table(Generic[K, Row]):
         self.row: type[Row] = row
         self._typed: Typed[Row] = Typed(f"table {name}: its row {_called(row)}", row)
         self._encode = msgspec.json.Encoder().encode
+        self.emits = emits
+        self.puts: tuple[type[RowPut[K, Row]], ...] = ()
+        self.deletes: tuple[type[RowDeleted[K, Row]], ...] = ()
+        for each in [name, *filter(None, [renamed_from])] if emits else []:
+            put, deleted = row_events(each, key, row)
+            self.puts, self.deletes = (*self.puts, put), (*self.deletes, deleted)
+
+    @property
+    def Put(self) -> type[RowPut[K, Row]]:  # noqa: N802 - it is a class
+        """The event that a row was put. Raises DeclarationError for a table without events."""
+        return self._told(self.puts)
+
+    @property
+    def Deleted(self) -> type[RowDeleted[K, Row]]:  # noqa: N802 - it is a class
+        """The event that a row was deleted. Raises DeclarationError for a table without events."""
+        return self._told(self.deletes)
+
+    def _told(self, kinds: tuple[E, ...]) -> E:
+        """The first of them: the others are of the table's former name."""
+        if not kinds:
+            raise DeclarationError(f"table {self.name} has no events: say Table(..., emits=True)")
+        return kinds[0]
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"

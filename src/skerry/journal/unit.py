@@ -19,7 +19,7 @@ from skerry.journal.table import Table
 from skerry.messages.message import Event
 from skerry.messages.typed import typed
 
-K = TypeVar("K", str, int, UUID)
+K = TypeVar("K", bound=str | int | UUID)
 Row = TypeVar("Row")
 Place = tuple[str, str]
 Loader = Callable[[Iterable[Place]], Awaitable[Mapping[Place, StoredRow]]]
@@ -27,12 +27,14 @@ Loader = Callable[[Iterable[Place]], Awaitable[Mapping[Place, StoredRow]]]
 
 class _Cell:
     """A row as the batch sees it: stored JSON until somebody wants the object. offset: 0 = no such row,
-    None = changed within this batch."""
+    None = changed within this batch. `told`: the event of a change, for a table that emits."""
 
-    __slots__ = ("data", "offset", "row")
+    __slots__ = ("data", "offset", "row", "told")
 
-    def __init__(self, data: bytes | str | None, row: Any, offset: int | None) -> None:
-        self.data, self.row, self.offset = data, row, offset
+    def __init__(
+        self, data: bytes | str | None, row: Any, offset: int | None, told: Event | None = None
+    ) -> None:
+        self.data, self.row, self.offset, self.told = data, row, offset, told
 
 
 class Overlay:
@@ -153,11 +155,19 @@ class Unit:
         declared type; what is read afterwards is the row as it will be stored."""
         place = self._place(table, key)
         data, kept = table.checked(key, row)
-        self._changes[place] = _Cell(data, kept, None)
+        told = table.Put(table.name, key, kept) if table.emits else None
+        self._changes[place] = _Cell(data, kept, None, told)
 
     def delete(self, table: Table[K, Row], key: K) -> None:
         """Remove; nothing happens when there is no such row."""
-        self._changes[self._place(table, key)] = _Cell(None, None, None)
+        place = self._place(table, key)
+        told = table.Deleted(table.name, key) if table.emits and not self._is_missing(place) else None
+        self._changes[place] = _Cell(None, None, None, told)
+
+    def _is_missing(self, place: Place) -> bool:
+        """Whether it is known that there was no such row before this command."""
+        cell = self._overlay.cells.get(place)
+        return cell is not None and cell.data is None and cell.row is None
 
     def emit(self, event: Event) -> None:
         """Append an event to the journal, in order of emission, at the position that this command gets. Raises
@@ -185,13 +195,18 @@ class Unit:
 
     @property
     def events(self) -> list[Event]:
-        """What was emitted so far."""
+        """What was emitted so far, without the events of changed rows."""
         return [event for event, _, _ in self._events]
 
     def fold(self, result: bytes | None, request_hash: str) -> list[Callable[[], None]]:
         """Make this command's effects part of the batch; returns its after-commit hooks."""
         writes = self._overlay.writes
+        told = {place: cell.told for place, cell in self._changes.items() if cell.told is not None}
+        for event in told.values():
+            self.emit(event)
         left = len(self._events)
+        first_told = len(writes.events) + left - len(told) + 1
+        offsets = {place: first_told + number for number, place in enumerate(told)}
         for event, key, data in self._events:
             left -= 1
             name, version = event.message_name, event.writes_version
@@ -207,7 +222,7 @@ class Unit:
                 writes.deletes.setdefault(table, set()).add(key)
             else:
                 writes.deletes.get(table, set()).discard(key)
-                writes.puts.setdefault(table, {})[key] = (cell.data, before)
+                writes.puts.setdefault(table, {})[key] = (cell.data, offsets.get(place, before))
         outcome = NewOutcome(self.command_id, Status.APPLIED, before, len(self._events))
         writes.outcomes.append(replace(outcome, result=result, request_hash=request_hash))
         return self._after

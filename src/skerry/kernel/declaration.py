@@ -15,7 +15,7 @@ from skerry.http.application import Application
 from skerry.injection import Scoped
 from skerry.journal.journal import Record
 from skerry.journal.migration import Migrations
-from skerry.journal.mirror import Mirror, render_of
+from skerry.journal.mirror import Mirror
 from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor
 from skerry.journal.table import AnyTable
@@ -90,7 +90,6 @@ class Declaration:
         self.projections.append(mirror.projection)
         for kind in (mirror.Put, mirror.Deleted):
             self.messages.add(kind)
-            self.renderers[kind] = render_of(mirror)
 
     def use_table(self, table: AnyTable) -> None:
         """Learn a table. Raises DeclarationError when another one has its name."""
@@ -100,6 +99,8 @@ class Declaration:
             return
         if self.tables.setdefault(table.name, table) is not table:
             raise DeclarationError(f"two tables are named {table.name!r}")
+        for kind in (*table.puts, *table.deletes):
+            self.messages.add(kind)
 
 
 def _copied(value: Any) -> Any:

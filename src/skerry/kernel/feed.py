@@ -17,8 +17,8 @@ from skerry.errors import JournalError, MessageError, Unavailable, UnknownMessag
 from skerry.http.feed import FeedEvent
 from skerry.journal.correcting import CORRECTIONS, RESERVED
 from skerry.journal.journal import JournalReader, Record
-from skerry.journal.mirror import listened_key
 from skerry.journal.projector import Projector
+from skerry.journal.row_events import RowDeleted, RowPut, listened_key, render_row
 from skerry.kernel.declaration import Render
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
@@ -32,6 +32,8 @@ _encode = msgspec.json.Encoder().encode
 
 def render(event: Event, record: Record) -> Mapping[str, Any]:
     """How an event looks to listeners unless the application says otherwise: its fields."""
+    if isinstance(event, RowPut | RowDeleted):
+        return render_row(event, record)
     return {name: getattr(event, name) for name in event.__struct_fields__}
 
 

@@ -15,7 +15,8 @@ import msgspec
 from skerry.errors import MessageError, Trimmed
 from skerry.journal.intake import HasIntake
 from skerry.journal.journal import JournalReader, Record
-from skerry.journal.mirror import Mirror, ReadsMirrors, RowPut
+from skerry.journal.mirror import Mirror, ReadsMirrors
+from skerry.journal.row_events import RowPut
 from skerry.kernel.declaration import Declaration
 from skerry.messages.serializer import Serializer
 

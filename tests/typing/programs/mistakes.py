@@ -9,6 +9,7 @@ from skerry import (
     Command,
     CommandBus,
     Event,
+    KeyedProjection,
     Projection,
     Query,
     QueryBus,
@@ -18,6 +19,7 @@ from skerry import (
     Table,
     Unit,
 )
+from skerry.journal import RowPut
 from skerry.supervision import log
 
 
@@ -51,6 +53,7 @@ class Row(msgspec.Struct, frozen=True):
 
 app = App("mistakes")
 rows = Table("rows", key=str, row=Row)
+told = Table("told", key=int, row=Row, emits=True)
 
 
 @app.handles(Do)  # mistake: a function of another command
@@ -80,6 +83,39 @@ class Wrong(Projection):
 
     @Projection.applies(Did)  # mistake: a method of another event
     def did(self, event: Undone, record: Record) -> None: ...
+
+
+class WrongLoad(Projection[str, Row]):
+    table = told  # mistake: a table of other keys
+
+    def load(self, table: Table[str, Row], key: str, row: int, offset: int) -> None:  # mistake: no such row
+        pass
+
+
+class Keyed(KeyedProjection[int, Row]):
+    table = told
+
+    @KeyedProjection.puts(Did)  # mistake: a method of another event
+    def did(self, event: Undone) -> Row:
+        return Row(1)
+
+
+class OtherKeyed(KeyedProjection[str, int]):
+    table = rows  # mistake: a table of other rows
+
+
+@app.on(told.Put)  # mistake: a listener of other rows
+def other_row(event: RowPut[str, Row]) -> None: ...
+
+
+@app.get("/told/{key}")
+def other_key(key: str, keyed: Keyed) -> Row:
+    return keyed[key]  # mistake: the keys are ints
+
+
+@app.get("/told")
+def other_value(keyed: Keyed) -> int | None:
+    return keyed.get(1)  # mistake: the values are rows
 
 
 @app.get("/a", right=None)  # mistake: rights=

@@ -14,6 +14,7 @@ from skerry import (
     CommandBus,
     Event,
     HttpWrites,
+    KeyedProjection,
     Projection,
     Query,
     QueryBus,
@@ -23,6 +24,7 @@ from skerry import (
     Table,
     Unit,
 )
+from skerry.journal import RowDeleted, RowPut
 from skerry.supervision import Intensity, Solver, restart, retry
 
 
@@ -60,6 +62,7 @@ class Row(msgspec.Struct, frozen=True):
 
 app = App("right")
 rows = Table("rows", key=str, row=Row)
+told = Table("told", key=int, row=Row, emits=True)
 
 
 @app.handles(Do, loads=rows, timeout_seconds=1.0)
@@ -111,7 +114,7 @@ def log(event: Did | Undone) -> None: ...
 
 
 @app.projection
-class Counts(Projection):
+class Counts(Projection[str, Row]):
     table = rows
 
     def __init__(self) -> None:
@@ -126,6 +129,54 @@ class Counts(Projection):
     @Projection.applies(Did, Undone)
     def changed(self, event: Did | Undone, record: Record) -> None:
         self.of[event.key] = record.offset
+
+
+@app.projection
+class Every(Projection):
+    tables = (rows, told)
+
+    def clear(self) -> None: ...
+
+    def load(
+        self, table: Table[str, Row] | Table[int, Row], key: str | int, row: Row, offset: int
+    ) -> None: ...
+
+    @Projection.applies(Did)
+    def did(self, event: Did, record: Record) -> None: ...
+
+
+@app.projection
+class Told(KeyedProjection[int, Row]):
+    table = told
+
+    def changed(self, key: int, before: Row | None, after: Row | None) -> None: ...
+
+
+@app.projection
+class Rows(KeyedProjection[str, Row]):
+    table = rows
+    deletes = (Undone,)
+
+    @KeyedProjection.puts(Did)
+    def put(self, event: Did) -> Row | None:
+        return self.get(event.key)
+
+
+@app.on(told.Put)
+def told_put(event: RowPut[int, Row], record: Record) -> None:
+    assert_type(event.key, int)
+    assert_type(event.row, Row)
+
+
+@app.reactor("told", told.Deleted)
+def told_deleted(event: RowDeleted[int, Row]) -> None: ...
+
+
+@app.get("/told/{key}")
+def one_told(key: int, told: Told, rows: Rows) -> Row | None:
+    assert_type(told[key], Row)
+    assert_type(list(rows), list[str])
+    return assert_type(told.get(key), Row | None)
 
 
 @app.get("/a/{key}", rights=None, stale=True, name="a")
@@ -181,7 +232,8 @@ app.plug(Rules())
 
 
 def snapshot(prefix: str, counts: Counts) -> Iterator[dict[str, object]]:
-    yield from ({"key": key, "count": count} for key, count in counts.of.items())
+    for key, count in counts.of.items():
+        yield {"key": key, "count": count}
 
 
 app.live("/events", snapshot=snapshot)

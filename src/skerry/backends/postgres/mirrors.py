@@ -19,7 +19,8 @@ import asyncpg
 
 from skerry.backends.postgres.schema import Statements
 from skerry.errors import Conflict, SettingsError
-from skerry.journal.mirror import DELETED, PUT, Mirrored
+from skerry.journal.mirror import Mirrored
+from skerry.journal.row_events import DELETED, PUT
 
 LOCK_SECONDS, ATTEMPTS, PAUSE_SECONDS = 2, 10, 1.0
 """How long making a trigger may wait for the table, how often that is tried, and the pause between. Everybody who comes
