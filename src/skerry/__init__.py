@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from skerry.journal.table import Table as Table
     from skerry.journal.unit import Unit as Unit
     from skerry.kernel.role import Role as Role
+    from skerry.kernel.router import Router as Router
     from skerry.kernel.runtime import Runtime as Runtime
     from skerry.kernel.settings import Settings as Settings
     from skerry.kernel.writes import HttpReads as HttpReads
@@ -82,6 +83,7 @@ _HOME = {
     "Response": "skerry.http.reply:Response",
     "Restart": "skerry.supervision.policy:Restart",
     "Role": "skerry.kernel.role:Role",
+    "Router": "skerry.kernel.router:Router",
     "Runtime": "skerry.kernel.runtime:Runtime",
     "Settings": "skerry.kernel.settings:Settings",
     "SkerryError": "skerry.errors:SkerryError",

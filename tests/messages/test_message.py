@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.errors import InvalidMessage, UnknownMessage
+from skerry.errors import DeclarationError, InvalidMessage, UnknownMessage
 from skerry.messages.envelope import Envelope, pack, unpack
 from skerry.messages.message import Command, Event, MessageTypes, Query
 from skerry.messages.serializer import Serializer
@@ -69,7 +69,7 @@ def test_two_classes_of_one_name_are_refused() -> None:
     types.add(Priced)
     other = type("Priced", (Event,), {"__annotations__": {}})
 
-    with pytest.raises(ValueError, match="both named 'priced'"):
+    with pytest.raises(DeclarationError, match="both named 'priced'"):
         types.add(other)
 
 

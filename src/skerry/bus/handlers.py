@@ -60,7 +60,7 @@ class Handler(Generic[M]):
 
     @property
     def name(self) -> str:
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        return place_of(self.function)
 
     @property
     def is_async(self) -> bool:
@@ -211,6 +211,22 @@ class Handlers:
 
     def add_listener(self, handler: Handler[Any]) -> None:
         self.events.setdefault(handler.message, []).append(handler)
+
+    def include(self, others: Handlers) -> None:
+        """Take over what a part of the application declares. Raises DeclarationError."""
+        for handler in others.commands.values():
+            self.add_command(handler)
+        for asked in others.queries.values():
+            self.add_query(asked)
+        for listeners in others.events.values():
+            for listener in listeners:
+                self.add_listener(listener)
+
+
+def place_of(declared: Any) -> str:
+    """Where a function, class or callable object is, as errors name it."""
+    named = declared if hasattr(declared, "__qualname__") else type(declared)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _once(found: dict[Any, Handler[Any]], handler: Handler[Any], what: str) -> None:

@@ -66,6 +66,7 @@ class _Declared:
     documented: bool = True
     stale: bool = False
     keep: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,11 @@ class Application:
         documented: bool = True,
         stale: bool = False,
         keep: bool = False,
+        tags: Iterable[str] = (),
     ) -> Callable[[View], View]:
         """Declare a view for a path. `rights`: "read", "write" or None (everybody); by default the method decides.
         `stale`: served although a projection that it reads from has stopped; its answer says so (else it is 503).
+        `tags`: of its operation in the OpenAPI description.
 
         `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
         `keep`: a 200 of this GET route follows from its path and from memory that events change, and from nothing else
@@ -142,7 +145,18 @@ class Application:
             if keep and inspect.iscoroutinefunction(view):
                 raise DeclarationError(f"{path}: keep=True is for plain def views, which read memory only")
             self._declare(
-                _Declared(path, chosen, view, chosen_name, rights, max_body_bytes, documented, stale, keep)
+                _Declared(
+                    path,
+                    chosen,
+                    view,
+                    chosen_name,
+                    rights,
+                    max_body_bytes,
+                    documented,
+                    stale,
+                    keep,
+                    tuple(tags),
+                )
             )
             return view
 
@@ -293,6 +307,11 @@ class Application:
 
         return declare
 
+    def include(self, other: Application, prefix: str, tags: tuple[str, ...] = ()) -> None:
+        """Declare the routes of another application here too, under `prefix`, with further `tags`."""
+        for each in other._declared:
+            self._declare(replace(each, path=prefix + each.path, tags=(*tags, *each.tags)))
+
     def _declare(self, declared: _Declared) -> None:
         self.compiled = False
         self._declared.append(declared)
@@ -436,6 +455,7 @@ class Application:
             self.settings.max_body_bytes if declared.max_body_bytes is None else declared.max_body_bytes,
             declared.documented,
             guarded=self.guard is not None and right is not None,
+            tags=declared.tags,
             keep=declared.keep,
         )
 

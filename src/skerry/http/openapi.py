@@ -101,6 +101,8 @@ def _operation(route: Route, method: str, schemas: dict[Any, Any], secured: bool
         "operationId": f"{route.name}_{method.lower()}",
         "summary": summary or route.name,
     }
+    if route.tags:
+        operation["tags"] = list(dict.fromkeys(route.tags))
     if description.strip():
         operation["description"] = description.strip()
     parameters = [

@@ -6,7 +6,7 @@ prefix first. A GET route answers HEAD too unless a HEAD route is declared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict
 from urllib.parse import unquote
@@ -32,6 +32,7 @@ class RouteOptions(TypedDict, total=False):
     documented: bool
     stale: bool
     keep: bool
+    tags: Iterable[str]
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +55,7 @@ class Route:
     documented: bool = True
     guarded: bool = False
     keep: bool = False
+    tags: tuple[str, ...] = ()
     counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,11 @@ class Route:
     @property
     def path(self) -> str:
         return self.template.template
+
+    @property
+    def place(self) -> str:
+        """Where its view is, as errors name it."""
+        return f"{getattr(self.view, '__module__', '?')}.{getattr(self.view, '__qualname__', self.name)}"
 
     def __repr__(self) -> str:
         return f"Route({'/'.join(sorted(self.methods))} {self.path} -> {self.name})"
@@ -130,7 +137,7 @@ class RouteTable:
             if other.template.pattern.pattern == route.template.pattern.pattern and clash:
                 methods = "/".join(sorted(clash))
                 raise DeclarationError(
-                    f"{methods} {route.path} is declared twice: {other.name} and {route.name}"
+                    f"{methods} {route.path} is declared twice: {other.place} and {route.place}"
                 )
         self.routes.append(route)
         if route.template.static is not None:

@@ -76,6 +76,13 @@ class Supervised:
             raise DeclarationError(f"supervised part {part.name}: ends= is for an async def")
         self.parts.append(part)
 
+    def include(self, others: Supervised) -> None:
+        """Take over what a part of the application declares. Raises DeclarationError."""
+        for kind, solvers in others.rules:
+            self.add_rule(kind, solvers)
+        for part in others.parts:
+            self.add_part(part)
+
     def add_plugin(self, plugin: object) -> None:
         """Raises DeclarationError for what has neither rules nor start and stop."""
         begins = [callable(getattr(plugin, name, None)) for name in ("start", "stop")]

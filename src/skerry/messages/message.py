@@ -23,6 +23,8 @@ from typing import (
 
 import msgspec
 
+from skerry.errors import DeclarationError
+
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -98,6 +100,10 @@ class Event(Message, frozen=True):
         return str(getattr(self, "key", ""))
 
 
+def _place(message: type[Message]) -> str:
+    return f"{message.__module__}.{message.__qualname__}"
+
+
 class MessageTypes:
     """The messages that an application knows, by name. Two classes of one name are refused."""
 
@@ -105,11 +111,11 @@ class MessageTypes:
         self._by_name: dict[str, type[Message]] = {}
 
     def add(self, message: type[Message]) -> None:
-        """Learn a type. Raises ValueError when another class has its name."""
+        """Learn a type. Raises DeclarationError when another class has its name."""
         known = self._by_name.setdefault(message.message_name, message)
         if known is not message:
-            raise ValueError(
-                f"{message.__qualname__} and {known.__qualname__} are both named {message.message_name!r}"
+            raise DeclarationError(
+                f"{_place(message)} and {_place(known)} are both named {message.message_name!r}"
             )
 
     def find(self, name: str) -> type[Message] | None:

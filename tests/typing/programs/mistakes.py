@@ -16,6 +16,7 @@ from skerry import (
     Receipt,
     Record,
     Response,
+    Router,
     Table,
     Unit,
 )
@@ -116,6 +117,16 @@ def other_key(key: str, keyed: Keyed) -> Row:
 @app.get("/told")
 def other_value(keyed: Keyed) -> int | None:
     return keyed.get(1)  # mistake: the values are rows
+
+
+router = Router("more", prefix="/more")
+app.include(app)  # mistake: an App is no router
+app.include(router, prefx="/v1")  # mistake: prefix=
+app.include(router, tags=1)  # mistake: tags are names
+
+
+@router.on(Did)  # mistake: a listener of another event
+def routed(event: Undone) -> None: ...
 
 
 @app.get("/a", right=None)  # mistake: rights=

@@ -21,6 +21,7 @@ from skerry import (
     Record,
     Request,
     Response,
+    Router,
     Table,
     Unit,
 )
@@ -177,6 +178,24 @@ def one_told(key: int, told: Told, rows: Rows) -> Row | None:
     assert_type(told[key], Row)
     assert_type(list(rows), list[str])
     return assert_type(told.get(key), Row | None)
+
+
+router = Router("more", prefix="/more", tags=("more",))
+app.include(router, prefix="/v1", tags=["v1"])
+router.include(Router("nested"))
+
+
+@router.get("/{key}", tags=("one",))
+def routed(key: str, rows: Rows) -> Row | None:
+    return rows.get(key)
+
+
+@router.handles(Do, loads=rows)
+def routed_decision(command: Do, unit: Unit) -> None: ...
+
+
+@router.reactor("routed", Did, attempts=3)
+async def routed_reaction(event: Did) -> None: ...
 
 
 @app.get("/a/{key}", rights=None, stale=True, name="a")
