@@ -88,6 +88,45 @@ def test_floors_hold(path: Path) -> None:
         assert FLOORS[other] < FLOORS[here], f"wing {here} may not import wing {other} ({path.name}: {name})"
 
 
+def test_no_circles() -> None:
+    """No file imports, over whatever other files, one that imports it; typing imports count. Faces load by name."""
+    arrows = {name_of(path): file_imports(path) for path in modules()}
+    assert circles(arrows) == [sorted(["skerry.tars.call", "skerry.tars.spans"])]
+
+
+def name_of(path: Path) -> str:
+    """The module's dotted name."""
+    return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+
+
+def file_imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports, the file itself left out; none of a face, which loads them lazily."""
+    text = path.read_text(encoding="utf-8")
+    if path.name == "__init__.py" and "lazily(" in text:
+        return set()
+    known = {name_of(each) for each in modules()}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= parts & known or {str(node.module)}
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    return (found & known) - {name_of(path)}
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """What is left when everything that leads nowhere, or that nothing leads to, is taken away again and again."""
+    left = dict(arrows)
+    while True:
+        wanted = set().union(*left.values()) if left else set()
+        kept = {name for name, to in left.items() if to & left.keys() and name in wanted}
+        if kept == left.keys():
+            break
+        left = {name: left[name] & kept for name in kept}
+    return [sorted(left)] if left else []
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SRC)))
 def test_only_backends_know_drivers(path: Path) -> None:
     """Database and broker clients are imported in backends and nowhere else."""

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric as PrometheusMetric
 
 from skerry.errors import SettingsError
-from skerry.telemetry import Metric, Registry, Span, Tracer, traceparent
+from skerry.telemetry import Metric, Registry
 
 
 def test_the_same_name_and_labels_are_the_same_instrument() -> None:
@@ -106,42 +106,3 @@ def test_what_is_collected_travels_and_prometheus_takes_it() -> None:
     text = generate_latest(target).decode()
     assert 'hits_total{route="/\\"a\\""} 2.0' in text
     assert 'took_seconds_bucket{le="0.25"} 1.0' in text
-
-
-def test_spans_nest_and_name_their_errors() -> None:
-    """A span knows its parent, here or in another process, how long it took and what it failed with."""
-    time, spans = [10.0], list[Span]()
-    tracer = Tracer(lambda: time[0], spans.append)
-    headers = list[str | None]()
-
-    def work() -> None:
-        with tracer.span("outer", route="/a"):
-            time[0] += 1
-            with tracer.span("inner"):
-                headers.append(traceparent())
-                time[0] += 2
-            raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        work()
-    (header,) = headers
-    inner, outer = spans
-    assert (inner.trace_id, inner.parent_id) == (outer.trace_id, outer.span_id)
-    assert (inner.seconds, outer.seconds, outer.began, outer.error) == (2.0, 3.0, 10.0, "KeyError")
-    assert outer.attributes == (("route", "/a"),)
-    assert header == f"00-{inner.trace_id}-{inner.span_id}-01"
-    assert traceparent() is None
-    with tracer.span("far", parent=header):
-        pass
-    assert (spans[-1].trace_id, spans[-1].parent_id) == (inner.trace_id, inner.span_id)
-    with tracer.span("broken", parent="nonsense"):
-        pass
-    assert spans[-1].parent_id is None
-
-
-def test_no_sink_no_span() -> None:
-    """Without a sink nothing is made."""
-    tracer = Tracer(lambda: 0.0)
-    with tracer.span("a"):
-        assert traceparent() is None
-    assert tracer.span("a") is tracer.span("b")

@@ -86,9 +86,9 @@ class App(Declares):
         self.declaration.migrations = migrations_in(Path(directory))
 
     def middleware(self, middleware: Middleware) -> DeclaredMiddleware:
-        """Wrap the decision of commands: `async def m(command, unit, proceed)`, where `await proceed(command, unit)`
-        goes on and gives the result. The first declared is outermost. Middleware of requests is
-        `app.http.middleware`."""
+        """Wrap the decision of commands: `async def m(command, unit, proceed, services...)`, where
+        `await proceed(command, unit)` goes on and gives the result. The first declared is outermost. Middleware of
+        requests is `app.http.middleware`."""
         if not inspect.iscoroutinefunction(middleware) and not inspect.iscoroutinefunction(
             type(middleware).__call__
         ):

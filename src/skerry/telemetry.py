@@ -1,4 +1,4 @@
-"""Numbers about what happens: counters, gauges, histograms and spans. Free when nobody reads.
+"""Numbers about what happens: counters, gauges and histograms. Free when nobody reads.
 
     registry = Registry()
     hits = registry.counter("skerry_lane_hits_total", "Answers from the lane.", route="/values/{key}")
@@ -20,13 +20,9 @@ no locks. Numbers belong to the thread of the loop; under the GIL another thread
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
 
 from skerry.errors import SettingsError
@@ -234,103 +230,3 @@ class Registry:
 def _split(labels: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     pairs = sorted(labels.items())
     return tuple(k for k, _ in pairs), tuple(v for _, v in pairs)
-
-
-# Spans.
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A piece of work that ended: when it began (on the tracer's clock), how long it took, what it was part of."""
-
-    name: str
-    trace_id: str
-    span_id: str
-    parent_id: str | None
-    began: float
-    seconds: float
-    attributes: Labels
-    error: str | None
-
-
-_CURRENT: ContextVar[_Open | None] = ContextVar("skerry_span", default=None)
-_NOTHING = nullcontext()
-
-
-class Tracer:
-    """Tells `sink` of every span that ends. Without a sink, a span costs one comparison.
-
-    `monotonic` is the clock (`Clock.monotonic`); ids and `traceparent` are those of W3C Trace Context.
-    """
-
-    def __init__(self, monotonic: Callable[[], float], sink: Callable[[Span], None] | None = None) -> None:
-        self.monotonic, self.sink = monotonic, sink
-
-    def span(self, name: str, parent: str | None = None, **attributes: str) -> AbstractContextManager[object]:
-        """A `with` block as a span; `parent` is the `traceparent` of a span in another process."""
-        if self.sink is None:
-            return _NOTHING
-        return _Open(self.monotonic, self.sink, name, parent, tuple(sorted(attributes.items())))
-
-
-def traceparent() -> str | None:
-    """The present span as a W3C `traceparent` header, to be sent along; None outside of any."""
-    now = _CURRENT.get()
-    return None if now is None else f"00-{now.trace_id}-{now.span_id}-01"
-
-
-class _Open:
-    """A span that is under way."""
-
-    __slots__ = (
-        "_attributes", "_began", "_monotonic", "_name", "_parent_id", "_sink", "_token", "span_id", "trace_id",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        monotonic: Callable[[], float],
-        sink: Callable[[Span], None],
-        name: str,
-        parent: str | None,
-        attributes: Labels,
-    ) -> None:
-        self._monotonic, self._sink, self._name, self._attributes = monotonic, sink, name, attributes
-        outer = _CURRENT.get()
-        self._parent_id: str | None = None
-        self.span_id = f"{random.getrandbits(64) or 1:016x}"
-        self.trace_id: str
-        if (
-            parent is not None
-            and len(parts := parent.split("-")) == 4
-            and len(parts[1]) == 32
-            and len(parts[2]) == 16
-        ):
-            self.trace_id, self._parent_id = parts[1], parts[2]
-        elif outer is not None:
-            self.trace_id, self._parent_id = outer.trace_id, outer.span_id
-        else:
-            self.trace_id = f"{random.getrandbits(128) or 1:032x}"
-
-    def __enter__(self) -> _Open:
-        self._token = _CURRENT.set(self)
-        self._began = self._monotonic()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _CURRENT.reset(self._token)
-        took = self._monotonic() - self._began
-        failed = None if kind is None else kind.__name__
-        self._sink(
-            Span(
-                self._name,
-                self.trace_id,
-                self.span_id,
-                self._parent_id,
-                self._began,
-                took,
-                self._attributes,
-                failed,
-            )
-        )

@@ -175,7 +175,7 @@ async def _twice() -> None: ...
         (lambda app: _decorate(app, _twice, name="server"), "give one another name="),
         (
             lambda app: _decorate(app, _twice, roles=("servers",)),
-            "'servers' is none of server, consumer, gateway",
+            "'servers' is none of consumer, server, gateway",
         ),
         (lambda app: _decorate(app, lambda: 1, name="x", ends=True), "ends= is for an async def"),
         (lambda app: app.supervise(_twice), "with parentheses"),

@@ -64,7 +64,7 @@ class Decider:
         for kind, handler in handlers.items():
             plan = bind(handler, resolve, command_arguments(kind))
             terminal = plan.compile()
-            decide = compose(middlewares, kind, terminal, plan.is_async)
+            decide = compose(middlewares, kind, terminal, plan.is_async, resolve)
             result: Typed[Any] = Typed(f"the result of {handler.name}", handler.result)
             is_async = plan.is_async or decide is not terminal
             self._compiled[kind] = _Compiled(decide, handler, is_async, result)

@@ -169,21 +169,26 @@ def message_of(function: Callable[..., Any], kind: type[M]) -> type[M]:
 def bind(handler: Handler[Any], resolve: Resolve, given: Mapping[type, str]) -> Plan:
     """How a handler is called: `given` maps the types of the call's own values to their names as arguments, in order;
     the message's class is the first. Raises DeclarationError for a parameter that nothing fills."""
+    return plan_of(handler.function, handler.name, resolve, given)
+
+
+def plan_of(function: Callable[..., Any], where: str, resolve: Resolve, given: Mapping[type, str]) -> Plan:
+    """The same for a function that is no handler. A parameter without type and default is the value at its place."""
     names = list(given.values())
-    first = next(iter(inspect.signature(handler.function).parameters), None)
+    places = dict(zip(inspect.signature(function).parameters, names, strict=False))
 
     def source(parameter: Parameter) -> str | None:
-        if parameter.annotation is EMPTY:
-            return names[0] if parameter.name == first else None
+        if parameter.annotation in (EMPTY, Any):
+            return places.get(parameter.name) if parameter.required else None
         plain = parameter.plain
         options = get_args(plain) if get_origin(plain) in (Union, UnionType) else (plain,)
         kinds = tuple(kind for each in options if isinstance(kind := get_origin(each) or each, type))
         if object in kinds:
             return None
-        return next((name for kind, name in given.items() if issubclass(kind, kinds)), None)
+        return next((name for kind, name in given.items() if _is_below(kind, kinds)), None)
 
     what = " or ".join(named(kind) for kind in given)
-    return Plan(handler.function, handler.name, names, (source,), resolve, otherwise=f"the {what}")
+    return Plan(function, where, names, (source,), resolve, otherwise=f"the {what}")
 
 
 def _hints(function: Callable[..., Any], *, include_extras: bool = False) -> dict[str, Any]:
@@ -227,6 +232,13 @@ def place_of(declared: Any) -> str:
     """Where a function, class or callable object is, as errors name it."""
     named = declared if hasattr(declared, "__qualname__") else type(declared)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _is_below(kind: type, kinds: tuple[type, ...]) -> bool:
+    try:
+        return kind in kinds or issubclass(kind, kinds)
+    except TypeError:  # a Protocol that is not for checks at run time
+        return False
 
 
 def _once(found: dict[Any, Handler[Any]], handler: Handler[Any], what: str) -> None:

@@ -1,17 +1,19 @@
 """Middleware, composed once.
 
 A middleware wraps the decision of one command: `async def timing(command, unit, proceed)`, where
-`await proceed(command, unit)` goes on and gives the handler's result. What it raises counts as if the handler
-had. `only = (PutValue, ...)` limits it to some classes of commands, base classes included.
+`await proceed(command, unit)` goes on and gives the handler's result; further parameters are services. What it raises
+counts as if the handler had. `only = (PutValue, ...)` limits it to some classes of commands, base classes included.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any, Protocol
+from typing import Any, Concatenate, Protocol
 
+from skerry.bus.handlers import place_of, plan_of
 from skerry.errors import DeadlineExceeded
+from skerry.injection import Resolve
 from skerry.journal.unit import Unit
 from skerry.messages.message import Command
 
@@ -24,7 +26,7 @@ class Proceed(Protocol):
     def __call__(self, command: Command[Any], unit: Unit, /) -> Awaitable[Any]: ...
 
 
-Middleware = Callable[[Any, Unit, Proceed], Awaitable[Any]]
+Middleware = Callable[Concatenate[Any, Unit, Proceed, ...], Awaitable[Any]]
 
 
 class DeclaredMiddleware(Protocol):
@@ -32,7 +34,7 @@ class DeclaredMiddleware(Protocol):
 
     only: tuple[type[Command[Any]], ...]
 
-    def __call__(self, command: Any, unit: Unit, proceed: Proceed, /) -> Awaitable[Any]: ...
+    def __call__(self, command: Any, unit: Unit, proceed: Proceed, /, *services: Any) -> Awaitable[Any]: ...
 
 
 def applies_to(middleware: Middleware, message: type[Command[Any]]) -> bool:
@@ -42,15 +44,22 @@ def applies_to(middleware: Middleware, message: type[Command[Any]]) -> bool:
 
 
 def compose(
-    middlewares: Sequence[Middleware], message: type[Command[Any]], terminal: Decide, is_async: bool
+    middlewares: Sequence[Middleware],
+    message: type[Command[Any]],
+    terminal: Decide,
+    is_async: bool,
+    resolve: Resolve,
 ) -> Decide:
-    """The chain for one command class, outermost first. Without middleware it is the handler itself."""
+    """The chain for one command class, outermost first. Without middleware it is the handler itself. Raises
+    DeclarationError for a parameter that nothing fills."""
     chosen = [m for m in middlewares if applies_to(m, message)]
     if not chosen:
         return terminal
     chain: Proceed = terminal if is_async else _lift(terminal)
+    given = {message: "command", Unit: "unit", Proceed: "proceed"}
     for middleware in reversed(chosen):
-        chain = _wrap(middleware, chain)
+        plan = plan_of(middleware, f"middleware {place_of(middleware)}", resolve, given)
+        chain = _wrap(plan.compile(), chain)
     return chain
 
 

@@ -13,7 +13,6 @@ from skerry.bus.pipeline import Middleware
 from skerry.errors import DeclarationError, SkerryError
 from skerry.http.application import Application
 from skerry.injection import Scoped
-from skerry.journal.journal import Record
 from skerry.journal.migration import Migrations
 from skerry.journal.mirror import Mirror, MirrorRows
 from skerry.journal.projection import Projection
@@ -22,7 +21,8 @@ from skerry.journal.table import AnyTable
 from skerry.kernel.supervised import Supervised
 from skerry.messages.message import Event, MessageTypes
 
-Render = Callable[[Any, Record], Mapping[str, Any]]
+Render = Callable[..., Mapping[str, Any]]
+"""Of an event, its record and services."""
 
 
 @dataclass(slots=True)

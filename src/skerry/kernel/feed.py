@@ -19,11 +19,11 @@ from skerry.journal.correcting import CORRECTIONS, RESERVED
 from skerry.journal.journal import JournalReader, Record
 from skerry.journal.projector import Projector
 from skerry.journal.row_events import RowDeleted, RowPut, listened_key, render_row
-from skerry.kernel.declaration import Render
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
 from skerry.position import Position
 
+Renderer = Callable[[Any, Record], Mapping[str, Any]]
 Lost = Callable[[Iterable[str], Record, Exception], None]
 """Told of an event that listeners are shown without its content: by whom, which, why."""
 
@@ -54,14 +54,14 @@ class _Kept:
 class JournalFeed:
     """A `skerry.http.feed.Feed` over a projector. Keeps the last `keep` records, at most `keep_bytes` of data;
     beyond that `backlog` reads the journal, at most `backlog_limit` events. `hidden`: names of events that no listener
-    is told of."""
+    is told of. `renderers`: how events look; their services are known when the feed is in use."""
 
     def __init__(
         self,
         projector: Projector,
         reader: JournalReader,
         serializer: Serializer,
-        renderers: Mapping[type[Event], Render],
+        renderers: Mapping[type[Event], Renderer],
         keep: int = 10_000,
         keep_bytes: int = 32 * 1024 * 1024,
         backlog_limit: int = 20_000,
@@ -69,7 +69,7 @@ class JournalFeed:
         hidden: Collection[str] = (),
     ) -> None:
         self._projector, self._reader, self._serializer = projector, reader, serializer
-        self._renderers, self._lost, self._hidden = renderers, lost, frozenset(hidden)
+        self.renderers, self._lost, self._hidden = renderers, lost, frozenset(hidden)
         self._keep, self._keep_bytes, self._backlog_limit = keep, keep_bytes, backlog_limit
         self._ring: deque[_Kept] = deque()
         self._ring_bytes = 0
@@ -157,7 +157,7 @@ class JournalFeed:
         tail = {"position": str(position), "at": record.at}
         try:
             event: Any = self._serializer.decode(record.name, record.version, record.data)
-            how: Render = self._renderers.get(type(event), render)
+            how: Renderer = self.renderers.get(type(event), render)
             payload = _encode({**head, **how(event, record), **tail})
         except MessageError as error:
             # Not known here (any more): what may be shown of it is not known either, but for its key.

@@ -14,12 +14,13 @@ from typing import Any
 
 from skerry.bus.bus import CommandBus, CommandBusSettings, EventBus, QueryBus
 from skerry.bus.decider import Decider
-from skerry.bus.handlers import Handler, bind, event_arguments
+from skerry.bus.handlers import Handler, bind, event_arguments, place_of, plan_of
 from skerry.bus.outcomes import Outcomes
 from skerry.bus.transport import Announcement, Transport
 from skerry.clock import Clock, SystemClock
 from skerry.errors import DeclarationError, MessageError, SettingsError, SkerryError
 from skerry.http.kept import KeptAnswers
+from skerry.injection import Plan, Resolve
 from skerry.journal.intake import HasIntake
 from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.mirror import ReadsMirrors
@@ -27,7 +28,7 @@ from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector, ProjectorSettings
 from skerry.journal.reactor import ReactorRun
 from skerry.journal.snapshot import SnapshotFile
-from skerry.kernel.declaration import Declaration
+from skerry.kernel.declaration import Declaration, Render
 from skerry.kernel.feed import JournalFeed
 from skerry.kernel.intake_watch import IntakeWatch
 from skerry.kernel.losses import Losses
@@ -156,7 +157,7 @@ class Kernel:
             self.projector,
             reader,
             self.serializer,
-            declaration.renderers,
+            {},
             lost=self.losses.note,
             hidden=[
                 name for name, of in declaration.mirrored_events().items() if not declaration.mirrors[of].live
@@ -232,6 +233,7 @@ class Kernel:
             self.projector.listen(self.outcomes.applied),
         ]
         self._subscriptions.append(self.projector.listen(lambda records, epoch: self.losses.look(records)))
+        self._compose_renderers()
         self._listen_for_application()
         transport.announce(Announcement(ASKING, b""))
         await self.projector.start(wait=wait)
@@ -261,6 +263,12 @@ class Kernel:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _compose_renderers(self) -> None:
+        self.feed.renderers = {
+            kind: render_plan(kind, render, self.services.resolve).compile()
+            for kind, render in self.declaration.renderers.items()
+        }
 
     def _listen_for_application(self) -> None:
         declared = self.declaration.handlers.events
@@ -374,6 +382,15 @@ class Kernel:
     def reaction(self, handler: Handler[Any]) -> Any:
         """A reactor's function with its services filled in."""
         return bind(handler, self.services.resolve, event_arguments(handler.message)).compile()
+
+
+def render_plan(event: type[Event], render: Render, resolve: Resolve) -> Plan:
+    """How a renderer is called. Raises DeclarationError for one that waits, and for a parameter that nothing fills."""
+    where = f"renderer {place_of(render)}"
+    plan = plan_of(render, where, resolve, event_arguments(event))
+    if plan.is_async:
+        raise DeclarationError(f"{where} is a plain function of plain services")
+    return plan
 
 
 def _listener_name(handler: Handler[Any]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from skerry.bus.bus import QueryBus
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler, bind, event_arguments
-from skerry.kernel.kernel import Kernel
+from skerry.kernel.kernel import Kernel, render_plan
 from skerry.kernel.supervised import rehearse_parts
 
 
@@ -30,6 +30,8 @@ def rehearse(kernel: Kernel, *, decides: bool) -> None:
     for kind, listeners in declared.handlers.events.items():
         for listener in listeners:
             bind(listener, promise, event_arguments(kind))
+    for event, render in declared.renderers.items():
+        render_plan(event, render, promise)
     QueryBus(declared.handlers.queries).compile(promise)
     declared.http.check(promise)
     rehearse_parts(declared.supervised, promise)

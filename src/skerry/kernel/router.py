@@ -21,7 +21,7 @@ from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor, ReactorOptions
 from skerry.journal.table import AnyTable
 from skerry.kernel.declaration import Declaration
-from skerry.kernel.supervised import Part, RoleName, checked_roles
+from skerry.kernel.supervised import Part, checked_roles
 from skerry.messages.message import Command, Event, Query
 from skerry.supervision.policy import Intensity
 from skerry.supervision.solvers import Solver
@@ -164,7 +164,8 @@ class Declares:
             self.declaration.use_table(table)
 
     def renders(self, event: type[E1]) -> Hears[E1]:
-        """Declare how an event looks to live listeners: `(event, record) -> dict`. By default its fields."""
+        """Declare how an event looks to live listeners: `(event, record, services...) -> dict`, plain. By default its
+        fields."""
         _class(event, Event, "renders")
 
         def declare(function: Callable[..., Any]) -> None:
@@ -284,7 +285,7 @@ class Declares:
         /,
         *,
         name: str = "",
-        roles: Iterable[RoleName] = ("server",),
+        roles: Iterable[str] = ("server",),
         intensity: Intensity | None = None,
         ends: bool = False,
     ) -> Callable[[F], F]: ...
@@ -295,7 +296,7 @@ class Declares:
         /,
         *solvers: Solver,
         name: str = "",
-        roles: Iterable[RoleName] = ("server",),
+        roles: Iterable[str] = ("server",),
         intensity: Intensity | None = None,
         ends: bool = False,
     ) -> Any:

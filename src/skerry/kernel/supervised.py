@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
+from skerry import plugins
 from skerry.errors import DeclarationError
 from skerry.injection import Plan, Resolve
 from skerry.kernel.role import Role
@@ -20,8 +21,6 @@ from skerry.supervision.children import Child, TaskChild
 from skerry.supervision.policy import Intensity
 from skerry.supervision.rules import Rules, SolverPlugin
 from skerry.supervision.solvers import Solver
-
-RoleName = Literal["server", "consumer", "gateway"]
 
 
 class ProcessPlugin(Protocol):
@@ -41,7 +40,7 @@ class Part:
 
     name: str
     make: Callable[..., Any]
-    roles: tuple[RoleName, ...] = ("server",)
+    roles: tuple[str, ...] = ("server",)
     intensity: Intensity | None = None
     ends: bool = False
 
@@ -65,7 +64,7 @@ class Supervised:
 
     def add_part(self, part: Part) -> None:
         """Raises DeclarationError for a second one of its name, and for what cannot be a part."""
-        if part.name in {"server", "consumer", "gateway", *(each.name for each in self.parts)}:
+        if part.name in {*plugins.names(plugins.ROLES), *(each.name for each in self.parts)}:
             raise DeclarationError(f"two parts are named {part.name!r}: give one another name=")
         made = part.make
         if inspect.isclass(made) and not (hasattr(made, "start") and hasattr(made, "stop")):
@@ -188,10 +187,11 @@ def _named(plugin: object) -> str:
     return f"plugin {getattr(plugin, 'name', None) or type(plugin).__name__}"
 
 
-def checked_roles(roles: Iterable[str]) -> tuple[RoleName, ...]:
+def checked_roles(roles: Iterable[str]) -> tuple[str, ...]:
     """Raises DeclarationError for a role that there is not."""
     found = tuple(roles)
+    known = plugins.names(plugins.ROLES)
     for role in found:
-        if role not in ("server", "consumer", "gateway"):
-            raise DeclarationError(f"supervise(roles=...): {role!r} is none of server, consumer, gateway")
-    return cast("tuple[RoleName, ...]", found)
+        if role not in known:
+            raise DeclarationError(f"supervise(roles=...): {role!r} is none of {', '.join(known)}")
+    return found
