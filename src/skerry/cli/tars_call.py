@@ -23,9 +23,9 @@ from skerry.tars.endpoint import ObjectAddress
 from skerry.tars.errors import TarsError
 from skerry.tars.idl.loader import load
 from skerry.tars.platform.configuration import ADMIN_OBJECT, Configuration
+from skerry.tars.platform.identity import identity_of
 from skerry.tars.platform.interfaces import interfaces
 from skerry.tars.platform.registry import RegistryLocator
-from skerry.tars.platform.services import identity_of
 from skerry.tars.proxy import ping as ping_proxy
 from skerry.tars.wire.interface import Function, Interface, interface_of
 

@@ -151,23 +151,23 @@ class TarsParent:
         bound = bind_tcp(endpoint.listens_on, endpoint.port, setting=where)
         self._admin_socket = self._resources.enter_context(bound)
 
-    async def answer_admin(self) -> None:
+    async def say_activating(self) -> None:
         await self._until(self._started)
-        from skerry.tars.platform.admin import admin_server  # while the processes load what they need
+        self.liveness.start()  # loaded while the processes load what they need
+
+    async def answer_admin(self) -> None:
+        from skerry.tars.platform.admin import admin_server  # after the node has been told
 
         endpoint = self._configuration.local
         if endpoint is not None and self._admin_socket is not None:
             self._admin = admin_server(endpoint, self._admin_socket.dup(), self, os.getpid())
             await self._admin.start()
 
-    def say_activating(self) -> None:
-        self.liveness.start()
-
     @cached_property
     def liveness(self) -> Liveness:
         """What the node and the notification service hear."""
         from skerry.tars.platform.liveness import Liveness
-        from skerry.tars.platform.services import locator_of
+        from skerry.tars.platform.registry import locator_of
 
         configuration = self._configuration
         return Liveness(configuration, os.getpid(), self._answers, lambda: locator_of(configuration))

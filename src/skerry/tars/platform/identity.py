@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from skerry.errors import SettingsError
+from skerry.tars.platform.configuration import Configuration
 
 NODE_NAME = "node_name"
 """The key under which requests to the platform carry the caller's node."""
@@ -52,3 +53,10 @@ class Identity:
     def context(self) -> Mapping[str, str]:
         """What requests to the platform carry, so that it knows the node behind whatever address they come from."""
         return {NODE_NAME: self.node} if self.node else {}
+
+
+def identity_of(configuration: Configuration) -> Identity:
+    """Who the configuration says that the server is."""
+    return Identity(
+        configuration.app, configuration.server, configuration.node_name, configuration.set_division
+    )

@@ -21,12 +21,12 @@ class Living(Protocol):
         their time, so they begin before anything else is done."""
         ...
 
-    async def answer_admin(self) -> None:
-        """Answer as AdminObj: from here on the node can end the server."""
+    async def say_activating(self) -> None:
+        """Tell the node that the server starts, every 5 s from now on."""
         ...
 
-    def say_activating(self) -> None:
-        """Tell the node that the server starts, every 5 s from now on."""
+    async def answer_admin(self) -> None:
+        """Answer as AdminObj: from here on the node can end the server."""
         ...
 
     async def until_serving(self) -> bool:
@@ -59,8 +59,8 @@ async def live(server: Living) -> int:
     try:
         server.bind_admin()
         server.start_processes()
+        await server.say_activating()
         await server.answer_admin()
-        server.say_activating()
         if await server.until_serving():
             await server.say_serving()
             await server.until_the_end()

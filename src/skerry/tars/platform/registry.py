@@ -18,7 +18,8 @@ from skerry.tars.endpoint import Endpoint
 from skerry.tars.errors import TarsError
 from skerry.tars.locator import Located
 from skerry.tars.platform.cache import EndpointCache
-from skerry.tars.platform.identity import Identity
+from skerry.tars.platform.configuration import Configuration
+from skerry.tars.platform.identity import Identity, identity_of
 from skerry.tars.platform.interfaces import interfaces
 from skerry.tars.settings import ClientSettings
 
@@ -146,3 +147,9 @@ def row_of(endpoint: Endpoint, node: str = "") -> Any:
 def _endpoints(rows: Sequence[Any]) -> tuple[Endpoint, ...]:
     found = [endpoint_of(row) for row in rows if row.host and 0 < row.port < 65536]
     return tuple(dict.fromkeys(found))
+
+
+def locator_of(configuration: Configuration, cache: EndpointCache | None = None) -> RegistryLocator | None:
+    """What finds objects for this server; None when its file names no registry."""
+    address = configuration.client.locator
+    return RegistryLocator(address, identity_of(configuration), cache) if address else None

@@ -24,10 +24,10 @@ from skerry.tars.platform.cache import EndpointCache
 from skerry.tars.platform.chains import FILE, TraceLog
 from skerry.tars.platform.config import CONFIG, Handler, RemoteFiles
 from skerry.tars.platform.configuration import Configuration
-from skerry.tars.platform.identity import Identity
+from skerry.tars.platform.identity import identity_of
 from skerry.tars.platform.log import LOG, RemoteLog
 from skerry.tars.platform.property import PROPERTY, Properties
-from skerry.tars.platform.registry import RegistryLocator
+from skerry.tars.platform.registry import RegistryLocator, locator_of
 from skerry.tars.platform.reporting import Reporting, ReportSettings
 from skerry.tars.platform.stat import STAT, Statistics
 from skerry.tars.settings import ClientSettings
@@ -220,13 +220,6 @@ class Services:
         return self._own.proxy(interface, address, timeout_seconds=seconds)
 
 
-def identity_of(configuration: Configuration) -> Identity:
-    """Who the configuration says that the server is."""
-    return Identity(
-        configuration.app, configuration.server, configuration.node_name, configuration.set_division
-    )
-
-
 def _close(communicator: BlockingCommunicator, locator: RegistryLocator | None) -> None:
     if locator is not None:
         communicator.wait(locator.close())
@@ -238,9 +231,3 @@ def _cache(configuration: Configuration) -> EndpointCache | None:
         return None
     file = Path(configuration.data_path, f"{configuration.server}.tarsdat")
     return EndpointCache(file, configuration.client.locator or "none")
-
-
-def locator_of(configuration: Configuration, cache: EndpointCache | None = None) -> RegistryLocator | None:
-    """What finds objects for this server; None when its file names no registry."""
-    address = configuration.client.locator
-    return RegistryLocator(address, identity_of(configuration), cache) if address else None

@@ -24,7 +24,9 @@ from skerry.tars.communicator import Communicator
 from skerry.tars.platform.config import CONFIG, ConfigUnavailable, Loaded, RemoteFiles
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.formats import parse
-from skerry.tars.platform.services import Services, identity_of, locator_of
+from skerry.tars.platform.identity import identity_of
+from skerry.tars.platform.registry import locator_of
+from skerry.tars.platform.services import Services
 from skerry.tars.web.merging import merge
 
 log = logging.getLogger("skerry.tars.platform")
