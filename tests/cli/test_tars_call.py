@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from skerry import tars
 from skerry.cli.main import main
+from skerry.tars.platform.configuration import AdapterConfiguration, Configuration
 from skerry.testing.tars import TarsPlatform, tars_platform
 
 __all__ = ["tars_platform"]
@@ -107,3 +108,18 @@ def test_admin_needs_a_file(tmp_path: Path) -> None:
     done = skerry("admin", "tars.help", "--config", str(path))
     assert done.exit_code == 2
     assert "has no local=" in done.stderr
+
+
+def test_the_file_of_a_server_tells_where_its_own_objects_are(
+    served: list[str], tars_platform: TarsPlatform, tmp_path: Path
+) -> None:
+    """Without any registry: what `skerry tars init` wrote is enough to ping and call what runs."""
+    [registered] = tars_platform.registry.objects[NAME]
+    adapter = AdapterConfiguration(f"{NAME}Adapter", NAME, registered.endpoint)
+    file = tmp_path / "local.conf"
+    file.write_text(Configuration("Demo", "Shell", (adapter,)).text(), encoding="utf-8")
+    alone = ["--config", str(file), "--timeout", "30"]
+    idl = ["--idl", str(tmp_path / "hello.tars"), "--interface", "Hello", *alone]
+    assert "Hello file!" in skerry("call", NAME, "hello", '{"name": "file"}', *idl).stdout
+    assert skerry("ping", NAME, *alone).exit_code == 0
+    assert "has no endpoint" in skerry("ping", "Demo.Shell.OtherObj", *alone).stderr

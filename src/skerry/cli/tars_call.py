@@ -19,7 +19,7 @@ import click
 from skerry.errors import SettingsError
 from skerry.tars.call_errors import CallError
 from skerry.tars.communicator import Communicator
-from skerry.tars.endpoint import ObjectAddress
+from skerry.tars.endpoint import Endpoint, ObjectAddress
 from skerry.tars.errors import TarsError
 from skerry.tars.idl.loader import load
 from skerry.tars.platform.configuration import ADMIN_OBJECT, Configuration
@@ -32,7 +32,10 @@ from skerry.tars.wire.interface import Function, Interface, interface_of
 R = TypeVar("R")
 JSON_VERSION = 5
 _CONFIG = click.option(
-    "--config", default="", metavar="FILE", help="the node's file of a server; its locator is asked"
+    "--config",
+    default="",
+    metavar="FILE",
+    help="the node's file of a server: for its own objects, or its locator",
 )
 _LOCATOR = click.option(
     "--locator", default="", metavar="ADDRESS", help="tars.tarsregistry.QueryObj@tcp -h HOST -p 17890"
@@ -71,11 +74,15 @@ def call(
     """
 
     async def work() -> str:
+        parsed = ObjectAddress.parse(address)
         interface, found = _function(idl, include, function, wanted)
         given = _arguments(found, sys.stdin.read() if arguments == "-" else arguments)
         pairs = dict(pair.partition("=")[::2] for pair in context)
         async with _communicator(locator, config, timeout) as (communicator, _):
-            proxy = communicator.proxy(interface, address, context=pairs)
+            endpoints = parsed.endpoints or _own_endpoints(config, parsed.name)
+            proxy = communicator.proxy(
+                interface, str(ObjectAddress(parsed.name, endpoints)) if endpoints else address, context=pairs
+            )
             result = await getattr(proxy, found.python_name)(*given)
         text = found.encode_result(result, JSON_VERSION).decode("utf-8", "replace")
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
@@ -94,7 +101,7 @@ def ping(address: str, locator: str, config: str, timeout: float) -> None:
     async def work() -> bool:
         parsed = ObjectAddress.parse(address)
         async with _communicator(locator, config, timeout) as (communicator, registry):
-            endpoints = parsed.endpoints
+            endpoints = parsed.endpoints or _own_endpoints(config, parsed.name)
             if not endpoints and registry is not None:
                 endpoints = (await registry.find(parsed.name)).active
             if not endpoints:
@@ -154,6 +161,12 @@ async def _communicator(
     finally:
         if found is not None:
             await found.close()
+
+
+def _own_endpoints(config: str, name: str) -> tuple[Endpoint, ...]:
+    """Where the server of a file has an object itself; nothing for those of others."""
+    adapters = Configuration.read(config).adapters if config else ()
+    return tuple(each.endpoint for each in adapters if each.servant == name)
 
 
 def _run(work: Coroutine[Any, Any, R]) -> R:

@@ -124,7 +124,9 @@ README = """# {name}
 
     python -m pytest                                          # its tests, without a platform
     skerry tars run service:service --config=conf/local.conf  # serve it here, port 20001
+    skerry tars call {app}.{name}Server.{name}Obj hello '{{"name": "you"}}' --idl {name}.tars --config=conf/local.conf
     skerry tars run service:service --config=conf/local.conf stop
+    skerry tars platform service:service={name}Server         # with a page: http://127.0.0.1:17800/
     skerry tars deploy service:service --app {app} --server {name}Server
 
 `{name}.tars` is the interface, `service.py` the servant. On the platform the node writes the configuration: addresses,

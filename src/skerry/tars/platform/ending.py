@@ -13,18 +13,23 @@ import signal
 from typing import Any
 
 from skerry.tars.communicator import Communicator
+from skerry.tars.endpoint import Endpoint
 from skerry.tars.errors import TarsError
 from skerry.tars.platform.configuration import ADMIN_OBJECT, Configuration
 from skerry.tars.platform.interfaces import interfaces
 
 ADMIN: Any = interfaces("AdminF")
-ASK_SECONDS = 2.0
+ASK_SECONDS = 10.0
+"""A server that listens may be slow to answer: it runs all the same."""
 EXTRA_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 
 
 async def running_pid(configuration: Configuration) -> int | None:
-    """The pid of the server that answers on the file's `local` endpoint; None when none does."""
+    """The pid of the server that answers on the file's `local` endpoint; None when none does, at once when nobody
+    listens there."""
+    if configuration.local is None or not await _listens(configuration.local):
+        return None
     async with Communicator(timeout_seconds=ASK_SECONDS) as communicator:
         try:
             return int(await _admin(communicator, configuration).getPid())
@@ -35,8 +40,6 @@ async def running_pid(configuration: Configuration) -> int | None:
 async def stop_server(configuration: Configuration) -> int | None:
     """End it. Its pid when it ended, None when none ran. Raises ProcessLookupError never; PermissionError when it
     belongs to somebody else and does not end by itself."""
-    if configuration.local is None:
-        return None
     pid = await running_pid(configuration)
     if pid is None:
         return None
@@ -52,6 +55,16 @@ async def stop_server(configuration: Configuration) -> int | None:
             pass
         await _ended(pid, EXTRA_SECONDS)
     return pid
+
+
+async def _listens(endpoint: Endpoint) -> bool:
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 async def _ended(pid: int, seconds: float) -> bool:

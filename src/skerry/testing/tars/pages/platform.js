@@ -9,6 +9,7 @@ const element = (name, text, ...children) => {
 };
 const row = (...cells) => element('tr', null, ...cells.map(cell => cell instanceof Node ? element('td', null, cell) : element('td', cell)));
 let shown = {};
+const commands = {};  // what is typed survives a change of the server's state
 const changed = (name, value) => {
   const text = JSON.stringify(value);
   if (shown[name] === text) return false;
@@ -37,7 +38,9 @@ function serverBlock(server) {
     block.append(button);
   }
   const form = element('form'), input = element('input');
-  input.value = 'tars.viewstatus'; input.setAttribute('aria-label', `Command to ${server.name}`);
+  input.value = commands[server.name] ?? 'tars.viewstatus';
+  input.addEventListener('input', () => { commands[server.name] = input.value; });
+  input.setAttribute('aria-label', `Command to ${server.name}`);
   form.append(input, element('button', 'send command'));
   form.addEventListener('submit', event => { event.preventDefault(); send(server.name, 'command', { command: input.value }); });
   block.append(form);
