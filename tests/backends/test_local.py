@@ -19,12 +19,12 @@ from skerry.backends.local.direct import DirectTransport
 from skerry.backends.local.hub import Hub
 from skerry.backends.local.owner import LOCK_NAME, LocalOwner, Lock, hub_path, local_directory
 from skerry.backends.local.peer import LocalPeer, PeerSettings
-from skerry.backends.local.reader import RemoteJournal
+from skerry.backends.local.reader import remote_journal
 from skerry.backends.queues import Message
 from skerry.bus.transport import Announcement, Hint, Transport
 from skerry.errors import Disconnected, JournalError, SettingsError, Trimmed
 from skerry.journal.epochs import Epoch
-from skerry.journal.journal import DeadLetter, Head, Outcome, Record, Status, StoredProjection
+from skerry.journal.journal import DeadLetter, Head, JournalPeer, Outcome, Record, Status, StoredProjection
 from skerry.loop.sockets import listen_unix
 from skerry.position import Position
 from skerry.testing.transports import TransportSuite, envelope, numbers, record, soon, started, take, until
@@ -368,11 +368,11 @@ class FakeJournal:
 
 
 @asynccontextmanager
-async def served(file: Path) -> AsyncIterator[tuple[RemoteJournal, FakeJournal, LocalPeer]]:
+async def served(file: Path) -> AsyncIterator[tuple[JournalPeer, FakeJournal, LocalPeer]]:
     owner, server, journal = LocalOwner(file, "consumer-1"), peer(file), FakeJournal()
     async with started(owner, server):
         owner.serve(journal)
-        yield RemoteJournal(server), journal, server
+        yield remote_journal(server), journal, server
     owner.release()
 
 
@@ -447,7 +447,7 @@ async def test_calls_wait_for_the_journal_and_fail_with_the_connection(tmp_path:
     file = tmp_path / "kv.db"
     owner, server = LocalOwner(file, "consumer-1"), peer(file)
     async with started(owner, server):
-        early = asyncio.ensure_future(RemoteJournal(server).head())
+        early = asyncio.ensure_future(remote_journal(server).head())
         await until(lambda: bool(owner._service._tasks))
         owner.serve(FakeJournal())
         assert (await soon(early)).floor == 2
@@ -455,14 +455,14 @@ async def test_calls_wait_for_the_journal_and_fail_with_the_connection(tmp_path:
     owner = LocalOwner(file, "consumer-1")
     server = peer(file)
     async with started(owner, server):
-        late = asyncio.ensure_future(RemoteJournal(server).head())
+        late = asyncio.ensure_future(remote_journal(server).head())
         await until(lambda: bool(owner._service._tasks))
         await owner.stop()
         with pytest.raises(Disconnected):
             await soon(late)
     owner.release()
     with pytest.raises(Disconnected):
-        await RemoteJournal(server).head()
+        await remote_journal(server).head()
 
 
 async def test_a_place_that_was_cleared_away_is_made_again(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ import pytest
 
 from skerry.backends.local.owner import hub_path
 from skerry.backends.local.peer import LocalPeer
-from skerry.backends.local.reader import RemoteJournal
+from skerry.backends.local.reader import remote_journal
 from skerry.process import control
 from skerry.process.orders import AnyOrder, Restart, Scale, Stop
 from skerry.testing.program import HttpConnection
@@ -357,7 +357,7 @@ async def nothing_is_lost(tmp_path: Path, world: Up, program: Path, faults: str)
     path = hub_path(tmp_path / ".skerry" / "livekv.db")
     peer = LocalPeer(path, "test")
     await peer.start()
-    journal = RemoteJournal(peer)
+    journal = remote_journal(peer)
     assert await journal.verify() == []
     head = await journal.head()
     effects: Counter[str] = Counter()

@@ -385,7 +385,32 @@ class JournalAdmin(JournalReader, Protocol):
         ...
 
 
-class JournalWriter(JournalAdmin, Protocol):
+class JournalPeer(JournalAdmin, Protocol):
+    """Everything but deciding, for any process: what reactors and stored projections need besides. All of these calls
+    may travel to the process that owns the journal; `skerry.backends.local` derives its calls from this class."""
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        """Take or renew a lease; None while somebody else holds it. `owner` is unique to one life of one process.
+        The end is told by the database's clock where there is one for all. A lease that ended stays valid for
+        commits until somebody else takes it."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give it back, if it is still ours; commits under it are refused from then on."""
+        ...
+
+    async def cursor(self, subscriber: str) -> Position | None:
+        """How far a durable reader (a reactor) has come; None when it is new."""
+        ...
+
+    async def save_projection(self, stored: StoredProjection) -> None:
+        """Keep a stored projection's snapshot; one of an older position of the same version and epoch does not
+        replace a newer one, nor is one kept that is ahead of what the journal has or of an epoch that it does not
+        know."""
+        ...
+
+
+class JournalWriter(JournalPeer, Protocol):
     """The journal for the one who decides."""
 
     async def prepare(self, tables: Sequence[str]) -> None:
@@ -424,24 +449,4 @@ class JournalWriter(JournalAdmin, Protocol):
 
     async def survived(self, command_ids: Sequence[str]) -> None:
         """Take back one noted attempt of each (as often as it is named): it was interrupted, and no process died."""
-        ...
-
-    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
-        """Take or renew a lease; None while somebody else holds it. `owner` is unique to one life of one process.
-        The end is told by the database's clock where there is one for all. A lease that ended stays valid for
-        commits until somebody else takes it."""
-        ...
-
-    async def release(self, lease: Lease) -> None:
-        """Give it back, if it is still ours; commits under it are refused from then on."""
-        ...
-
-    async def cursor(self, subscriber: str) -> Position | None:
-        """How far a durable reader (a reactor) has come; None when it is new."""
-        ...
-
-    async def save_projection(self, stored: StoredProjection) -> None:
-        """Keep a stored projection's snapshot; one of an older position of the same version and epoch does not
-        replace a newer one, nor is one kept that is ahead of what the journal has or of an epoch that it does not
-        know."""
         ...

@@ -53,13 +53,13 @@ async def _owner(opening: Opening, stack: AsyncExitStack) -> Parts:
 async def _peer(opening: Opening, stack: AsyncExitStack) -> Parts:
     from skerry.backends.local.owner import hub_path
     from skerry.backends.local.peer import LocalPeer, PeerSettings
-    from skerry.backends.local.reader import RemoteJournal
+    from skerry.backends.local.reader import remote_journal
 
     # While a process is replaced there are two of its name for a moment: each is a peer of its own.
     place = opening.place
     path, name = hub_path(_file(opening)), f"{place.process}.{os.getpid()}"
     peer = LocalPeer(path, name, place.settings.of(PeerSettings))
-    parts = Parts(peer, RemoteJournal(peer), None)
+    parts = Parts(peer, remote_journal(peer), None)
     opening.made(parts)
     await peer.start(required=opening.wait)
     stack.push_async_callback(peer.stop)
@@ -70,7 +70,7 @@ async def _reached(place: Place, journal: JournalSide) -> tuple[JournalAdmin, Tr
     """By the process that owns the file."""
     from skerry.backends.local.owner import hub_path
     from skerry.backends.local.peer import LocalPeer, PeerSettings
-    from skerry.backends.local.reader import RemoteJournal
+    from skerry.backends.local.reader import remote_journal
 
     assert journal.file is not None
     patience = replace(place.settings.of(PeerSettings), start_seconds=0.5)
@@ -79,7 +79,7 @@ async def _reached(place: Place, journal: JournalSide) -> tuple[JournalAdmin, Tr
         await peer.start()
     except Disconnected:
         return None
-    return RemoteJournal(peer), peer
+    return remote_journal(peer), peer
 
 
 BACKEND = Backend(

@@ -1,66 +1,53 @@
 """The journal calls that travel: which there are, how their values look as JSON, and errors as values.
 
-Both ends read this one table. Everything of a journal but `prepare` and `batch`: deciding stays where the file is.
+Both ends read one table, which is derived from `JournalPeer`: everything of a journal but deciding, which stays where
+the file is.
 Pure.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from skerry import errors
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
-from skerry.journal.epochs import Epoch
-from skerry.journal.journal import (
-    Correction,
-    DeadLetter,
-    Head,
-    Lease,
-    LetterHead,
-    Reader,
-    Record,
-    StoredProjection,
-)
-from skerry.position import Position
+from skerry.journal.journal import JournalPeer
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`arguments`: a tuple type, `result`: what comes back, `seconds`: how long a caller waits at most."""
+    """`arguments`: a tuple type, `result`: what comes back, `seconds`: how long a caller waits at most, `declared`: the
+    method's own signature, without `self`."""
 
     arguments: Any
     result: Any
-    seconds: float = 30.0
+    seconds: float
+    declared: inspect.Signature
 
 
-SIGNATURES: dict[str, Signature] = {
-    "outcome": Signature(tuple[str], None),  # its result: outcomes.py
-    "head": Signature(tuple[int | None], Head),
-    "epochs": Signature(tuple[()], list[Epoch]),
-    "missed": Signature(tuple[Position], bool),
-    "read": Signature(tuple[int, int], list[Record]),
-    "load_projection": Signature(tuple[str], StoredProjection | None),
-    "save_projection": Signature(tuple[StoredProjection], None, 60.0),
-    "cursor": Signature(tuple[str], Position | None),
-    "advance": Signature(tuple[str, Position], None),
-    "forget": Signature(tuple[str], None),
-    "acquire": Signature(tuple[str, str, float], Lease | None),
-    "release": Signature(tuple[Lease], None),
-    "dead_letters": Signature(tuple[str, int], list[DeadLetter]),
-    "letters": Signature(tuple[int, int, bool], list[LetterHead]),
-    "dead_letter": Signature(tuple[str], DeadLetter | None),
-    "bury": Signature(tuple[DeadLetter], None),
-    "exhume": Signature(tuple[str], bool),
-    "trim": Signature(tuple[Position], int, 600.0),
-    "verify": Signature(tuple[()], list[str], 600.0),
-    "tables": Signature(tuple[()], list[str]),
-    "readers": Signature(tuple[()], list[Reader]),
-    "forget_projection": Signature(tuple[str], None),
-    "correct": Signature(tuple[Correction], Position, 60.0),
-    "new_epoch": Signature(tuple[str, int], Position, 60.0),
+USUAL_SECONDS = 30.0
+SECONDS = {"save_projection": 60.0, "trim": 600.0, "verify": 600.0, "correct": 60.0, "new_epoch": 60.0}
+"""Of calls that may take longer than the usual."""
+
+
+def _signature(name: str, method: Callable[..., Any]) -> Signature:
+    types = get_type_hints(method)
+    result = None if name == "outcome" else types["return"]  # as for outcomes everywhere: outcomes.py
+    given = inspect.signature(method)
+    parameters = list(given.parameters.values())[1:]
+    arguments: Any = tuple[tuple(types[each.name] for each in parameters)]  # type: ignore[misc]
+    seconds = SECONDS.get(name, USUAL_SECONDS)
+    return Signature(arguments, result, seconds, given.replace(parameters=parameters))
+
+
+SIGNATURES = {
+    name: _signature(name, method)
+    for name, method in inspect.getmembers(JournalPeer, inspect.iscoroutinefunction)
 }
 
 SNAPSHOT = "snapshot"

@@ -7,53 +7,24 @@ everything but decide: `prepare` and `batch` stay with the owner. Raises Disconn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from skerry.backends.local import calls, frames
 from skerry.backends.local.peer import LocalPeer
 from skerry.errors import Disconnected
-from skerry.journal.epochs import Epoch
-from skerry.journal.journal import (
-    Correction,
-    DeadLetter,
-    Head,
-    Lease,
-    LetterHead,
-    Outcome,
-    Reader,
-    Record,
-    StoredProjection,
-)
+from skerry.journal.journal import JournalPeer
 from skerry.position import Position
 
 
-class RemoteJournal:
-    """See `skerry.journal.journal.JournalReader`; shares the connection of `peer`."""
+class _RemoteJournal:
+    """A `JournalPeer`: its methods but `snapshot` are made of `calls.SIGNATURES`."""
 
     def __init__(self, peer: LocalPeer) -> None:
         self._peer = peer
-
-    async def head(self, at: int | None = None) -> Head:
-        return await self._call("head", at)  # type: ignore[no-any-return]
-
-    async def epochs(self) -> Sequence[Epoch]:
-        return await self._call("epochs")  # type: ignore[no-any-return]
-
-    async def missed(self, position: Position) -> bool:
-        return await self._call("missed", position)  # type: ignore[no-any-return]
-
-    async def read(self, after: int, limit: int) -> Sequence[Record]:
-        return await self._call("read", after, limit)  # type: ignore[no-any-return]
-
-    async def outcome(self, command_id: str) -> Outcome | None:
-        return await self._call("outcome", command_id)  # type: ignore[no-any-return]
-
-    async def load_projection(self, name: str) -> StoredProjection | None:
-        return await self._call("load_projection", name)  # type: ignore[no-any-return]
 
     @asynccontextmanager
     async def snapshot(self, tables: Sequence[str]) -> AsyncIterator[RemoteSnapshot]:
@@ -70,67 +41,7 @@ class RemoteJournal:
             peer.calls.waiting.pop(number, None)
             connection.send(frames.Cancel(number))
 
-    # --- for reactors and stored projections
-
-    async def save_projection(self, stored: StoredProjection) -> None:
-        await self._call("save_projection", stored)
-
-    async def cursor(self, subscriber: str) -> Position | None:
-        return await self._call("cursor", subscriber)  # type: ignore[no-any-return]
-
-    async def advance(self, subscriber: str, position: Position) -> None:
-        await self._call("advance", subscriber, position)
-
-    async def forget(self, subscriber: str) -> None:
-        await self._call("forget", subscriber)
-
-    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
-        return await self._call("acquire", name, owner, seconds)  # type: ignore[no-any-return]
-
-    async def release(self, lease: Lease) -> None:
-        await self._call("release", lease)
-
-    # --- for people
-
-    async def dead_letters(self, after: str = "", limit: int = 100) -> Sequence[DeadLetter]:
-        return await self._call("dead_letters", after, limit)  # type: ignore[no-any-return]
-
-    async def letters(self, after: int = 0, limit: int = 100, waiting: bool = False) -> Sequence[LetterHead]:
-        return await self._call("letters", after, limit, waiting)  # type: ignore[no-any-return]
-
-    async def dead_letter(self, command_id: str) -> DeadLetter | None:
-        return await self._call("dead_letter", command_id)  # type: ignore[no-any-return]
-
-    async def bury(self, letter: DeadLetter) -> None:
-        await self._call("bury", letter)
-
-    async def exhume(self, command_id: str) -> bool:
-        return await self._call("exhume", command_id)  # type: ignore[no-any-return]
-
-    async def trim(self, before: Position) -> int:
-        return await self._call("trim", before)  # type: ignore[no-any-return]
-
-    async def verify(self) -> Sequence[str]:
-        return await self._call("verify")  # type: ignore[no-any-return]
-
-    async def tables(self) -> Sequence[str]:
-        return await self._call("tables")  # type: ignore[no-any-return]
-
-    async def readers(self) -> Sequence[Reader]:
-        return await self._call("readers")  # type: ignore[no-any-return]
-
-    async def forget_projection(self, name: str) -> None:
-        await self._call("forget_projection", name)
-
-    async def correct(self, correction: Correction) -> Position:
-        return await self._call("correct", correction)  # type: ignore[no-any-return]
-
-    async def new_epoch(self, reason: str = "asked for", common: int = 0) -> Position:
-        return await self._call("new_epoch", reason, common)  # type: ignore[no-any-return]
-
-    # --- the wire
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
+    async def call(self, method: str, *arguments: Any) -> Any:
         peer = self._peer
         connection = peer.wire()
         number = next(peer.calls.numbers)
@@ -158,10 +69,30 @@ class RemoteJournal:
         return future
 
 
+def _remote(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    declared = calls.SIGNATURES[name].declared
+
+    async def method(self: _RemoteJournal, *arguments: Any, **named: Any) -> Any:
+        bound = declared.bind(*arguments, **named)
+        bound.apply_defaults()
+        return await self.call(name, *bound.args)
+
+    return method
+
+
+for each in calls.SIGNATURES:
+    setattr(_RemoteJournal, each, _remote(each))
+
+
+def remote_journal(peer: LocalPeer) -> JournalPeer:
+    """A journal whose calls all go to the owner, by the connection of `peer`."""
+    return cast(JournalPeer, _RemoteJournal(peer))
+
+
 class RemoteSnapshot:
     """See `skerry.journal.journal.Snapshot`. One page is always read ahead."""
 
-    def __init__(self, journal: RemoteJournal, number: int, position: Position) -> None:
+    def __init__(self, journal: _RemoteJournal, number: int, position: Position) -> None:
         self._journal, self._number = journal, number
         self.position = position
 

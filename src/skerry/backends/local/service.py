@@ -87,7 +87,7 @@ class JournalService:
                 result = await method(*arguments)
             peer.connection.send(frames.Result(call.number, calls.encode_result(call.method, result)))
         except TimeoutError:
-            seconds = calls.SIGNATURES.get(call.method, calls.Signature((), None)).seconds
+            seconds = calls.SECONDS.get(call.method, calls.USUAL_SECONDS)
             _fault(peer, call.number, DeadlineExceeded(call.method, seconds))
         except Exception as error:
             _fault(peer, call.number, error)
