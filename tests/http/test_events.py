@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from tests.http.applied_feed import AppliedFeed
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from skerry.http.application import Application
 from skerry.http.events import Events
-from skerry.http.feed import FeedEvent, RingFeed
+from skerry.http.feed import FeedEvent
 from skerry.http.hub import Hub, HubSettings
 from skerry.position import Position
 from skerry.server.server import HttpServer
@@ -35,10 +36,10 @@ def put(offset: int, key: str = "k", value: str = "v") -> FeedEvent:
 
 
 class Site:
-    """A server with the route at /events over a ring, and its address."""
+    """A server with the route at /events, and its address."""
 
     def __init__(self, settings: HubSettings | None = None, origins: Iterable[str] = ()) -> None:
-        self.feed = RingFeed(Position("a", 0))
+        self.feed = AppliedFeed(Position("a", 0))
         self.values: dict[str, str] = {}
         self.hub = Hub(settings, name="p")
         channel = self.hub.channel("/events", self.feed, self.snapshot)

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from tests.http.applied_feed import AppliedFeed
 
 from skerry.errors import DeclarationError, Unavailable
-from skerry.http.feed import FeedEvent, RingFeed
+from skerry.http.feed import FeedEvent
 from skerry.http.hub import RESTART, SILENT, TRY_LATER, Channel, Hub, HubSettings
 from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Listener, Wire
 from skerry.http.outgoing import Item, segments
@@ -65,11 +66,11 @@ class Socket:
 
 
 class Stage:
-    """A hub with one channel over a ring, whose snapshot is a dict."""
+    """A hub with one channel whose snapshot is a dict."""
 
     def __init__(self, settings: HubSettings | None = None, **feed: Any) -> None:
         self.hub = Hub(settings, name="p")
-        self.feed = RingFeed(at(0), **feed)
+        self.feed = AppliedFeed(at(0), **feed)
         self.values: dict[str, str] = {}
         self.channel: Channel = self.hub.channel("/events", self.feed, self.snapshot)
         self.hub.start()
@@ -365,7 +366,7 @@ async def test_connection_events_reach_every_listener_of_every_process() -> None
     """Opened and closed are announced; another hub on the same announcer hears them too."""
     here = Stage()
     there = Hub(announcer=here.hub.announcer)
-    channel = there.channel("/events", RingFeed(at(0)))
+    channel = there.channel("/events", AppliedFeed(at(0)))
     there.start()
     far = Socket()
     far.listener = Listener(far, LINES)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.http.applied_feed import AppliedFeed
 
-from skerry.http.feed import FeedEvent, RingFeed
+from skerry.http.feed import FeedEvent
 from skerry.http.hub import TRY_LATER, Hub, HubSettings
 from skerry.http.listener import LINES, Listener
 from skerry.position import Position
@@ -86,7 +87,7 @@ class Stage:
     def __init__(self, limits: HubSettings | None = None, keys: int = 0, **ring: Any) -> None:
         self.clock = VirtualClock()
         self.hub = Hub(limits or HubSettings(slice_bytes=SLICE), clock=self.clock, name="p")
-        self.feed = RingFeed(at(0), **ring)
+        self.feed = AppliedFeed(at(0), **ring)
         self.store = {f"k{n:03}": "old" for n in range(keys)}
         self.past = [dict(self.store)]
         self.taken = self.produced = self.ended = 0
