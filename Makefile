@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint types matrix coverage mutants release bench bench-instructions soak compliance services clean
+.PHONY: help setup demo test check lint types matrix hosting-matrix coverage mutants release bench bench-instructions soak compliance services clean
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ check: lint types test ## lint, types, tests
 matrix: $(STAMP) ## the unit tests on the other Pythons of this machine, and on the lowest versions of what we depend on
 	@$(BIN)/python scripts/matrix.py $(ON)
 
+hosting-matrix: $(STAMP) ## the tests of hosting with other versions of Django, Flask and FastAPI
+	@$(BIN)/python scripts/matrix.py frameworks
+
 coverage: $(STAMP) ## how much of each module the tests of its room run (ROOMS="http bus")
 	@$(BIN)/python scripts/covered.py $(ROOMS)
 
@@ -47,7 +50,7 @@ release: $(STAMP) ## build the distributions and try them in a clean environment
 soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600), and the seconds of the contract
 	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/truth/test_random.py tests/e2e tests/contract tests/cli/test_run.py --ignore=tests/e2e/browser -s
 
-compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUITES="requests corpora frameworks django clients autobahn")
+compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUITES="requests corpora frameworks django crawl clients autobahn")
 	$(BIN)/python -m compliance $(SUITES)
 
 bench: $(STAMP) ## measure against peers in one run; table and JSON

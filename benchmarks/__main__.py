@@ -21,6 +21,7 @@ from benchmarks.rows import Row, table
 
 NAMES = (
     "http_get",
+    "hosting",
     "memory",
     "writes",
     "growth",

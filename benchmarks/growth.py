@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import msgspec
-from benchmarks.http_get import _cpu_seconds
+from benchmarks.http_get import cpu_seconds
 from benchmarks.puts import fill, free_port, private_servers, program, rewrite, skerry
 from benchmarks.rows import Row, table
 
@@ -52,10 +52,10 @@ class Case:
     rate: list[float] = field(default_factory=list)
 
     def write(self) -> None:
-        before, began = sum(map(_cpu_seconds, self.pids)), time.perf_counter()
+        before, began = sum(map(cpu_seconds, self.pids)), time.perf_counter()
         asyncio.run(rewrite(self.port, self.touched, WRITES))
         self.rate.append(WRITES / (time.perf_counter() - began))
-        self.cost.append((sum(map(_cpu_seconds, self.pids)) - before) / WRITES * 1e6)
+        self.cost.append((sum(map(cpu_seconds, self.pids)) - before) / WRITES * 1e6)
 
 
 def script(namespace: str, numbers: str, count: int) -> str:

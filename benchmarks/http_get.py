@@ -66,6 +66,7 @@ class Server:
     script: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    connections: int = CONNECTIONS
     process: subprocess.Popen[bytes] | None = None
     figures: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Server:
         environment = {**os.environ, "KEYS": str(self.keys), **self.environment}
         request = urllib.request.Request(self.url, headers=self.fields)
         self.process = subprocess.Popen(
-            [*_pinned(0), *self.command],
+            [*pinned(0), *self.command],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -106,14 +107,14 @@ class Server:
     def load(self, seconds: int) -> None:
         """One round."""
         assert self.process is not None
-        wrk = [*_pinned(1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+        wrk = [*pinned(1), "wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s"]
         if self.script is not None:
             wrk += ["-s", str(self.script)]
         for name, value in self.fields.items():
             wrk += ["-H", f"{name}: {value}"]
-        before = _cpu_seconds(self.process.pid)
+        before = cpu_seconds(self.process.pid)
         out = subprocess.run([*wrk, self.url], capture_output=True, text=True, check=True).stdout
-        used = _cpu_seconds(self.process.pid) - before
+        used = cpu_seconds(self.process.pid) - before
         found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", out)
         if found is None or "Non-2xx" in out:
             raise RuntimeError(f"{self.name}: {out}")
@@ -127,40 +128,40 @@ class Server:
             self.process.wait(10)
 
 
-def _pinned(processor: int) -> list[str]:
+def pinned(processor: int) -> list[str]:
     two = (os.cpu_count() or 1) > 1 and shutil.which("taskset") is not None
     return ["taskset", "-c", str(processor)] if two else []
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     found = [pid]
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text().split():
-            found += _tree(int(child))
+            found += tree(int(child))
     return found
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     ticks = 0
-    for each in _tree(pid):
+    for each in tree(pid):
         fields = Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 def _python(name: str, peer: str, path: str, **options: object) -> Server:
-    port = _free_port()
+    port = free_port()
     return Server(name, [sys.executable, str(PEERS / peer), str(port)], port, path, **options)  # type: ignore[arg-type]
 
 
 def _nginx(folder: Path) -> Server:
-    port = _free_port()
+    port = free_port()
     body = f'{{"key":"{KEY}","value":"{"v" * 64}"}}'
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, port=port, body=body))
@@ -169,7 +170,7 @@ def _nginx(folder: Path) -> Server:
 
 def _livekv(name: str, data: Path, *arguments: str, token: str = "") -> Server:
     """The application as people start it, on a copy of the filled journal."""
-    port, own = _free_port(), data.parent / name.replace(" ", "-")
+    port, own = free_port(), data.parent / name.replace(" ", "-")
     shutil.copytree(data, own)
     environment = {"SKERRY_DATA": str(own), "SKERRY_RUNTIME": str(own), "SKERRY_LOG_LEVEL": "error"}
     if token:
@@ -181,7 +182,7 @@ def _livekv(name: str, data: Path, *arguments: str, token: str = "") -> Server:
 
 def _filled(folder: Path) -> Path:
     """A directory with livekv's journal of 1,000 values."""
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     environment = {"SKERRY_DATA": str(data), "SKERRY_LOG_LEVEL": "error"}
     with program(skerry("run", "livekv:app", "--bind", f"127.0.0.1:{port}"), port, environment, str(folder)):
         asyncio.run(put_each(port, range(1_000), "benchmark-key-%014d"))

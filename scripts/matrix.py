@@ -3,6 +3,7 @@
     python scripts/matrix.py            # every supported Python that this machine has, and `lowest`
     python scripts/matrix.py 3.13       # one of them
     python scripts/matrix.py lowest     # this Python, each dependency at the lower bound of pyproject.toml
+    python scripts/matrix.py frameworks # the tests of hosting with other versions of Django, Flask and FastAPI
 
 Each has a virtual environment of its own under `.venv/matrix/`. A Python that the machine does not have is named
 and left out: `make setup` needs only the oldest one. Exit code 1 when a run fails.
@@ -31,6 +32,16 @@ ROOMS = {
              "tests/backends/test_memory_journal.py", "tests/backends/test_sqlite_journal.py"],
 }  # fmt: skip
 """The rooms that are run: those that depend most on what differs, about a minute for each environment."""
+HOSTING = ["tests/hosting", "tests/bridge", "tests/cli/test_host.py", "tests/cli/test_host_frameworks.py",
+           "tests/cli/test_manage_py.py", "tests/cli/test_flask_skerry.py"]  # fmt: skip
+FRAMEWORKS = {
+    "django-6.0": ("3.12", ["django>=6.0,<6.1"]),
+    "flask-2.3": ("", ["flask>=2.3,<2.4", "werkzeug>=2.3,<3"]),
+    "fastapi-oldest": ("", ["fastapi==0.133.0"]),
+    "fastapi-newest": ("3.13", ["fastapi"]),
+}
+"""By name: on which Python (this one, when none is said), and what is installed over its environment. Older releases of
+FastAPI want an older Starlette than Skerry does."""
 
 
 def versions() -> list[str]:
@@ -124,14 +135,37 @@ def passes(name: str, python: str) -> bool:
     )
 
 
+def passes_with(name: str) -> bool:
+    """Whether the tests of hosting pass with this version of a framework; True, and said, without its Python."""
+    wanted, packages = FRAMEWORKS[name]
+    python = Path(sys.executable)
+    if wanted and wanted != f"{sys.version_info.major}.{sys.version_info.minor}":
+        found = interpreter(wanted)
+        if found is None:
+            print(f"matrix: no Python {wanted} on this machine; {name} is left out", flush=True)
+            return True
+        python = environment(wanted, found)
+    over = ENVIRONMENTS / name
+    if not over.exists():
+        print(f"matrix: {name}: {' '.join(packages)}", flush=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(over)]
+        if subprocess.run([python, *install, *packages]).returncode:
+            shutil.rmtree(over, ignore_errors=True)
+            sys.exit(f"matrix: {name}: pip failed")
+    environ = {**os.environ, "PYTHONPATH": str(over)}
+    tests = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *HOSTING]
+    return subprocess.run([python, *tests], cwd=ROOT, env=environ).returncode == 0
+
+
 def main(names: list[str]) -> int:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     failed = []
-    for name in names or [*(version for version in versions() if version != here), LOWEST]:
-        python = sys.executable if name == LOWEST else interpreter(name)
+    chosen = names or [*(version for version in versions() if version != here), LOWEST]
+    for name in [*FRAMEWORKS] if chosen == ["frameworks"] else chosen:
+        python = sys.executable if name == LOWEST or name in FRAMEWORKS else interpreter(name)
         if python is None:
             print(f"matrix: no Python {name} on this machine; left out", flush=True)
-        elif not passes(name, python):
+        elif not (passes_with(name) if name in FRAMEWORKS else passes(name, python)):
             failed.append(name)
     if failed:
         print(f"matrix: failed on {', '.join(failed)}", flush=True)

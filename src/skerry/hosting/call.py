@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from skerry.exchange import ClientDisconnected, Exchange, Fields, Head
 from skerry.hosting.body import Inbox, TooLarge
 from skerry.hosting.environ import Environs
+from skerry.hosting.plain import answer
 from skerry.hosting.pool import Worker
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.start import Start
@@ -37,7 +38,6 @@ WAIT_SECONDS = 5.0
 """A thread that waits looks this often by itself; whoever changes something rings before."""
 TRACE_NAME = "HTTP_TRACEPARENT"
 _BODILESS = (204, 304)
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class Surroundings(Protocol):
@@ -501,23 +501,6 @@ class Call:
             self._host.loop.call_soon_threadsafe(work)
         except RuntimeError as error:  # the loop is closed: the process ends
             self._dead = self._dead or ClientDisconnected(str(error))
-
-
-def answer(exchange: Exchange, status: int) -> None:
-    """A short answer of ours, in place of the application's. Raises ClientDisconnected."""
-    text = _ANSWERS[status]
-    fields = [_TEXT, (b"content-length", b"%d" % len(text)), (b"connection", b"close")]
-    if status == 503:
-        fields.append((b"retry-after", b"1"))
-    exchange.reply(status, fields, text)
-
-
-_ANSWERS = {
-    413: b"Content Too Large\n",
-    500: b"Internal Server Error\n",
-    503: b"Service Unavailable\n",
-    504: b"Gateway Timeout\n",
-}
 
 
 def _broken() -> OSError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -20,8 +20,9 @@ from skerry.exchange import Respond
 from skerry.hosting.detection import kind_of
 from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
+from skerry.hosting.slope import LeakSlope
 from skerry.hosting.wsgi import Wsgi
-from skerry.telemetry import Metric
+from skerry.telemetry import Metric, Sample
 
 logger = logging.getLogger("skerry.host")
 
@@ -40,6 +41,7 @@ class Host:
         """`wsgi` or `asgi`, once it is loaded."""
         self._wsgi: Wsgi | None = None
         self._asked = 0
+        self._slope = LeakSlope()
 
     def load(self, kind: str = "auto") -> None:
         """Import it, once, as that kind unless it has been declared as one; best where no loop runs yet, as what it
@@ -103,9 +105,22 @@ class Host:
         """Requests that it has answered so far; of an ASGI application those that it was given."""
         return self._wsgi.total if self._wsgi is not None else self._asked
 
-    def collect(self) -> Iterable[Metric]:
+    @property
+    def leak_slope(self) -> float:
+        """Blocks of memory that each request leaves behind, where they grow significantly; else 0. It goes by what was
+        seen when its numbers were asked for, every ten seconds at most."""
+        return self._slope.per_request
+
+    def collect(self) -> Iterator[Metric]:
         """Its numbers."""
-        return self._wsgi.collect() if self._wsgi is not None else ()
+        if self._wsgi is not None:
+            yield from self._wsgi.collect()
+        name, text = (
+            "skerry_host_leak_slope",
+            "Blocks of memory that each request leaves behind, if significant.",
+        )
+        slope = self._slope.look(self.answered)
+        yield Metric(name, "gauge", text, (Sample(name, (("host", self.target),), slope),))
 
 
 def _advise(application: Any, target: str) -> None:

@@ -21,11 +21,12 @@ LEAST_VALUES = 8
 """A shorter series is hardly ever significant."""
 
 
-def slope_of(values: Sequence[float]) -> float:
-    """The median of the slopes between all pairs, per step; 0 for fewer than two values."""
+def slope_of(values: Sequence[float], places: Sequence[float] = ()) -> float:
+    """The median of the slopes between all pairs, per step, or per unit of the rising `places` where the values were
+    taken; 0 for fewer than two values."""
     if len(values) < 2:
         return 0.0
-    pairs = combinations(enumerate(values), 2)
+    pairs = combinations(zip(places or range(len(values)), values, strict=True), 2)
     return float(median((later - earlier) / (b - a) for (a, earlier), (b, later) in pairs))
 
 

@@ -17,10 +17,11 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from skerry.exchange import Answerer, ClientDisconnected, Exchange
-from skerry.hosting.call import Call, answer
+from skerry.hosting.call import Call
 from skerry.hosting.environ import Environs
 from skerry.hosting.errors import ErrorStream
 from skerry.hosting.over_asgi import refuse_websocket, respond_over_asgi
+from skerry.hosting.plain import answer
 from skerry.hosting.pool import Pool
 from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
