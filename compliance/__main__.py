@@ -1,6 +1,6 @@
 """`make compliance`: the foreign suites, one table, ours beside uvicorn. Exit code 1 when ours fails somewhere.
 
-`python -m compliance [SUITE]...` runs only those: requests, corpora, frameworks, django, clients, autobahn. What
+`python -m compliance [SUITE]...` runs only those: requests, corpora, frameworks, django, crawl, clients, autobahn. What
 cannot be run here (no index, no Python 2.7 for Autobahn) is said, and is no failure.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from compliance import clients, corpora, frameworks, live_server
 from compliance.outcome import Outcome
 from compliance.requests import CASES
+from compliance.sites.run import visit_all
 from compliance.subjects import NAMES, ROOT, running
 
 DIRECTORY = ROOT / "var" / "compliance"
@@ -75,6 +76,7 @@ SUITES: tuple[Suite, ...] = (
         ("asgi", "uvicorn"),
     ),
     ("django", "Django's live servers", lambda name: live_server.run(DIRECTORY), ("asgi",)),
+    ("crawl", "a crawler, beside their servers", lambda name: visit_all(DIRECTORY), ("asgi",)),
     ("clients", "clients of npm, ab, h2load", lambda name: clients.run(DIRECTORY), ("lane",)),
     ("autobahn", "Autobahn, all cases", autobahn, ("asgi", "uvicorn")),
 )

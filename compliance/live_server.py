@@ -15,7 +15,7 @@ from pathlib import Path
 
 from compliance.outcome import Outcome
 
-LABELS = ("servers", "staticfiles_tests")
+LABELS = ("servers", "staticfiles_tests", "asgi")
 HONOURED = "a client that asks for the end of its connection gets it"
 CHOSEN = {
     "test_closes_connection_without_content_length": "a streamed answer is chunked, and its connection is kept",

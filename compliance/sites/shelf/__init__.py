@@ -1,0 +1,1 @@
+"""Books and their authors, for the admin pages of Django."""
