@@ -88,12 +88,15 @@ class TestSqliteIntake(IntakeSuite):
         assert await journal.verify() == []
 
     async def test_sqlite3_in_the_owners_process_is_refused(self, tmp_path: Path) -> None:
-        """Two SQLite libraries in one process damage a file: nothing is written, and it is said what to do."""
+        """Two SQLite libraries in one process damage a file: it is not opened, nothing is written by who has it open
+        already, and it is said what to do. Before and afterwards, and other files, are free."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _OWNER, str(tmp_path / "a.db"), stdout=asyncio.subprocess.PIPE
         )
         told, _ = await process.communicate()
-        assert "skerry up" in told.decode()
+        assert process.returncode == 0
+        assert [line.split()[0] for line in told.decode().splitlines()] == ["emit:", "connect:", "connect:"]
+        assert told.decode().count("skerry up") == 3
 
     def test_a_transaction_that_sqlite3_begins_itself(self, tmp_path: Path) -> None:
         """A connection as sqlite3 makes it begins one with the first write: `emit` may be that."""
@@ -134,14 +137,21 @@ from skerry.errors import JournalError
 from skerry.testing.intakes import OrderPaid
 
 async def main():
+    guest = sqlite3.connect(sys.argv[1], isolation_level=None)
     async with SqliteJournal(sys.argv[1], "suite") as journal:
         await journal.prepare([])
-        guest = sqlite3.connect(sys.argv[1], isolation_level=None)
         guest.execute("begin immediate")
         try:
             emit(OrderPaid(1), connection=guest)
         except JournalError as error:
-            print(error)
+            print("emit:", error)
+        for name, more in ((sys.argv[1], {}), (f"file:{sys.argv[1]}?mode=ro", {"uri": True})):
+            try:
+                sqlite3.connect(name, **more)
+            except JournalError as error:
+                print("connect:", error)
+        sqlite3.connect(":memory:").close()
+    sqlite3.connect(sys.argv[1]).close()
 
 asyncio.run(main())
 """

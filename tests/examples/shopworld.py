@@ -45,7 +45,10 @@ class Shop:
 
     def __init__(self, program: Program, url: str, password: str) -> None:
         self.program, self.url, self.password = program, url, password
-        self.data = Path(program.environ["SHOP_DATA"])
+
+    @property
+    def data(self) -> Path:
+        return Path(self.program.environ["SHOP_DATA"])
 
     def client(self) -> httpx.AsyncClient:
         """A customer, with cookies."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from skerry.backends.sqlite.ownership import owned_here
+from skerry.backends.sqlite.ownership import TWO_LIBRARIES, owned_here
 from skerry.backends.storable import checked_namespace
 from skerry.journal.intake import Leaving
 
@@ -46,14 +46,8 @@ class SqliteDoor:
         return "select file from pragma_database_list where name = 'main'" if owned_here() else ""
 
     def refused(self, found: Any) -> str:
-        """Locks of files are a process's. Two libraries in one process (sqlite3's, and that of apsw, which the owner
-        uses) do not see each other's, and damage the file (sqlite.org/howtocorrupt.html, section 2.2.1)."""
-        if os.path.realpath(str(found)) not in owned_here():
-            return ""
-        return (
-            "this process owns the journal's file and writes to it by another SQLite library, and two of them in one "
-            "process damage the file: let the consumer be a process of its own (skerry up), or use a connection of apsw"
-        )
+        """A connection from before this process owned the file; later ones are not opened at all."""
+        return TWO_LIBRARIES if os.path.realpath(str(found)) in owned_here() else ""
 
     def explained(self, error: BaseException) -> str:
         text = str(error)

@@ -11,6 +11,9 @@ import contextlib
 import fcntl
 import os
 import struct
+import sys
+from functools import cache
+from typing import Any
 
 from skerry.errors import JournalError
 
@@ -25,6 +28,28 @@ _ASK = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 def owned_here() -> frozenset[str]:
     """The files that this process owns, by their real paths."""
     return frozenset(_held)
+
+
+TWO_LIBRARIES = (
+    "this process owns the journal's file and writes to it by another SQLite library, and two of them in one process "
+    "damage the file (their locks are the process's): let the consumer be a process of its own (skerry up), and have "
+    "reactors take what they need from the event, or use a connection of apsw"
+)
+"""Why Python's sqlite3 is kept away from it (sqlite.org/howtocorrupt.html, section 2.2.1)."""
+
+
+def _keep_away(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: whichever ORM or driver wants to open the file by sqlite3, it has no descriptor of it yet."""
+    if event == "sqlite3.connect" and _held:
+        name = os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0]
+        if os.path.realpath(name) in _held:
+            raise JournalError(f"{name}: {TWO_LIBRARIES}")
+
+
+@cache
+def _watch() -> None:
+    """Once a process: an audit hook stays."""
+    sys.addaudithook(_keep_away)
 
 
 def owner_of(path: str) -> str:
@@ -70,6 +95,7 @@ class Ownership:
         self.noted = os.pread(file, _NOTE, _PID).decode("utf-8", "replace").strip()
         os.pwrite(file, f"{os.getpid()}\n".encode().ljust(_PID), 0)
         self._file = file
+        _watch()
         _held.add(self.path)
 
     def _locked(self) -> int | None:
