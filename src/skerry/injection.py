@@ -98,6 +98,14 @@ def parameters_of(function: Callable[..., Any], where: str) -> tuple[tuple[Param
     return tuple(found), hints.get("return", EMPTY)
 
 
+def made_by(factory: Callable[..., Any]) -> Any:
+    """What a factory returns or, a generator function, yields, by its annotation."""
+    made = typing.get_type_hints(factory).get("return")
+    if inspect.isgeneratorfunction(factory) or inspect.isasyncgenfunction(factory):
+        return next(iter(typing.get_args(made)), None)
+    return made
+
+
 def by_name(names: typing.Collection[str]) -> Source:
     """The source of a call whose values are known by their names."""
     return lambda parameter: parameter.name if parameter.name in names else None

@@ -6,16 +6,15 @@ stream, login, middleware). Here they only are collected; `kernel/declaration.py
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar, Unpack, get_args, get_type_hints, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from skerry.bus.handlers import Answers, Decides, DecidesAny, Handler, Hears, Loads, message_of
 from skerry.errors import DeclarationError
 from skerry.http.application import Application
 from skerry.http.auth import Right
 from skerry.http.routes import RouteOptions
-from skerry.injection import Scoped
+from skerry.injection import Scoped, made_by
 from skerry.journal.mirror import Mirror
 from skerry.journal.projection import Projection
 from skerry.journal.reactor import Reactor, ReactorOptions
@@ -264,7 +263,7 @@ class Declares:
 
         def declare(function: F) -> F:
             self.declaration.unfinished.pop(token, None)
-            made = kind or (function if isinstance(function, type) else _made_by(function))
+            made = kind or (function if isinstance(function, type) else made_by(function))
             if not isinstance(made, type):
                 raise DeclarationError(
                     f"{function.__qualname__}: annotate what it returns, or name it: @app.service(Kind)"
@@ -394,14 +393,6 @@ def checked_prefix(prefix: str) -> str:
             f"prefix {given!r}: it begins with a slash and does not end with one, as /orders"
         )
     return prefix
-
-
-def _made_by(factory: Callable[..., Any]) -> Any:
-    """What a factory returns or, a generator function, yields, by its annotation."""
-    made = get_type_hints(factory).get("return")
-    if inspect.isgeneratorfunction(factory) or inspect.isasyncgenfunction(factory):
-        return next(iter(get_args(made)), None)
-    return made
 
 
 def _class(given: object, kind: type, name: str) -> None:

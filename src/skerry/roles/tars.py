@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from skerry.clock import SystemClock
-from skerry.errors import SettingsError
+from skerry.errors import DeclarationError, SettingsError
+from skerry.kernel.services import Services as Injected
 from skerry.kernel.settings import Settings
 from skerry.loop.models import default, factory
 from skerry.roles.exhaustion import Exhaustion
@@ -116,6 +117,7 @@ class TarsRole:
         )
         self._is_served = False
         self._web: list[WebAdapter] = []
+        self._injected = Injected()
         self._timers = Timers(service.timers, inheritance.lock)
         self._exhaustion = Exhaustion(supervised=True)
         self._commands = Commands(self._states, service.commands)
@@ -152,7 +154,7 @@ class TarsRole:
             await self._drain(max(0.1, (self._stop_seconds or 0.0) - CLOSING_SECONDS))
         except Exception as error:
             control.failure(Failure.of("service", error, at=SystemClock.now()), fatal=True)
-            if isinstance(error, SettingsError):
+            if isinstance(error, SettingsError | DeclarationError):
                 return 2
             raise
         finally:
@@ -210,7 +212,10 @@ class TarsRole:
         self._stopping.set()
 
     def _add_servants(self) -> None:
-        """Every declared object at its adapter. Raises SettingsError for one that has none."""
+        """Every declared object at its adapter. Raises SettingsError for one that has none, DeclarationError for what
+        nothing fills."""
+        for kind, makes in self.service.provided.items():
+            self._injected.add_factory(kind, makes)
         servants = {self._full(name): servant for name, servant in self.service.servants.items()}
         web = {self._full(name): target for name, target in self.service.web.items()}
         for adapter in self.configuration.adapters:
@@ -246,7 +251,8 @@ class TarsRole:
         )
 
     def _add(self, adapter: AdapterConfiguration, servant: object) -> None:
-        terms = terms_of(adapter, Servant.of(adapter.servant, servant), self._inheritance.workers)
+        resolve = self._injected.resolve
+        terms = terms_of(adapter, Servant.of(adapter.servant, servant, resolve), self._inheritance.workers)
         self._server.add(
             servant,
             f"{adapter.servant}@{adapter.endpoint}",
@@ -256,6 +262,7 @@ class TarsRole:
             threads=terms.threads,
             shared=self._inheritance.sockets.get(adapter.name),
             account=terms.account,
+            resolve=resolve,
         )
         self._is_served = True
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from skerry.errors import DeclarationError, LifecycleError
+from skerry.injection import Resolve
 from skerry.tars.access import EVERYBODY, AccessList
 from skerry.tars.account import Account
 from skerry.tars.adapter import Adapter, Observer
@@ -27,7 +28,7 @@ from skerry.tars.dyeing import Dyeing
 from skerry.tars.endpoint import Endpoint, ObjectAddress
 from skerry.tars.limits import AdapterLimits
 from skerry.tars.listener import Door, Listener, ListenerState
-from skerry.tars.servant import Servant
+from skerry.tars.servant import Servant, no_services
 
 log = logging.getLogger("skerry.tars.server")
 
@@ -80,15 +81,17 @@ class Server:
         threads: int = 0,
         shared: socket.socket | None = None,
         account: Account | None = None,
+        resolve: Resolve = no_services,
     ) -> None:
         """Serve `servant` at `App.Server.Obj@tcp -h ... -p ...[:udp ...]`; each endpoint has limits of its own.
 
         `access`: which addresses may connect. `threads`: a pool of its own for plain functions (0: the server's).
         `shared`: a socket for the endpoint that is bound already, as by a parent process whose children all accept
         from it; it is closed when this server stops listening. `account`: what clients of endpoints with `-e 1` prove.
+        `resolve` gives the services that functions take by their type; in a test `{Database: fake}.__getitem__`.
 
-        Raises DeclarationError when the servant does not implement its interface, EndpointError for a bad
-        address. Port 0 takes a free port; `endpoints` tells which.
+        Raises DeclarationError when the servant does not implement its interface, or nothing fills a parameter,
+        EndpointError for a bad address. Port 0 takes a free port; `endpoints` tells which.
         """
         if self._state != "created":
             raise LifecycleError("add a servant", self._state, ())
@@ -97,7 +100,7 @@ class Server:
             raise DeclarationError(
                 f"{address}: say where to listen, as {parsed.name}@tcp -h 127.0.0.1 -p 9000"
             )
-        implementation = Servant.of(parsed.name, servant)
+        implementation = Servant.of(parsed.name, servant, resolve)
         door = Door(tls, access or EVERYBODY, shared, self._reuse_port, account)
         for endpoint in parsed.endpoints:
             self._places.append(_Place(implementation, endpoint, limits or self._limits, door, threads))

@@ -13,9 +13,10 @@ import builtins
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from skerry.errors import DeclarationError, LifecycleError
+from skerry.injection import Scoped, made_by
 from skerry.tars.blocking import BlockingCommunicator
 from skerry.tars.communicator import Communicator
 from skerry.tars.platform.property import Property
@@ -57,6 +58,7 @@ class Service:
     def __init__(self, *, version: str = "") -> None:
         self.version = version
         self.servants: dict[str, object] = {}
+        self.provided: dict[type, Callable[..., Any] | Scoped] = {}
         self.web: dict[str, Any] = {}
         self.only: Any = None
         """A web application that was given in place of a service: for the first adapter that does not speak Tars."""
@@ -69,11 +71,34 @@ class Service:
         self.platform: Services | None = None  # while the service runs
 
     def servant(self, name: str, servant: object) -> None:
-        """Serve `servant` as `name`: `HelloObj`, or in full `Demo.PyServer.HelloObj`. Raises DeclarationError when it
+        """Serve `servant` as `name`: `HelloObj`, or in full `Demo.PyServer.HelloObj`. Its functions may take more than
+        the interface says: services by their type (see `provides`), and `tars.Call`. Raises DeclarationError when it
         does not implement an interface of an IDL file, or the name is taken."""
         self._take_name(name)
-        Servant.of(name, servant)
+        Servant.of(name, servant, lambda kind: None)  # services are looked for when it starts
         self.servants[name] = servant
+
+    def provides(
+        self, kind: type | None = None, *, scope: Literal["process", "call"] = "process"
+    ) -> Callable[[F], F]:
+        """Declare a factory whose result servants' functions take by its type (the return annotation unless `kind` is
+        given; of a generator function what it yields), as `App.service` does for handlers.
+
+        `process`: made once in each process, before it serves. `call`: made for each call; a factory that yields it
+        cleans up after the call. Raises DeclarationError when its type is not known."""
+        if kind is not None and not isinstance(kind, type):
+            raise DeclarationError("write @service.provides(), with parentheses")
+
+        def declare(function: F) -> F:
+            made = kind or (function if isinstance(function, type) else made_by(function))
+            if not isinstance(made, type):
+                raise DeclarationError(
+                    f"{function.__qualname__}: annotate what it returns, or name it: @service.provides(Kind)"
+                )
+            self.provided[made] = Scoped(function) if scope == "call" else function
+            return function
+
+        return declare
 
     def http(self, name: str, target: Any) -> None:
         """Serve a WSGI or ASGI application as `name`, on an adapter whose protocol is not `tars`. `target`: the

@@ -17,11 +17,21 @@ service = Service(version="1.0")
 settings: dict[str, str] = {}
 
 
+class Greeter:
+    """A service that functions take by its type."""
+
+    def greet(self, name: str) -> str:
+        return f"{settings['greeting']} {name}!"
+
+
+service.provides()(Greeter)
+
+
 class HelloServant(demo.Hello):  # type: ignore[misc]
-    async def hello(self, name: str) -> str:
+    async def hello(self, name: str, greeter: Greeter) -> str:
         log.info("asked by %s", name)
         service.property("hellos").sum(1)
-        return f"{settings['greeting']} {name}!"
+        return greeter.greet(name)
 
     async def around(self, name: str) -> str:
         """Calls itself, by its bare name."""

@@ -73,6 +73,24 @@ wrong = Service()
 wrong.servant("OtherObj", HelloServant())
 
 
+class Needy(demo.Hello):  # type: ignore[misc]
+    async def hello(self, name: str, nobody: Needy) -> str:
+        return name
+
+    async def wait(self, milliseconds: int) -> int:
+        return milliseconds
+
+    async def hang(self) -> None:
+        """Nothing."""
+
+    async def process(self) -> int:
+        return 0
+
+
+needy = Service()
+needy.servant("HelloObj", Needy())
+
+
 @service.admin("cache.clear")
 def clear(arguments: str) -> str:
     return f"cleared {arguments}"

@@ -280,6 +280,9 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "complaint"),
     [
+        ("served:needy",
+         "Needy.hello: nothing fills parameter nobody: there is no service Needy, and it is not one of the interface's "
+         "parameters, nor tars.Call"),
         ("served:wrong",
          "Demo.PyServer.OtherObj: has no adapter in the platform's file; there are: Demo.PyServer.HelloObj"),
         ("served:demo",
