@@ -1,76 +1,82 @@
-"""Fills memory anew from the journal: rows from a snapshot, stored projections from theirs and the events since.
+"""Fills a memory from the journal: rows from a snapshot, stored projections from theirs and the events since.
+
+In slices, between which the loop turns: a process that loads a million rows anew goes on answering. One that is read is
+not filled itself, but a second one beside it (memory.py). Python's search for cycles stands still meanwhile: it would
+look at everything that is loaded again and again.
 
 Not here: when that has to be (projector.py), the local warm-start file (snapshot.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+import asyncio
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from skerry.errors import Disconnected, JournalError, Trimmed
 from skerry.journal.correcting import read_correction
 from skerry.journal.epochs import Epochs
 from skerry.journal.journal import JournalReader, Record
-from skerry.journal.memory import History, Memory, Refill, RowPage, tables_of
+from skerry.journal.memory import History, Memory, RowPage, tables_of
 from skerry.journal.mirror import transactions_of
 from skerry.journal.projection import Projection
-from skerry.journal.table import AnyTable
 from skerry.position import Position
+
+SLICE = 500
+"""Rows, or events, in one turn of the loop, at most."""
+SLICE_BYTES = 256 * 1024
+"""Of these rows, at most, unless a single one is larger."""
+_MANY = 100_000
+"""So many rows stay: they are no longer searched for cycles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A memory that has everything as of a position, which is in the last of these epochs."""
+
+    memory: Memory
+    position: Position
+    epochs: Epochs
 
 
 class Loader:
-    """Reads a journal for one memory. `page`: events read at a time."""
+    """Reads a journal. `page`: events read at a time."""
 
-    def __init__(self, reader: JournalReader, memory: Memory, page: int) -> None:
-        self._reader, self._memory, self._page = reader, memory, page
+    def __init__(self, reader: JournalReader, page: int) -> None:
+        self._reader, self._page = reader, page
+        self.rows = 0
+        """Rows of the largest load."""
 
-    async def load(self, *, first: bool) -> tuple[Position, Epochs]:
-        """Load everything; the position that memory then has, in the last of the journal's epochs.
-
-        The first time nobody reads yet, and rows are taken as they come. Later they are gathered first, and memory
-        changes in one step: a read never meets one that is half there, nor does a lost connection leave it so.
-        Raises JournalError when the journal no longer reaches back to what a stored projection needs, Disconnected
-        when its history became another one meanwhile.
-        """
-        tables = self._memory.tables()
-        gathered: list[tuple[AnyTable, RowPage]] = []
-        async with self._reader.snapshot(list(tables)) as snapshot:
-            position = snapshot.position
-            if first:
-                self._memory.clear()
-            for name, table in tables.items():
-                async for rows in snapshot.rows(name):
-                    if first:
-                        self._memory.take_rows(table, rows)
-                    else:
-                        gathered.append((table, rows))
-            seen = transactions_of(snapshot)
-        here, epochs = await self._placed(position)
-        histories = [await self._history(p, here, epochs) for p in self._memory.projections if p.stored]
-        if not first:
-            self._memory.clear()
-            for table, rows in gathered:
-                self._memory.take_rows(table, rows)
-        self._memory.loaded(here.offset, seen)
-        for history in histories:
-            if history.gap:
-                raise JournalError(history.gap)
-            self._memory.relive(history)
-        return here, epochs
-
-    async def gather(self, projections: Sequence[Projection]) -> Refill:
-        """What these projections can be filled anew with, as of one position, while memory goes on as it is."""
-        tables = tables_of(projections)
-        rows: list[tuple[AnyTable, RowPage]] = []
-        async with self._reader.snapshot(list(tables)) as snapshot:
-            position = snapshot.position
-            for name, table in tables.items():
-                rows += [(table, taken) async for taken in snapshot.rows(name)]
-            seen = transactions_of(snapshot)
-        here, epochs = await self._placed(position)
-        histories = [await self._history(p, here, epochs) for p in projections if p.stored]
-        return Refill(here, rows, histories, seen)
+    async def fill(self, memory: Memory) -> Filled:
+        """Fill this memory, which nobody reads, with everything. Raises Disconnected when the journal's history became
+        another one meanwhile."""
+        tables = tables_of(memory.projections)
+        count = 0
+        with _unsearched():
+            async with self._reader.snapshot(list(tables)) as snapshot:
+                position = snapshot.position
+                memory.clear()
+                for name, table in tables.items():
+                    async for rows in snapshot.rows(name):
+                        count += len(rows)
+                        for part in _sliced(rows):
+                            memory.take_rows(table, part)
+                            await asyncio.sleep(0)
+                seen = transactions_of(snapshot)
+            here, epochs = await self._placed(position)
+            histories = [await self._history(p, here, epochs) for p in memory.projections if p.stored]
+            memory.loaded(here.offset, seen)
+            for history in histories:
+                if memory.restore(history):
+                    for at in range(0, len(history.records), SLICE):
+                        memory.feed([history.projection], history.records[at : at + SLICE])
+                        await asyncio.sleep(0)
+            self.rows = max(self.rows, count)
+            if count > _MANY:
+                gc.freeze()
+        return Filled(memory, here, epochs)
 
     async def more(self, after: int) -> Sequence[Record]:
         """The next page of events, which are known to be there."""
@@ -125,3 +131,27 @@ class Loader:
                     return False
             after = min(records[-1].offset, upto)
         return True
+
+
+def _sliced(rows: RowPage) -> Iterator[RowPage]:
+    """Parts of at most `SLICE` rows and about `SLICE_BYTES`."""
+    begin = size = 0
+    for number, (key, data, _) in enumerate(rows):
+        needs = len(key) + len(data)
+        if number > begin and (number - begin >= SLICE or size + needs > SLICE_BYTES):
+            yield rows[begin:number]
+            begin, size = number, 0
+        size += needs
+    yield rows[begin:] if begin else rows
+
+
+@contextmanager
+def _unsearched() -> Iterator[None]:
+    """No search for cycles while much is made that stays."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

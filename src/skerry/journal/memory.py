@@ -1,25 +1,27 @@
 """The projections of one process, fed together: which event goes to whom, and what happens when one stops.
 
-Plain and quick: everything is done between two reads. Not here: in which order events come and what to do about a
-gap (projector.py), where rows and old events are read (loading.py).
+Plain and quick: everything is done between two reads. What is much is given in slices, and one that is read meanwhile
+is not filled itself: a second memory with twins of its projections is (`beside`), and `exchange` takes that over in one
+step. Not here: in which order events come and what to do about a gap (projector.py), where rows and old events are read
+(loading.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skerry.errors import DeclarationError, InvalidMessage, MessageError, UnknownMessage
 from skerry.journal.correcting import CORRECTIONS, read_correction
 from skerry.journal.journal import Record
+from skerry.journal.letting_go import emptied
 from skerry.journal.mirror import Transactions
 from skerry.journal.projection import Apply, Projection
 from skerry.journal.table import AnyTable
 from skerry.messages.serializer import Serializer
-from skerry.position import Position
 
 Appliers = dict[str, list[tuple[Projection, Apply]]]
 """Event name -> who applies it."""
@@ -32,6 +34,8 @@ _VALUE = re.compile(r"(Invalid (?:enum )?value) .*?(?= - at|$)", re.DOTALL)
 MOST_MISSED = 100_000
 """So many commands are remembered whose events a stopped projection did not apply; it is as many as one process
 may wait for."""
+REBUILDING = "its rebuilding"
+"""Where a stored projection stopped that cannot be made from the events that are kept."""
 MOST_REASON = 200
 """Letters of what is told of a value that does not fit."""
 
@@ -60,16 +64,6 @@ class History:
     state: bytes | None
     records: list[Record]
     gap: str = ""
-
-
-@dataclass(slots=True)
-class Refill:
-    """What some projections are filled anew with, as of one position."""
-
-    position: Position
-    rows: list[tuple[AnyTable, RowPage]]
-    histories: list[History]
-    seen: Transactions | None = None
 
 
 class Memory:
@@ -103,10 +97,7 @@ class Memory:
     def loaded(self, offset: int, seen: Transactions | None = None) -> None:
         """Everything is there as of `offset`. `seen`: by the reading of mirrored tables."""
         self._known_since = offset
-        self._show(self.projections, seen)
-
-    def _show(self, projections: Iterable[Projection], seen: Transactions | None) -> None:
-        for projection in projections:
+        for projection in self.projections:
             if seen is not None:
                 self._seen[type(projection).__name__] = seen
             projection.loaded()
@@ -195,17 +186,10 @@ class Memory:
         self._missed.clear()
         self._seen.clear()
 
-    def tables(self) -> dict[str, AnyTable]:
-        """What the row-backed projections are loaded from, by name."""
-        return tables_of(self.projections)
-
-    def take_rows(
-        self, table: AnyTable, page: RowPage, projections: Sequence[Projection] | None = None
-    ) -> None:
-        """Give rows of a snapshot to every projection (of these) that is loaded from their table. One that cannot
-        take a row has stopped; it gets the others, as that is the most that may be shown of it."""
-        chosen = self.projections if projections is None else projections
-        takers = [p for p in chosen if table in p.source_tables()]
+    def take_rows(self, table: AnyTable, page: RowPage) -> None:
+        """Give rows of a snapshot to every projection that is loaded from their table. One that cannot take a row has
+        stopped; it gets the others, as that is the most that may be shown of it."""
+        takers = [p for p in self.projections if table in p.source_tables()]
         decode, key_of = table.decode, table.key_of
         text, rows = "", iter(page)
         single = takers[0] if table.key is str and len(takers) == 1 else None
@@ -239,15 +223,13 @@ class Memory:
             self.stopped[name] = Stopped(name, 0, where, reason_of(error), row_cure_of(error))
             self._failure(f"{name}, {where},", None, error)
 
-    def relive(self, history: History) -> None:
-        """Make a stored projection from its own snapshot and the events since."""
+    def restore(self, history: History) -> bool:
+        """Make a stored projection from its own snapshot; whether it can be fed the events since."""
         projection = history.projection
         name = type(projection).__name__
         if history.gap:
-            self.stopped[name] = Stopped(
-                name, 0, "its rebuilding", history.gap, "restore a back-up that does"
-            )
-            return
+            self.stopped[name] = Stopped(name, 0, REBUILDING, history.gap, "restore a back-up that does")
+            return False
         try:
             if history.state is not None:
                 projection.restore(history.state)
@@ -255,33 +237,54 @@ class Memory:
             cure = "raise its version, and it is rebuilt from its events"
             self.stopped[name] = Stopped(name, 0, "its stored state", reason_of(error), cure)
             self._failure(f"{name}, restoring its stored state,", None, error)
-            return
-        self._feed([projection], history.records)
+            return False
+        return True
 
-    def _feed(self, projections: Sequence[Projection], records: Iterable[Record]) -> None:
+    def feed(self, projections: Sequence[Projection], records: Iterable[Record]) -> None:
+        """Apply old events to these; corrections among them have been heeded."""
         appliers = _appliers(projections)
         for record in records:
             applies = appliers.get(record.name)
             if applies is not None:
                 self._apply(record, applies)
 
-    def refill(self, refill: Refill, projections: Sequence[Projection], since: Sequence[Record]) -> None:
-        """Fill these anew, in one step; `since`: the events from the position of `refill` to that of memory."""
-        names = {type(projection).__name__ for projection in projections}
-        for projection in projections:
-            projection.clear()
-        for name in names:
-            self.stopped.pop(name, None)
+    # --- a second one
+
+    def beside(self, projections: Sequence[Projection]) -> Memory:
+        """A memory of twins of these, empty: to be filled while they are read."""
+        return Memory([projection.twin() for projection in projections], self._serializer, self._failure)
+
+    def exchange(self, fresh: Memory) -> None:
+        """Take over what `fresh` (of `beside`) has, in one step; it gets what was here. All that is known of the
+        commands that a projection had missed is forgotten with it."""
+        mine = {type(projection).__name__: projection for projection in self.projections}
+        names = set()
+        for twin in fresh.projections:
+            name = type(twin).__name__
+            names.add(name)
+            mine[name].exchange(twin)
             self.outdated.pop(name, None)
+            self.stopped.pop(name, None)
+            self._seen.pop(name, None)
+        self.stopped.update(fresh.stopped)
+        self._seen.update(fresh._seen)
         left = [(key, (at, of - names)) for key, (at, of) in self._missed.items()]
         self._missed = OrderedDict((key, value) for key, value in left if value[1])
-        for table, rows in refill.rows:
-            self.take_rows(table, rows, projections)
-        self._show(projections, refill.seen)
-        for history in refill.histories:
-            if history.projection in projections:
-                self.relive(history)
-        self._feed(projections, since)
+        if names == mine.keys():
+            self._missed.clear()
+            self._known_since = fresh._known_since
+
+    def without(self, names: Collection[str]) -> None:
+        """Leave out projections of these names: they stay as they are."""
+        self.projections = [p for p in self.projections if type(p).__name__ not in names]
+        for name in names:
+            self.stopped.pop(name, None)
+            self._seen.pop(name, None)
+
+    def taken_apart(self) -> Iterator[None]:
+        """Free what is here, in slices; it is of no use afterwards."""
+        for projection in self.projections:
+            yield from emptied(projection.__dict__)
 
 
 def tables_of(projections: Iterable[Projection]) -> dict[str, AnyTable]:

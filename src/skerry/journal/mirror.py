@@ -181,18 +181,27 @@ class MirrorRows(Projection):
 
     mirror: ClassVar[Any]
 
-    def __init__(self) -> None:
+    def __init__(self, *, shown: bool = True) -> None:
         self._loading: dict[Any, Any] = {}
+        self._shown = shown
 
     def clear(self) -> None:
         self._loading = {}
+
+    def twin(self) -> MirrorRows:
+        return type(self)(shown=False)
+
+    def exchange(self, twin: Any) -> None:
+        self._loading, twin._loading = twin._loading, self._loading
+        self.loaded()
 
     def load(self, table: Any, key: Any, row: Any, offset: int) -> None:
         self._loading[key] = row
 
     def loaded(self) -> None:
         """Everything is there: show it."""
-        self.mirror._rows = self._loading
+        if self._shown:
+            self.mirror._rows = self._loading
 
     def put(self, event: RowPut, record: Record) -> None:
         self._loading[event.key] = event.row

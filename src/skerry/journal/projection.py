@@ -107,6 +107,23 @@ class Projection(Generic[K, Row]):
     def loaded(self) -> None:
         """Row-backed: the last row of a snapshot was given to `load`; events follow."""
 
+    def twin(self) -> Projection:
+        """Another one, empty: it is filled while this one is read, when memory is loaded anew. The default makes one
+        without arguments, as this one was made."""
+        return type(self)()
+
+    def exchange(self, twin: Projection) -> None:
+        """Give everything to `twin`, which was filled meanwhile, and take what it has: between two reads, in one step.
+        The default exchanges all attributes. Override it (and `twin`) where others hold a part of this object, or where
+        a part of it holds the object itself."""
+        for kind in type(self).__mro__:
+            for name in getattr(kind, "__slots__", ()):
+                if hasattr(self, name) and hasattr(twin, name):
+                    mine, its = getattr(self, name), getattr(twin, name)
+                    setattr(self, name, its)
+                    setattr(twin, name, mine)
+        self.__dict__, twin.__dict__ = twin.__dict__, self.__dict__
+
     def dump(self) -> Iterable[tuple[AnyTable, Any, Any, int]] | None:
         """Row-backed: everything that `load` would have to be called with, for a warm start from a local file.
         None (the default): no warm start."""

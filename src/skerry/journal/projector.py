@@ -6,7 +6,7 @@ then the gap is read from the journal. Once a second the journal's end is asked 
 is repaired too, also while the broker is away.
 
 When the journal has begun another epoch, memory goes on if what it has applied is part of that history too (place.py
-tells), and is loaded anew if not.
+tells), and is loaded anew if not: beside what is read, and exchanged for it in one step.
 
 Not here: what an event means (the projections), how memory is filled (loading.py), who waits (waiters.py).
 """
@@ -26,8 +26,8 @@ from skerry.errors import Disconnected, JournalError, SkerryError, Trimmed, Unav
 from skerry.journal.epochs import Epochs
 from skerry.journal.hints import EarlyHints, HintLike, Hints
 from skerry.journal.journal import Head, JournalReader, Record
-from skerry.journal.loading import Loader
-from skerry.journal.memory import Memory, Stopped
+from skerry.journal.loading import SLICE, Loader
+from skerry.journal.memory import REBUILDING, Memory, Stopped
 from skerry.journal.place import MAX_OFFSET, Place, Verdict
 from skerry.journal.poll import Poll
 from skerry.journal.projection import Projection
@@ -61,6 +61,12 @@ class ProjectorSettings:
     )
     page: int = option(1000, "events read at a time", least=1, most=100_000)
     max_held: int = option(10_000, "events of early hints kept meanwhile", least=0, most=10_000_000)
+    spread_seconds: float = option(
+        2.0,
+        "over which servers spread it when a memory of a million rows is loaded anew; less for smaller ones",
+        least=0.0,
+        most=600.0,
+    )
 
 
 UNKNOWN_SECONDS = 0.2
@@ -96,7 +102,9 @@ class Projector:
         self._clock = clock or SystemClock()
         self.events = events or EventEmitter()
         self._memory = Memory(projections, serializer, partial(self.events.emit, "failure"))
-        self._loader = Loader(reader, self._memory, self._settings.page)
+        self._loader = Loader(reader, self._settings.page)
+        self._left: list[Memory] = []
+        """What memory was before it was loaded anew."""
         self.phase = Phase.CREATED
         self.fresh_at = 0.0
         self._place = Place()
@@ -105,6 +113,7 @@ class Projector:
         self._tip = 0
         self._early = EarlyHints(self._settings.max_held)
         self._poll = Poll(self._clock)
+        self._jitter = random.Random()
         self._waiters = Waiters(self._place)
         self._listeners: list[Applied] = []
         self._owner: asyncio.Task[None] | None = None
@@ -322,7 +331,7 @@ class Projector:
 
     async def _run(self) -> None:
         backoff = Backoff(0.1, 5.0)
-        jitter = random.Random()
+        jitter = self._jitter
         stale = self.phase is Phase.LOADING
         while True:
             self._poll.settle()
@@ -336,6 +345,7 @@ class Projector:
                     continue
                 if self._memory.outdated:
                     await self._refill()
+                await self._let_go()
                 if was_live and backoff.attempts:
                     self.events.emit("caught_up", self.position)
                 await self._tell_missed()
@@ -358,29 +368,60 @@ class Projector:
             await self._poll.pause(pause)
 
     async def _load(self) -> None:
-        self.phase = Phase.LOADING
-        self._arrive(*await self._loader.load(first=not self._place.epoch))
+        """Load everything; the first time nobody reads yet."""
+        memory = self._memory
+        if not self._place.epoch:
+            self.phase = Phase.LOADING
+            filled = await self._loader.fill(memory)
+            gap = next((each.reason for each in memory.stopped.values() if each.where == REBUILDING), "")
+            if gap:
+                raise JournalError(gap)
+        else:
+            await self._spread()
+            self.phase = Phase.LOADING
+            filled = await self._loader.fill(memory.beside(memory.projections))
+            memory.exchange(filled.memory)
+            self._left.append(filled.memory)
+        self._arrive(filled.position, filled.epochs)
+
+    async def _spread(self) -> None:
+        """Wait for a moment, so that not every server asks the database for all its rows at once."""
+        seconds = self._settings.spread_seconds * min(1.0, self._loader.rows / 1_000_000)
+        if seconds:
+            await self._clock.sleep(seconds * self._jitter.random())
+
+    async def _let_go(self) -> None:
+        """Free what was exchanged, a little at a time."""
+        while self._left:
+            for _ in self._left.pop().taken_apart():
+                await asyncio.sleep(0)
 
     async def _refill(self) -> None:
         """Fill what a correction is about anew, while everything else goes on."""
         memory, place = self._memory, self._place
         asked = dict(memory.outdated)
-        refill = await self._loader.gather(_named(memory.projections, asked))
-        at = refill.position
+        await self._spread()
+        filled = await self._loader.fill(memory.beside(_named(memory.projections, asked)))
+        fresh, at = filled.memory, filled.position
         if at.epoch != place.epoch:
             self._poll.repair()  # first it is found out whether memory is part of that history
             return
         while place.offset < at.offset:
             self._take(await self._loader.more(place.offset))
-        since: list[Record] = []
-        while (upto := since[-1].offset if since else at.offset) < place.offset:
-            since += await self._loader.more(upto)
+        upto = at.offset
+        while upto < place.offset:
+            since = [r for r in await self._loader.more(upto) if r.offset <= place.offset]
+            for begin in range(0, len(since), SLICE):
+                fresh.feed(fresh.projections, since[begin : begin + SLICE])
+                upto = since[begin : begin + SLICE][-1].offset
+                await asyncio.sleep(0)
         if at.epoch != place.epoch:
             return  # tried again, when it was not loaded anew anyway
         # A further correction meanwhile: once more for what that is about.
-        still = {name: offset for name, offset in asked.items() if memory.outdated.get(name) == offset}
-        ready = _named(memory.projections, still)
-        memory.refill(refill, ready, [record for record in since if record.offset <= place.offset])
+        still = {name for name, offset in asked.items() if memory.outdated.get(name) == offset}
+        fresh.without(asked.keys() - still)
+        memory.exchange(fresh)
+        self._left.append(fresh)
         for name in still:
             if name not in memory.stopped:
                 self.events.emit("revived", name, self.position)
