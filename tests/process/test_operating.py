@@ -96,7 +96,7 @@ async def test_a_stopped_process_that_does_not_start_is_still_stopped(tmp_path: 
         assert desk.states == {"a": "stopped", "b": "ready"}
         program.write_text(PROGRAM.read_text())
         assert (await desk.order(Restart("a"))).code == 0
-        assert world.runner.halfway == "", "everything is new now"
+        assert world.runner.rollout.halfway == "", "everything is new now"
         assert not task.done()
 
 
@@ -110,7 +110,7 @@ async def test_scaling_adds_what_works_and_removes_what_is_too_much() -> None:
         await world.until(lambda: world.count("all_ready") == 1)
         first = world.pid("server-1")
         assert await desk.order(Scale("server", 3)) == Outcome(0, "server: 3")
-        assert [slot.name for slot in world.runner.stages[0]] == ["server-1", "server-2", "server-3"]
+        assert [slot.name for slot in world.runner.slots.stages[0]] == ["server-1", "server-2", "server-3"]
         assert set(desk.states.values()) == {"ready"}
         removed = world.pid("server-3")
         assert (await desk.order(Scale("server", 2))).code == 0

@@ -122,7 +122,7 @@ async def test_replacing_keeps_the_old_until_the_new_is_ready() -> None:
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
         before = {name: world.pid(name) for name in ("a", "b")}
-        assert await world.runner.roll()
+        assert await world.runner.rollout.roll()
         for name, pid in before.items():
             assert world.pid(name) != pid
             assert gone(pid)
@@ -143,13 +143,15 @@ async def test_a_successor_on_standby_takes_over(owned: Path) -> None:
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
         before = world.pid("owner")
-        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert await asyncio.wait_for(world.runner.rollout.roll(), 90)
         assert world.pid("owner") != before
         [slot] = world.runner.slots
         assert slot.ready
         assert slot.predecessor is not None
         assert slot.predecessor.pid == before
-        assert await asyncio.wait_for(world.runner.roll(), 90), "the one that stands by is in nobody's way"
+        assert await asyncio.wait_for(world.runner.rollout.roll(), 90), (
+            "the one that stands by is in nobody's way"
+        )
         assert gone(before)
         assert world.count("ended") == 0
 
@@ -163,13 +165,13 @@ async def test_the_one_before_works_again_when_its_successor_dies(owned: Path, m
         await world.until(lambda: world.count("all_ready") == 1)
         before, other = world.pid("owner"), world.pid("other")
         owned.with_suffix(".manner").write_text(manner)
-        assert not await asyncio.wait_for(world.runner.roll(), 90)
+        assert not await asyncio.wait_for(world.runner.rollout.roll(), 90)
         await world.until(lambda: world.runner.slots[1].ready)
         assert (world.pid("owner"), world.pid("other")) == (before, other)
         assert [slot.restarts for slot in world.runner.slots] == [0, 0]
-        assert world.runner.halfway == ""
+        assert world.runner.rollout.halfway == ""
         owned.with_suffix(".manner").write_text("good")
-        assert await asyncio.wait_for(world.runner.roll(), 90), "mended"
+        assert await asyncio.wait_for(world.runner.rollout.roll(), 90), "mended"
         assert world.pid("owner") != before
 
 
@@ -177,15 +179,17 @@ async def test_a_successor_may_still_die_when_it_is_ready(
     owned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it has decided something the one before stands by, and works again; what runs which code is said."""
-    monkeypatch.setattr("skerry.process.runner.TRIAL_SECONDS", 1000.0)
+    monkeypatch.setattr("skerry.process.rollout.TRIAL_SECONDS", 1000.0)
     world = World([spec("other", "ready")], [spec("owner", "owner", str(owned))])
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
         before = world.pid("owner")
-        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert await asyncio.wait_for(world.runner.rollout.roll(), 90)
         os.kill(world.pid("owner"), signal.SIGKILL)
         await world.until(lambda: world.runner.slots[1].ready and world.pid("owner") == before)
-        assert world.runner.halfway.startswith("the replacement stopped halfway: other new, owner as before")
+        assert world.runner.rollout.halfway.startswith(
+            "the replacement stopped halfway: other new, owner as before"
+        )
         assert [slot.restarts for slot in world.runner.slots] == [0, 0]
     assert "before it had decided anything: the one before it works again" in world.written()
 
@@ -197,7 +201,7 @@ async def test_one_that_lets_nothing_go_is_ended(owned: Path) -> None:
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
         before = world.pid("owner")
-        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert await asyncio.wait_for(world.runner.rollout.roll(), 90)
         assert gone(before)
 
 
@@ -209,7 +213,7 @@ async def test_one_stands_by_for_another_and_is_replaced_first(owned: Path) -> N
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
         before = {world.pid("one"), world.pid("two")}
-        assert await asyncio.wait_for(world.runner.roll(), 90)
+        assert await asyncio.wait_for(world.runner.rollout.roll(), 90)
         assert not before & {world.pid("one"), world.pid("two")}
         await world.until(lambda: {slot.state for slot in world.runner.slots} == {"ready", "standby"})
 
@@ -219,7 +223,7 @@ async def test_many_wishes_are_one_roll_and_one_more(owned: Path) -> None:
     world = World([spec("a", "ready")])
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
-        rolls = [asyncio.create_task(world.runner.roll()) for _ in range(10)]
+        rolls = [asyncio.create_task(world.runner.rollout.roll()) for _ in range(10)]
         assert await asyncio.wait_for(asyncio.gather(*rolls), 90) == [True] * 10
         assert world.count("rolled") == 2
         assert world.count("replaced", "a") == 2
@@ -234,7 +238,7 @@ async def test_a_bad_successor_leaves_the_old_one(tmp_path: Path) -> None:
         await world.until(lambda: world.count("all_ready") == 1)
         pid = world.pid("a")
         program.write_text("raise SyntaxWarning('broken')\n")
-        assert not await world.runner.roll()
+        assert not await world.runner.rollout.roll()
         assert world.pid("a") == pid
         assert not gone(pid)
     assert "a stays as it is: its successor ended with exit code 1" in world.written()
@@ -245,7 +249,7 @@ async def test_a_killed_old_one_is_followed_by_its_successor(tmp_path: Path) -> 
     world = World([spec("a", "ready")])
     async with running(world):
         await world.until(lambda: world.count("all_ready") == 1)
-        rolling = asyncio.create_task(world.runner.roll())
+        rolling = asyncio.create_task(world.runner.rollout.roll())
         while world.runner.slots[0].successor is None:  # noqa: ASYNC110 - set by the roll's first step
             await asyncio.sleep(0)
         os.kill(world.pid("a"), signal.SIGKILL)
@@ -278,7 +282,7 @@ async def test_a_burst_loses_nothing_to_a_quick_reader(
         async with running(world):
             await world.until(lambda: world.count("ready", "a") == 1)
             while world.runner.slots[0].state != "standby":
-                await asyncio.wait_for(world.runner._changed.wait(), 60)
+                await asyncio.wait_for(world.runner.slots.change(), 60)
         output.close(60)
     lines = (tmp_path / "log").read_text().splitlines()
     assert [line for line in lines if "| line " in line] == [f"a        | line {n}" for n in range(50_000)]

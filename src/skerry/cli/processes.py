@@ -46,7 +46,8 @@ from skerry.process.output import Output, wants_colour
 from skerry.process.recycling import Recycler, limits_of, limits_of_host
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
-from skerry.process.runner import LAST_SECONDS, Runner, RunnerSettings
+from skerry.process.rollout import LAST_SECONDS
+from skerry.process.runner import Runner, RunnerSettings
 from skerry.process.topology import Sockets, Topology, several, stages
 from skerry.process.tree import RunnerStatus, rendered
 from skerry.process.worker import HANG
@@ -211,7 +212,7 @@ def _tell_systemd(runner: Runner, notifier: Notifier, url: str) -> None:
         events.on(event, changed)
     events.on("all_ready", lambda: notifier.ready(summary()))
     events.on("rolling", lambda: notifier.reloading("replacing every process"))
-    events.on("rolled", lambda went_through: notifier.ready(runner.halfway or summary()))
+    events.on("rolled", lambda went_through: notifier.ready(runner.rollout.halfway or summary()))
     events.on("stopping", lambda: notifier.stopping("ending"))
 
 

@@ -141,7 +141,7 @@ def status_of(runner: Runner, target: str, namespace: str, address: str) -> Runn
         time.time() - runner.started_at,
         memory_bytes(os.getpid()),
         [_process(slot) for slot in runner.slots],
-        runner.halfway,
+        runner.rollout.halfway,
     )
 
 

@@ -60,7 +60,7 @@ class Operator:
         except SettingsError as error:
             self._runner.say(f"nothing is replaced: {error}", "error")
         else:
-            await self._runner.roll()
+            await self._runner.rollout.roll()
 
     def roll_beside(self) -> None:
         """The same, without waiting."""
@@ -73,23 +73,23 @@ class Operator:
                 runner.equip(self._environment())
                 runner.say("replacing every process")
                 if not wait:
-                    runner.own(runner.roll())
+                    runner.own(runner.rollout.roll())
                     return Outcome(0, "every process is being replaced; --wait tells how it went")
-                if await runner.roll():
+                if await runner.rollout.roll():
                     return Outcome(0, "done")
-                return Outcome(1, runner.halfway or "nothing was replaced; everything runs as before")
+                return Outcome(1, runner.rollout.halfway or "nothing was replaced; everything runs as before")
             case Scale(role, count):
-                if await runner.scale(role, self._specs(role, count)):
+                if await runner.rollout.scale(role, self._specs(role, count)):
                     return Outcome(0, f"{role}: {count}")
                 return Outcome(1, f"a new {role} did not get ready; those that were there stay")
             case Stop(name) | Restart(name):
-                slot = runner.find(name)
+                slot = runner.slots.find(name)
                 if slot is None:
                     names = ", ".join(each.name for each in runner.slots)
                     return Outcome(2, f"there is no process {name!r}; there are {names}")
                 if isinstance(order, Stop):
-                    await runner.stop_one(slot)
+                    await runner.rollout.stop_one(slot)
                     return Outcome(0, "done")
-                if await runner.restart_one(slot):
+                if await runner.rollout.restart_one(slot):
                     return Outcome(0, "done")
                 return Outcome(1, f"{name} was not restarted; it is {slot.state}, as before")

@@ -178,7 +178,7 @@ class Recycler:
         if time.monotonic() < place.not_before:
             return
         lived = child.lived_seconds
-        if not await self._runner.recycle(slot, child, reason):
+        if not await self._runner.rollout.recycle(slot, child, reason):
             place.not_before = time.monotonic() + AGAIN_SECONDS
         elif lived >= YOUNG_SECONDS:
             place.pause = 0.0

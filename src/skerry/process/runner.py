@@ -1,11 +1,11 @@
-"""`skerry up`: starts the children, keeps them alive, replaces them one by one, ends them in order.
+"""`skerry up`: starts the children, keeps them alive, ends them in order.
 
 A child process is supervised like a task in a process: its end is a `Failure` with its traceback, handed to a
 `Supervisor` (`runner.supervisor`, which takes rules like any other) that restarts it within its budget. Emits on
 `events`: `started` (name), `ready` (name), `ended` (name, failure), `replaced` (name), `recycled` (name, why),
 `all_ready`, `rolling`, `rolled` (whether it went through), `stopping`, `said` (a line of the runner itself).
-What operators wish for (replace all, stop, restart or add some) is done one after the other.
-Not here: what the children are (topology.py), how wishes and questions get here (control.py), the terminal (cli).
+Not here: how they are replaced (rollout.py), what the children are (topology.py), how wishes and questions get here
+(control.py), the terminal (cli).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import signal
 import textwrap
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ from skerry.process.hanging import HangWatch
 from skerry.process.metrics import gauge
 from skerry.process.output import Output
 from skerry.process.restarts import RestartSettings, budget_of
-from skerry.process.slot import Slot
+from skerry.process.rollout import LAST_SECONDS, Rollout
+from skerry.process.slot import Slot, Slots
 from skerry.process.words import AnyWord, Failed, Gather, Gathered, Now, Numbers, Told
 from skerry.supervision.failure import Failure
 from skerry.supervision.solvers import restart
@@ -37,12 +38,8 @@ if TYPE_CHECKING:
 
 WRONG_SETTINGS = 2
 """The exit code of a child that nothing but a change of its settings, or of the application, will help."""
-LAST_SECONDS = 1.0
-"""What each later stage is left at least: a consumer that is killed leaves its socket behind."""
 HURRIED_SECONDS = 4.0
 """What the last stage has when everything is to end at once: a moment, but for a machine with much else to do."""
-TRIAL_SECONDS = 5.0
-"""How long a successor that has decided nothing yet may be followed by its predecessor again."""
 DUMP_SECONDS = 2.0
 """How long a hung child may take to write its stacks before it is killed."""
 
@@ -77,33 +74,22 @@ class Runner:
         self._name = name
         self.settings = settings or RunnerSettings()
         self.events = EventEmitter()
-        self.stages = [[self._slot(spec) for spec in stage] for stage in stages]
-        self._homes = {slot.spec.role: stage for stage in self.stages for slot in stage}
-        self._removed: dict[str, Slot] = {}
-        """Slots that were scaled away: the supervisor may still hear of a failure there."""
+        self.slots = Slots([[self._slot(spec) for spec in stage] for stage in stages])
+        self.rollout = Rollout(self, self.slots)
         self.started_at = time.time()
         output.align(slot.name for slot in self.slots)
         self._output = output
-        self._extra: set[Child] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._code = 0
         self._hurried = False
         self._wrong = ""
-        self.halfway = ""
-        """Where the last replacement has stopped, in words, while that is so."""
-        self._rolling = asyncio.Lock()
-        self._asked = self._granted = 0
-        self._went_through = False
-        self._replaced: list[str] = []
-        self._is_taken_back = False
         self._hanging = HangWatch(
-            self.children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
+            self.slots.children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
         )
         self._was_all_ready = False
         self._gathering = Gathering(self.metrics)
         self.asking = Asking()
-        self._changed = asyncio.Event()
         self.supervisor = Supervisor(
             name,
             budget=lambda: self._newest.budget,
@@ -121,10 +107,6 @@ class Runner:
     def _supervise(self, slot: Slot) -> None:
         self._newest = slot
         self.supervisor.add(slot)
-
-    @property
-    def slots(self) -> list[Slot]:
-        return [slot for stage in self.stages for slot in stage]
 
     # --- life
 
@@ -144,7 +126,7 @@ class Runner:
         if not self._stopping.is_set():
             self._code = code
             self._stopping.set()
-            self._note_change()
+            self.slots.note_change()
             self.events.emit("stopping")
 
     def kill(self, code: int) -> None:
@@ -152,9 +134,9 @@ class Runner:
         once more."""
         self.stop()
         self._code = code
-        last = set() if self._hurried else {slot.name for slot in self.stages[-1]}
+        last = set() if self._hurried else {slot.name for slot in self.slots.stages[-1]}
         self._hurried = True
-        for child in self.children():
+        for child in self.slots.children():
             if child.spec.name in last:
                 child.ask_to_stop(HURRIED_SECONDS)
                 asyncio.get_running_loop().call_later(HURRIED_SECONDS, child.kill)
@@ -163,37 +145,32 @@ class Runner:
 
     def signal_all(self, number: int) -> None:
         """Send a signal to every child and to what it has started."""
-        for child in self.children():
+        for child in self.slots.children():
             child.signal_group(number)
-
-    def children(self) -> list[Child]:
-        """Every process, those that are to replace others or were replaced included."""
-        current = [slot.child for slot in self.slots if slot.child is not None]
-        return [*current, *self._extra]
 
     def look(self) -> None:
         """A child may have ended (SIGCHLD, where there is no pidfd)."""
-        for child in self.children():
+        for child in self.slots.children():
             child.look()
 
     async def _end_all(self) -> None:
         deadline = time.monotonic() + self.settings.grace_seconds
         for task in list(self._tasks):
             task.cancel()
-        left = len(self.stages)
-        for stage in self.stages:
+        left = len(self.slots.stages)
+        for stage in self.slots.stages:
             # A stage may use what is left but for a little that each later one needs.
             left -= 1
             seconds = max(0.1, deadline - time.monotonic() - LAST_SECONDS * left)
             names = {slot.name for slot in stage}
-            ending = [child for child in self.children() if child.spec.name in names]
-            await asyncio.gather(*(self._end_child(child, seconds) for child in ending))
+            ending = [child for child in self.slots.children() if child.spec.name in names]
+            await asyncio.gather(*(self.end_child(child, seconds) for child in ending))
         self._hanging.stop()
         await self.supervisor.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
 
-    async def _end_child(self, child: Child, seconds: float) -> None:
+    async def end_child(self, child: Child, seconds: float) -> None:
         if not await child.end(seconds):
             self.say(f"{child.spec.name} did not end within {seconds:.1f} s and was killed", "warning")
         await child.leave_nothing()
@@ -203,31 +180,31 @@ class Runner:
     async def _spawn(self, slot: Slot) -> None:
         if self._stopping.is_set() or slot.is_stopped or slot.child is not None or slot.successor is not None:
             return  # nobody is wanted there, or a replacement has taken the place, or is about to
-        child = slot.child = self._make(slot)
+        child = slot.child = self.make(slot)
         try:
             await child.start()
         except OSError:
             slot.child = None
             raise
         self.events.emit("started", slot.name)
-        self._note_change()
+        self.slots.note_change()
 
-    def _make(self, slot: Slot) -> Child:
+    def make(self, slot: Slot) -> Child:
         output = self._output
         return Child(
             slot.spec,
             self._on_word,
             self._on_line,
-            lambda child: self._on_end(slot, child),
+            lambda child: self.on_end(slot, child),
             lambda: output.crowded,
         )
 
-    def _on_end(self, slot: Slot, child: Child) -> None:
+    def on_end(self, slot: Slot, child: Child) -> None:
         self._gathering.forget(child)
         self.asking.forget(child)
-        self._note_change()
+        self.slots.note_change()
         if slot.child is not child:  # it was replaced, or never took its place
-            self._extra.discard(child)
+            self.slots.extra.discard(child)
             if slot.predecessor is child:
                 slot.predecessor = None
             return
@@ -235,7 +212,7 @@ class Runner:
         if self._stopping.is_set() or child.asked_to_stop:
             return
         slot.last_failure = failure = child.failure()
-        if self._recall(slot, child):
+        if self.rollout.recall(slot, child):
             self.events.emit("ended", slot.name, failure)
             return
         slot.budget.lived(child.lived_seconds, child.was_ready)
@@ -271,6 +248,32 @@ class Runner:
             self.say(textwrap.indent(failure.origin.traceback, "  "), "error")
         self.stop(1)
 
+    def lost(self, failure: Failure) -> None:
+        """The end of a child is for the supervisor."""
+        self.supervisor.accept(failure)
+
+    async def open_slot(self, spec: Spec) -> Slot:
+        """Another place, with nothing in it."""
+        slot = self._slot(spec)
+        slot.is_stopped = True
+        self._supervise(slot)
+        await self.supervisor.start(slot.name)  # nothing yet, as it is stopped
+        return slot
+
+    def align(self, slot: Slot) -> None:
+        """Make room for its name in the output."""
+        self._output.align([slot.name])
+
+    def equip(self, environment: Mapping[str, str]) -> None:
+        """What every child that is started from now on is given."""
+        for slot in self.slots:
+            slot.spec = replace(slot.spec, environment=environment)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether everything is to end."""
+        return self._stopping.is_set()
+
     def own(self, work: Coroutine[object, object, object]) -> None:
         """Run something beside the children until the end (a roll, a watcher of files)."""
         task: asyncio.Task[None] = asyncio.create_task(self._guarded(work))
@@ -292,7 +295,7 @@ class Runner:
                 if state == "ready":
                     self._on_ready(child)
                 self._look_whether_all_ready()
-                self._note_change()
+                self.slots.note_change()
             case Failed(_, fatal) if child.last_failure is not None:
                 if not fatal:
                     self.say(str(child.last_failure), "error")
@@ -316,7 +319,7 @@ class Runner:
 
     def _look_whether_all_ready(self) -> None:
         if not self._was_all_ready and all(
-            slot.ready or slot.is_stopped or self._is_covered(slot) for slot in self.slots
+            slot.ready or slot.is_stopped or self.slots.is_covered(slot) for slot in self.slots
         ):
             self._was_all_ready = True
             self.events.emit("all_ready")
@@ -329,10 +332,6 @@ class Runner:
         for each in text.splitlines():
             self._output.line(self._name, each, level=level)
             self.events.emit("said", each)
-
-    def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     # --- hung loops
 
@@ -352,279 +351,10 @@ class Runner:
             await asyncio.wait({child.ended}, timeout=0.2)
         child.kill()
 
-    # --- replacing
-
-    async def roll(self) -> bool:
-        """Replace every child, one after the other, each when its successor works. False when a successor did not
-        get ready: then the old ones that are left stay. What is wished for while it goes on is one more, together."""
-        self._asked += 1
-        wish = self._asked
-        async with self._rolling:
-            if wish > self._granted:  # else it was granted by one that has begun since
-                self._granted = self._asked
-                self.events.emit("rolling")
-                self._went_through = await self._replace_all()
-                self.events.emit("rolled", self._went_through)
-            return self._went_through
-
-    async def _replace_all(self) -> bool:
-        self.halfway, self._replaced, self._is_taken_back = "", [], False
-        for stage in reversed(self.stages):
-            # Who stands by first: whoever of them takes over meanwhile runs the new code then.
-            for slot in sorted(stage, key=lambda slot: slot.ready):
-                if self._stopping.is_set():
-                    return False
-                went_through = await self._replace(slot)
-                if went_through:
-                    self._replaced.append(slot.name)
-                if not went_through or self._is_taken_back:
-                    self._on_halfway()
-                    return False
-        self.say("every process was replaced")
-        return True
-
-    def _on_halfway(self) -> None:
-        """Say where it has stopped, and how to get out of there."""
-        replaced = [slot.name for slot in self.slots if slot.name in self._replaced]
-        left = [slot.name for slot in self.slots if slot.name not in replaced]
-        if not replaced or not left or self._stopping.is_set():
-            self.halfway = ""
-            return
-        self.halfway = (
-            f"the replacement stopped halfway: {', '.join(replaced)} new, {', '.join(left)} as before; mend the "
-            "application and send SIGHUP to finish it, or put the old files back and send SIGHUP to take it back"
-        )
-        self.say(self.halfway, "error")
-
-    async def _replace(self, slot: Slot) -> bool:
-        """One child. The supervision of the present one goes on meanwhile, except that it is not restarted."""
-        if slot.predecessor is not None:  # of the replacement before
-            await slot.predecessor.end(self.settings.grace_seconds)
-        old = slot.child
-        new = slot.successor = self._make(slot)
-        self._extra.add(new)
-        try:
-            await new.start()
-            state = await self._until(new, ("ready", "standby"), self.settings.ready_seconds)
-            if state not in ("ready", "standby") or self._stopping.is_set():
-                what = "does not start: it" if slot.is_stopped else "stays as it is: its successor"
-                self.say(f"{slot.name} {what} {self._why_not(new)}", "error")
-                await new.end(1.0)
-                return False
-            if state == "standby" and old is not None and old.state == "ready":
-                return await self._take_over(slot, old, new)
-            self._promote(slot, new)
-            if old is not None and old.exit_code is None:
-                await self._end_child(old, self.settings.replaced_seconds)
-            return await self._works(slot, new) and new.exit_code is None
-        except OSError as error:
-            self._extra.discard(new)
-            self.say(f"{slot.name} cannot be replaced: {error}", "error")
-            return False
-        finally:
-            slot.successor = None
-            if slot.child is None and not slot.is_stopped and not self._stopping.is_set():
-                # The old one died meanwhile, and the new one never came up.
-                self.supervisor.accept(slot.last_failure or new.failure())
-
-    async def _take_over(self, slot: Slot, old: Child, new: Child) -> bool:
-        """The new one waits for what the old one owns. The old one makes room but stays, and gets it back when the new
-        one fails with it, until the new one has decided something."""
-        old.make_room()
-        if await self._until(old, ("standby",), self.settings.replaced_seconds) != "standby":
-            await self._end_child(old, LAST_SECONDS)
-        if old.exit_code is None:
-            slot.predecessor = old
-        self._promote(slot, new)
-        if new.exit_code is not None:  # meanwhile
-            self._on_end(slot, new)
-            return False
-        if await self._works(slot, new):
-            self.own(self._let_go(old, new))
-            return True
-        if not self._stopping.is_set():
-            new.kill()
-            await asyncio.wait({new.ended}, timeout=LAST_SECONDS)
-        return False
-
-    async def _works(self, slot: Slot, new: Child) -> bool:
-        """Whether it gets ready, or another one of its kind gets what it waits for."""
-        seconds = self.settings.ready_seconds
-        state = await self._until(new, ("ready",), seconds, lambda: self._is_covered(slot))
-        return state in ("ready", "standby")
-
-    async def _let_go(self, old: Child, new: Child) -> None:
-        """End one that stands by for its successor, when that has decided something, or has worked for a while."""
-        deadline = time.monotonic() + TRIAL_SECONDS
-        while new.exit_code is None and not new.decided and time.monotonic() < deadline:
-            await asyncio.wait({new.ended, old.ended}, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
-        if new.exit_code is None:
-            await old.end(self.settings.grace_seconds)
-
-    def _recall(self, slot: Slot, child: Child) -> bool:
-        """Give the place back to the one before, if it still stands by and `child` has decided nothing."""
-        before, slot.predecessor = slot.predecessor, None
-        if before is None or before.exit_code is not None or before.asked_to_stop or child.decided:
-            return False
-        self.say(
-            f"{slot.name} {child.why()} before it had decided anything: the one before it works again",
-            "error",
-        )
-        if slot.name in self._replaced:
-            self._replaced.remove(slot.name)
-            self._is_taken_back = True
-            if not self._rolling.locked():
-                self._on_halfway()
-        self._extra.discard(before)
-        slot.child = before
-        before.recall()
-        return True
-
-    def _is_covered(self, slot: Slot) -> bool:
-        """Whether it stands by for another child of its kind, which works."""
-        return slot.state == "standby" and any(
-            each.ready for each in self.slots if each.spec.role == slot.spec.role and each is not slot
-        )
-
-    def _promote(self, slot: Slot, new: Child) -> None:
-        self._extra.discard(new)
-        if slot.child is not None:
-            self._extra.add(slot.child)
-        slot.child = new
-        slot.is_stopped = False
-        if new.state == "ready":
-            slot.budget.ever_ready = True
-        self.events.emit("replaced", slot.name)
-
-    def _why_not(self, child: Child) -> str:
-        if child.exit_code is not None:
-            return child.why()
-        return f"was not ready within {self.settings.ready_seconds:g} s ({child.state})"
-
-    async def _until(
-        self,
-        child: Child,
-        states: tuple[str, ...],
-        seconds: float,
-        enough: Callable[[], bool] = lambda: False,
-    ) -> str:
-        """The child's state once it is one of these, or it ended, or that is enough, or the time is over."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not (child.state in states or child.exit_code is not None or enough()):
-                    if self._stopping.is_set():
-                        break
-                    await self._changed.wait()
-        except TimeoutError:
-            pass
-        return child.state if child.exit_code is None else "ended"
-
-    # --- single ones
-
-    def equip(self, environment: Mapping[str, str]) -> None:
-        """What every child that is started from now on is given."""
-        for slot in self.slots:
-            slot.spec = replace(slot.spec, environment=environment)
-
-    def find(self, name: str) -> Slot | None:
-        return next((slot for slot in self.slots if slot.name == name), None)
-
-    async def stop_one(self, slot: Slot) -> None:
-        """End one child; it is not started again before `restart_one` or `roll`."""
-        async with self._rolling:
-            if slot not in self.slots:
-                return
-            await self._empty(slot)
-            self.say(f"{slot.name} was stopped; a restart of it, or a replacement of all, starts it again")
-
-    async def recycle(self, slot: Slot, child: Child, reason: str) -> bool:
-        """Replace a child that has used up what it may, unless it is not there any more."""
-        async with self._rolling:
-            if self._stopping.is_set() or slot.child is not child or child.asked_to_stop:
-                return True
-            self.say(f"{slot.name} is replaced: {reason}")
-            if not await self._replace(slot):
-                return False
-            slot.recycled += 1
-            slot.recycled_for = reason
-            self._count_as_new(slot)
-            self.events.emit("recycled", slot.name, reason)
-            return True
-
-    async def restart_one(self, slot: Slot) -> bool:
-        """Replace one child as a roll does, or start one that was stopped. False when the new one did not get ready:
-        then it is as it was."""
-        async with self._rolling:
-            if not self.halfway and slot.name in self._replaced:
-                self._replaced.remove(slot.name)  # what becomes of it is no part of that replacement
-            if self._stopping.is_set() or slot not in self.slots or not await self._replace(slot):
-                return False
-            self.say(f"{slot.name} was restarted")
-            self._count_as_new(slot)
-            return True
-
-    async def scale(self, role: str, specs: Sequence[Spec]) -> bool:
-        """Have these children of that role and no others. New ones start one after the other, and the first that does
-        not get ready is given up, with those that would follow; of those that are too many each finishes what it has
-        under way."""
-        async with self._rolling:
-            if role not in self._homes:
-                self._homes[role] = []
-                self.stages.append(self._homes[role])
-            home = self._homes[role]
-            for spec in specs:
-                if self._stopping.is_set():
-                    return False
-                if self.find(spec.name) is None and not await self._add(home, spec):
-                    return False
-            wanted = {spec.name for spec in specs}
-            surplus = [slot for slot in home if slot.spec.role == role and slot.name not in wanted]
-            await asyncio.gather(*(self._remove(home, slot) for slot in surplus))
-            return True
-
-    async def _add(self, home: list[Slot], spec: Spec) -> bool:
-        """Whether it works. Until it does its end is no failure of anything that runs."""
-        slot = self._removed.pop(spec.name, None)
-        if slot is None:
-            slot = self._slot(spec)
-            slot.is_stopped = True
-            self._supervise(slot)
-            await self.supervisor.start(slot.name)  # nothing yet, as it is stopped
-        slot.spec, slot.last_failure = spec, None
-        home.append(slot)
-        self._output.align([slot.name])
-        if await self._replace(slot):
-            self.say(f"{slot.name} was added")
-            self._count_as_new(slot)
-            return True
-        await self._remove(home, slot)
-        return False
-
-    async def _remove(self, home: list[Slot], slot: Slot) -> None:
-        was_there = slot.child is not None
-        await self._empty(slot)
-        home.remove(slot)
-        self._removed[slot.name] = slot
-        if was_there:
-            self.say(f"{slot.name} was removed")
-
-    async def _empty(self, slot: Slot) -> None:
-        """End who is in it, and who stands by for that one."""
-        slot.is_stopped = True
-        for child in (slot.predecessor, slot.child):
-            if child is not None:
-                await self._end_child(child, self.settings.replaced_seconds)
-
-    def _count_as_new(self, slot: Slot) -> None:
-        """It runs the new code, if a replacement has stopped halfway."""
-        if self.halfway:
-            self._replaced.append(slot.name)
-            self._on_halfway()
-
     # --- numbers
 
     def _speaking(self) -> list[Child]:
-        return [each for each in self.children() if each.state in ("ready", "not ready")]
+        return [each for each in self.slots.children() if each.state in ("ready", "not ready")]
 
     async def all_metrics(self) -> str:
         """The numbers of all processes, as Prometheus text."""
@@ -637,12 +367,12 @@ class Runner:
         from skerry.http.health import Purpose  # not before somebody asks: a runner starts sooner
         from skerry.process.readiness import report_of
 
-        trouble = "ending" if self._stopping.is_set() else self.halfway
+        trouble = "ending" if self._stopping.is_set() else self.rollout.halfway
         if self._stopping.is_set() and purpose is not Purpose.EVERYTHING:
-            return False, report_of(self.slots, self._is_covered, purpose, trouble)[1] | {
+            return False, report_of(list(self.slots), self.slots.is_covered, purpose, trouble)[1] | {
                 "status": "not ready"
             }
-        return report_of(self.slots, self._is_covered, purpose, trouble)
+        return report_of(list(self.slots), self.slots.is_covered, purpose, trouble)
 
     def metrics(self) -> str:
         """What the runner itself knows, as Prometheus text."""

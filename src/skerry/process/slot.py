@@ -1,8 +1,10 @@
-"""A place for one child: who is in it now, who is to follow, and its history. A child of the supervision."""
+"""A place for one child: who is in it now, who is to follow, and its history. A child of the supervision. And all
+places together."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from skerry.process.child import Child, Spec
 from skerry.process.restarts import ProcessBudget
@@ -63,3 +65,56 @@ class Slot:
         """End the process that is in it, if any."""
         if self.child is not None:
             await self.child.end(self._stop_seconds)
+
+
+class Slots:
+    """All places, by the stage in which they end, and every process that there is. `extra`: those that are to replace
+    others, or were replaced."""
+
+    def __init__(self, stages: Sequence[Sequence[Slot]]) -> None:
+        self.stages = [list(stage) for stage in stages]
+        self.homes = {slot.spec.role: stage for stage in self.stages for slot in stage}
+        self.extra: set[Child] = set()
+        self._changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Slot]:
+        return (slot for stage in self.stages for slot in stage)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.stages))
+
+    def __getitem__(self, number: int) -> Slot:
+        return list(self)[number]
+
+    def find(self, name: str) -> Slot | None:
+        return next((slot for slot in self if slot.name == name), None)
+
+    def children(self) -> list[Child]:
+        """Every process, those that are to replace others or were replaced included."""
+        current = [slot.child for slot in self if slot.child is not None]
+        return [*current, *self.extra]
+
+    def is_covered(self, slot: Slot) -> bool:
+        """Whether it stands by for another child of its kind, which works."""
+        return slot.state == "standby" and any(
+            each.ready for each in self if each.spec.role == slot.spec.role and each is not slot
+        )
+
+    def promote(self, slot: Slot, new: Child) -> None:
+        """Let a process that was to replace another one take its place."""
+        self.extra.discard(new)
+        if slot.child is not None:
+            self.extra.add(slot.child)
+        slot.child = new
+        slot.is_stopped = False
+        if new.state == "ready":
+            slot.budget.ever_ready = True
+
+    def note_change(self) -> None:
+        """The state of some process is another one."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self) -> None:
+        """Wait until the state of any process has changed."""
+        await self._changed.wait()

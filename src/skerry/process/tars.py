@@ -230,7 +230,7 @@ class TarsParent:
         self.runner.own(self._replace())
 
     async def _replace(self) -> None:
-        if not await self.runner.roll():
+        if not await self.runner.rollout.roll():
             self.alarm("the processes could not all be replaced; see the log")
 
     def check_configuration(self) -> None:
@@ -267,16 +267,16 @@ class TarsParent:
     def code(self) -> str:
         """What the processes run; more than one while they are replaced by those of another release."""
         release = os.environ.get(RELEASE, "") or "none"
-        lines = [f"{each.spec.name}: code {each.code or 'unknown'}" for each in self.runner.children()]
+        lines = [f"{each.spec.name}: code {each.code or 'unknown'}" for each in self.runner.slots.children()]
         return "\n".join([f"release {release}, skerry {version('skerry')}", *lines])
 
     def custom_commands(self) -> list[str]:
-        words = {str(child.gauges.get("commands", "")) for child in self.runner.children()}
+        words = {str(child.gauges.get("commands", "")) for child in self.runner.slots.children()}
         return sorted({name for text in words for name in text.split()})
 
     async def ask(self, command: str) -> Mapping[str, str | None]:
         """Every process that serves; one that does not answer writes its stacks into the log."""
-        children = [child for child in self.runner.children() if child.state != "ended"]
+        children = [child for child in self.runner.slots.children() if child.state != "ended"]
         answers = await self.runner.asking.ask_all(children, command, ASK_SECONDS)
         for child, answer in answers.items():
             if answer is None and child.last_beat is not None:
@@ -305,7 +305,7 @@ class TarsParent:
         while True:
             heard = [
                 child.last_beat
-                for child in self.runner.children()
+                for child in self.runner.slots.children()
                 if child.state in ("ready", "stopping") and child.last_beat is not None
             ]
             self._answered_at = max([self._answered_at, *heard])
@@ -325,7 +325,7 @@ class TarsParent:
         await recycler.run()
 
     def _version(self) -> str:
-        versions = (str(child.gauges.get("version", "")) for child in self.runner.children())
+        versions = (str(child.gauges.get("version", "")) for child in self.runner.slots.children())
         return next(filter(None, versions), "")
 
     def _on_started(self, name: str) -> None:
@@ -337,7 +337,7 @@ class TarsParent:
 
     async def _ask_one(self, command: str) -> None:
         """One process that serves, whichever."""
-        for child in self.runner.children():
+        for child in self.runner.slots.children():
             if child.state == "ready":
                 await self.runner.asking.ask(child, command, HOOK_SECONDS)
                 return
