@@ -30,7 +30,7 @@ import msgspec
 from livekv.messages import Value
 from skerry.backends.postgres.journal import PostgresJournal
 from skerry.backends.sqlite.journal import SqliteJournal
-from skerry.journal.journal import LetterHead
+from skerry.journal.journal import LetterHead, Record
 from skerry.testing.broker import PrivateBroker
 from skerry.testing.history import Entry, Frame, History, Operation, check
 from skerry.testing.program import Finished, HttpAnswer, HttpConnection, Program, call
@@ -229,9 +229,8 @@ class FaultWorld:
             log: list[Entry] = []
             while page := await journal.read(log[-1].offset if log else 0, 2000):
                 for record in page:
-                    event = msgspec.json.decode(record.data)
-                    value = event["value"] if record.name.endswith("put") else None
-                    log.append(Entry(record.offset, record.command_id, event["key"], value))
+                    key, value = pair_of(record)
+                    log.append(Entry(record.offset, record.command_id, key, value))
             stored: dict[str, tuple[str, int]] = {}
             async with journal.snapshot(["key_value"]) as snapshot:
                 async for rows in snapshot.rows("key_value"):
@@ -274,6 +273,10 @@ class FaultWorld:
             while True:
                 answer = await connection.ask("GET", "/values?limit=1000")
                 listing = json.loads(answer.body)
+                if answer.status == 503 and time.monotonic() < deadline:  # its memory is not whole yet
+                    await asyncio.sleep(0.05)
+                    continue
+                assert answer.status == 200, self.report(f"a server cannot be compared: {answer}")
                 if int(listing["position"].partition(":")[2]) >= offset or time.monotonic() > deadline:
                     assert listing["next"] is None
                     return {pair["key"]: pair["value"] for pair in listing["values"]}
@@ -558,6 +561,12 @@ class Listener:
                 self.values[key] = value
             if offset > self._loading_to or not self._position:
                 self._position = frame["position"] if offset > self._loading_to else self._loaded
+
+
+def pair_of(record: Record) -> tuple[str, str | None]:
+    """The key and the value that an event tells of, in either version of targets/truthful.py; None: it was deleted."""
+    event = msgspec.json.decode(record.data)
+    return event["key"], event.get("value", event.get("text"))
 
 
 def through(url: str, proxy: FaultProxy) -> str:

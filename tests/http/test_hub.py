@@ -135,6 +135,23 @@ async def test_all_events_of_a_turn_are_one_write() -> None:
     assert sockets[0].writes[0] is sockets[1].writes[0], "the same bytes object serves all"
 
 
+async def test_what_this_process_cannot_tell_sends_away_whoever_waits_for_it() -> None:
+    """Live or in the history: what came before it is told, it is not passed over, and the close code says "come again".
+    Listeners of other keys stay."""
+    stage = Stage()
+    live, other = await stage.listen(), await stage.listen(prefix="z")
+    withheld = FeedEvent(at(2), "k", b"", 0.0, withheld="of a newer release")
+    stage.feed.append([put(1), withheld, put(3), put(4, "z")])
+    await settle()
+    assert live.offsets() == [1]
+    assert live.closed == (RESTART, "of a newer release")
+    assert (other.offsets(), other.closed) == ([4], None)
+    late = await stage.listen(since=at(1))
+    assert (late.seen(), late.closed) == ([], (RESTART, "of a newer release"))
+    behind_it = await stage.listen(since=at(2))
+    assert (behind_it.offsets(), behind_it.closed) == ([3, 4], None)
+
+
 async def test_a_slow_listener_gets_the_newest_of_each_key_and_others_everything() -> None:
     """Held events of one key are folded to the last; nobody else notices."""
     stage = Stage()

@@ -1,5 +1,6 @@
-"""Random faults by seed on both pairs: slips of types, releases side by side, wrong clocks, dead letters that operators
-retry and drop, held keys, kills and stops. Whatever happens in whatever order, no answer is wrong.
+"""Random faults by seed on both pairs: slips of types, releases side by side, commands and events that one of them does
+not know, wrong clocks, dead letters that operators retry and drop, held keys, kills and stops. Whatever happens in
+whatever order, no answer is wrong.
 
 A plain run has a fixed seed, SKERRY_SEED=123 another one; SKERRY_SOAK=1 takes seed after seed for SKERRY_SOAK_SECONDS
 (600), SKERRY_SEEDS=20 so many.
@@ -17,7 +18,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
@@ -28,6 +28,7 @@ from faultworld import (  # type: ignore[import-not-found]
     FaultWorld,
     OneFile,
     Servers,
+    pair_of,
     until,
 )
 
@@ -92,8 +93,8 @@ class Fate:
         """One fault, and the recovery from it; each kind has its turn."""
         if not self._deck:
             self._deck = [
-                self.end_consumer, self.end_server, self.change_release, self.turn_clock, self.turn_clock,
-                self.see_to_letters, self.hold_key,
+                self.end_consumer, self.end_server, self.change_release, self.change_events, self.turn_clock,
+                self.turn_clock, self.see_to_letters, self.hold_key,
             ]  # fmt: skip
             self.rng.shuffle(self._deck)
         fault = self._deck.pop()
@@ -142,11 +143,49 @@ class Fate:
         if self.rng.random() < 0.3:
             await self._replace(server, TRUTHFUL_RELEASE="1")
 
+    async def change_events(self) -> None:
+        """Every consumer writes events in version 2. A server of release 1, unless it was replaced in time, cannot read
+        them: it says so, and shows nothing, until it is replaced. The step between, and the way back, which writes
+        version 1 again, are safe in any order."""
+        lagging = None
+        for server in self.world.web:
+            if lagging is None and self.rng.random() < 0.7:
+                lagging = server
+                await self._replace(server, TRUTHFUL_RELEASE="1")
+            else:
+                await self._replace(server, TRUTHFUL_RELEASE="2")
+        await self._write_events("2")
+        await self.world.more(20)
+        if lagging is not None:
+            await lagging.until(lambda: "upgrade this process" in lagging.text, PATIENCE)
+            self.done["events of an unknown version"] += 1
+            if self.rng.random() < 0.5:
+                await self.rng.choice([self.turn_clock, self.end_consumer, self.see_to_letters])()
+            await self._replace(lagging, TRUTHFUL_RELEASE="2")
+        await self._write_events("1")
+        for server in self.world.web:
+            if self.rng.random() < 0.3:
+                await self._replace(server, TRUTHFUL_RELEASE="1")
+
+    async def end_old_releases(self) -> None:
+        """A server of release 1 whose copy of memory is from before an event of version 2 stays stopped."""
+        for server in self.world.web:
+            if server.environ.get("TRUTHFUL_RELEASE") != "2":
+                await self._replace(server, TRUTHFUL_RELEASE="2")
+
+    async def _write_events(self, version: str) -> None:
+        consumers = list(self.world.consumers)
+        self.rng.shuffle(consumers)
+        for consumer in consumers:
+            await self._replace(consumer, TRUTHFUL_RELEASE="2", TRUTHFUL_WRITES=version)
+
     async def see_to_letters(self) -> None:
         """An operator drops one half of what failed and retries the rest."""
         listed = await self._operate("dead", "list", self.world.target)
         failed = [
-            line.split()[0] for line in listed.splitlines() if " put_value " in line and "waits: " not in line
+            line.split()[0]
+            for line in listed.splitlines()
+            if (" put_value " in line or " set_value " in line) and "waits: " not in line
         ]
         dropped = failed[: len(failed) // 2]
         if dropped:
@@ -211,6 +250,8 @@ async def one_life(directory: Path, store: Servers | OneFile, seed: int) -> None
                     await fate.strike()
                     await world.more(20)
             over.set()
+        if fate.done["change_events"]:
+            await fate.end_old_releases()
         await fate._letters(lambda letters: not letters, "commands still wait", waiting=True)
         await world.verdict()
         async with world.servers.journal(world.namespace) as journal:
@@ -224,8 +265,8 @@ async def in_order(journal: Any, holder: Holder) -> None:
     after = 0
     while page := await journal.read(after, 2000):
         after = page[-1].offset
-        values = [msgspec.json.decode(record.data)["value"] for record in page if record.key == HELD]
-        numbers += [int(value.rpartition("-")[2]) for value in values]
+        values = [value for key, value in map(pair_of, page) if key == HELD]
+        numbers += [int(value.rpartition("-")[2]) for value in values if value]
     assert numbers == list(range(1, holder._writes + 1)), numbers
 
 

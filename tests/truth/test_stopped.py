@@ -299,6 +299,28 @@ async def test_an_event_of_a_newer_release_names_the_cure(pair: Pair) -> None:
         assert "upgrade this process" in ready.text
 
 
+async def test_a_stream_ends_before_an_event_of_a_newer_release(pair: Pair) -> None:
+    """Who listens is told what came before it and is sent away, to hear it whole from a process that knows it."""
+    async with pair.running(application()) as (server, journal):
+        await server.client.put("/others/x")
+        told = b""
+        async with server.client.stream("GET", "/events", headers=EVENTS) as stream:
+            async for part in stream:
+                if b"hello" in part:
+                    await write(
+                        journal,
+                        ("other_set", 1, b'{"key":"y"}'),
+                        ("n_set", 99, b"{}"),
+                        ("other_set", 1, b'{"key":"z"}'),
+                    )
+                    reading = asyncio.ensure_future(follow(server, 4))
+                told += part
+        await reading
+        assert [b'"key":"%b"' % name in told for name in (b"y", b"z")] == [True, False]
+        assert b"n_set" not in told
+        assert "live stream of n_set did not get event 3" in (await server.client.get("/health/ready")).text
+
+
 async def test_no_listener_loses_an_event_silently(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     """An event that only a listener wants and that does not decode: one line in the log, a number, readiness names
     listener and event; later events are heard. Names that nothing declares are counted and shown, and are no fault."""

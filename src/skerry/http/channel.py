@@ -20,7 +20,7 @@ from skerry.clock import Clock
 from skerry.http.feed import Feed, FeedEvent
 from skerry.http.limits import RESTART, TRY_LATER, HubSettings, HubStats
 from skerry.http.listener import Change, Listener, Wire
-from skerry.http.outgoing import Item, passes, segments
+from skerry.http.outgoing import Item, concerns, passes, segments
 from skerry.http.recovery import Recovery
 from skerry.http.slices import Slices
 from skerry.http.snapshots import NoSnapshot, Reader, Snapshot, Snapshots
@@ -122,11 +122,21 @@ class Channel:
         self._told = events[-1].position
         if self._snapshots is not None:
             self._snapshots.keep(events)
-        self._batch.extend(
-            Item(e.payload, e.position, e.key, e.position.offset if e.key is None else e.key) for e in events
-        )
+        for e in events:
+            if e.withheld:
+                self._send_away(e)
+            else:
+                fold = e.position.offset if e.key is None else e.key
+                self._batch.append(Item(e.payload, e.position, e.key, fold))
         self._schedule()
         self.hub.stats.lag_seconds = max(0.0, self.hub.clock.now() - events[-1].at)
+
+    def _send_away(self, event: FeedEvent) -> None:
+        """Whoever is to hear an event that cannot be told here hears what came before it, and comes again."""
+        self.flush()
+        for listener in self.listeners():
+            if concerns(event, listener.prefix):
+                self.hub.close(listener, RESTART, event.withheld)
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -264,7 +274,10 @@ class Channel:
     def _frames(self, listener: Listener, events: Iterable[FeedEvent]) -> Iterator[bytes]:
         frame, prefix = listener.wire.frame, listener.prefix
         for event in events:
-            if not prefix or (event.key is not None and event.key.startswith(prefix)):
+            if concerns(event, prefix):
+                if event.withheld:
+                    self.hub.close(listener, RESTART, event.withheld)
+                    return
                 yield frame(event.payload, event.position)
 
     def _after_turn(self) -> None:

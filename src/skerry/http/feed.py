@@ -23,13 +23,15 @@ class FeedEvent:
     """One applied event, encoded once for every listener of this process.
 
     `payload` is the JSON object (UTF-8) that goes into a frame, `key` the key it is about (None: no key, never
-    folded, passes every prefix filter only if the listener asked for none), `at` seconds since 1970.
+    folded, passes every prefix filter only if the listener asked for none), `at` seconds since 1970. `withheld`: why
+    this process cannot tell it: listeners that wait for it are sent away before it, to come again elsewhere.
     """
 
     position: Position
     key: str | None
     payload: bytes
     at: float
+    withheld: str = ""
 
 
 class Feed(Protocol):

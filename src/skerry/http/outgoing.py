@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from skerry.http.feed import FeedEvent
 from skerry.position import Position
 
 
@@ -19,6 +20,11 @@ class Item(NamedTuple):
 def passes(item: Item, prefix: str) -> bool:
     """Whether an event is for a listener of that prefix. Announcements are for everybody."""
     return not prefix or item.position is None or (item.key is not None and item.key.startswith(prefix))
+
+
+def concerns(event: FeedEvent, prefix: str) -> bool:
+    """Whether a listener of that prefix is told this event of the history."""
+    return not prefix or (event.key is not None and event.key.startswith(prefix))
 
 
 def segments(pairs: list[tuple[Item, bytes]], limit_bytes: int) -> list[list[tuple[Item, bytes]]]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from skerry.clock import Deadline
-from skerry.errors import JournalError, MessageError, Unavailable, UnknownMessage
+from skerry.errors import JournalError, MessageError, NewerVersion, Unavailable, UnknownMessage
 from skerry.http.feed import FeedEvent
 from skerry.journal.correcting import CORRECTIONS, RESERVED
 from skerry.journal.journal import JournalReader, Record
@@ -26,6 +26,9 @@ from skerry.position import Position
 Renderer = Callable[[Any, Record], Mapping[str, Any]]
 Lost = Callable[[Iterable[str], Record, Exception], None]
 """Told of an event that listeners are shown without its content: by whom, which, why."""
+
+NEWER = "the next event is of a newer release: come again"
+"""Why a listener is sent away (at most 123 bytes, RFC 6455 section 5.5.1)."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -159,6 +162,10 @@ class JournalFeed:
             event: Any = self._serializer.decode(record.name, record.version, record.data)
             how: Renderer = self.renderers.get(type(event), render)
             payload = _encode({**head, **how(event, record), **tail})
+        except NewerVersion as error:
+            # A process of the release that wrote it can tell it whole: this one sends its listeners there.
+            self._lost([f"live stream of {record.name}"], record, error)
+            return FeedEvent(position, record.key, b"", record.at, withheld=NEWER)
         except MessageError as error:
             # Not known here (any more): what may be shown of it is not known either, but for its key.
             if not isinstance(error, UnknownMessage) or self._serializer.knows_name(record.name):
