@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -82,6 +83,30 @@ async def test_the_watchdog_is_heard_while_the_loop_runs(manager: socket.socket)
     notifier.start_watchdog()
     for _ in range(3):
         assert await asyncio.to_thread(told, manager) == {"WATCHDOG": "1"}
+    notifier.close()
+
+
+async def test_what_the_manager_has_no_room_for_is_told_when_it_has(manager: socket.socket) -> None:
+    """In its order, and nothing twice; how much waits is bounded."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        others.setblocking(False)
+        full = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                others.sendto(b"X=1", manager.getsockname())
+                full += 1
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
+    notifier.status("starting")
+    notifier.ready("works")
+    notifier.reloading("replacing")
+    for _ in range(100):
+        notifier.ready("works again")
+    assert [await asyncio.to_thread(told, manager) for _ in range(full)] == [{"X": "1"}] * full
+    heard = [await asyncio.to_thread(told, manager) for _ in range(4)]
+    assert [each.get("STATUS") for each in heard] == ["starting", "works", "replacing", "works again"]
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
     notifier.close()
 
 

@@ -116,6 +116,34 @@ async def test_beyond_the_hard_limit_it_is_ended_at_once() -> None:
     )
 
 
+async def test_the_hard_limit_holds_while_another_is_replaced() -> None:
+    """A replacement may take a minute, a process that grows does not wait for it: its neighbour is ended at once, and
+    so is a successor that has too much before it is ready."""
+    world = World([spec("server-1"), spec("server-2")])
+    async with running(world):
+        await world.until(lambda: world.count("all_ready") == 1)
+        due, greedy = world.pid("server-1"), world.pid("server-2")
+        for slot in world.runner.slots:
+            slot.spec = replace(slot.spec, command=[*slot.spec.command[:-1], "never"])
+        sizes = {due: 200 * MIB, greedy: 10}
+
+        def rss(pid: int) -> int:
+            successor = [child for child in world.runner.children() if child.pid not in (due, greedy)]
+            if successor and pid == greedy:
+                return 900 * MIB
+            return sizes.get(pid, 10 if world.count("ended", "server-2") == 0 else 900 * MIB)
+
+        limits = Limits(rss_soft=100 * MIB, rss_hard=500 * MIB)
+        said: list[str] = []
+        world.runner.events.on("said", said.append)
+        world.runner.events.on("said", lambda text: world.note("said", text))
+        await recycled(world, rss, limits, lambda: any("server-1 stays as it is" in text for text in said))
+        assert gone(greedy)
+        assert world.pid("server-1") == due
+    assert "server-2 was ended at once: 900 MiB of memory" in world.written()
+    assert "server-1 stays as it is: its successor was ended at once: 900 MiB" in world.written()
+
+
 async def test_a_limit_that_is_too_little_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is due when it has just started is replaced, but not again and again without a pause."""
     monkeypatch.setattr(recycling, "YOUNG_SECONDS", 3600.0)

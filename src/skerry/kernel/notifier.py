@@ -11,7 +11,12 @@ import contextlib
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import MutableMapping
+
+MOST_KEPT = 16
+"""Datagrams that wait while the manager's socket takes none; of more, the oldest are given up."""
+AGAIN_SECONDS = 0.05
 
 
 class Notifier:
@@ -25,6 +30,8 @@ class Notifier:
         process = environ.pop("WATCHDOG_PID", "")
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._kept: deque[bytes] = deque(maxlen=MOST_KEPT)
+        self._again: asyncio.TimerHandle | None = None
         self.watchdog_seconds = 0.0
         """How often we have to be heard; 0: never."""
         self._status = ""
@@ -42,9 +49,28 @@ class Notifier:
 
     def _tell(self, **values: object) -> None:
         if self._socket is not None:
-            text = "\n".join(f"{name}={value}" for name, value in values.items())
-            with contextlib.suppress(OSError):  # nobody listens any more, or not just now
-                self._socket.sendto(text.encode(), self._address)
+            text = "\n".join(f"{name}={value}" for name, value in values.items()).encode()
+            if not self._kept or self._kept[-1] != text:
+                self._kept.append(text)
+            self._send()
+
+    def _send(self) -> None:
+        """What is to be told, in its order, as far as it is taken; the rest soon."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        while self._socket is not None and self._kept:
+            try:
+                self._socket.sendto(self._kept[0], self._address)
+            except BlockingIOError:  # the manager is behind: its queue of datagrams is short
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # no loop runs (yet): with the next word, or at the end
+                    self._again = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._send)
+                return
+            except OSError:  # nobody listens any more
+                pass
+            self._kept.popleft()
 
     def ready(self, status: str) -> None:
         """It works, for the first time or again after `reloading`."""
@@ -80,5 +106,8 @@ class Notifier:
         if self._timer is not None:
             self._timer.cancel()
         if self._socket is not None:
+            self._send()
+            if self._again is not None:
+                self._again.cancel()
             self._socket.close()
             self._socket = None

@@ -156,22 +156,37 @@ class Recycler:
         self._places: dict[str, _Place] = {}
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            for slot in list(self._runner.slots):
-                if slot.spec.role in RECYCLED_ROLES and slot.child is not None:
-                    await self._look(slot, slot.child)
+        """Until it is cancelled. Replacements take their time, one after the other; the hard limit is looked at
+        meanwhile."""
+        async with asyncio.TaskGroup() as group:
+            replacing: asyncio.Task[None] | None = None
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                self._end_excessive()
+                if replacing is None or replacing.done():
+                    replacing = group.create_task(self._replace_due())
 
-    async def _look(self, slot: Slot, child: Child) -> None:
-        if child.asked_to_stop or child.exit_code is not None or child.state not in ("ready", "not ready"):
-            return
-        limits = self._of_hosts if slot.spec.role in ("host", "tars") else self._limits
-        match decide(limits, self._use(child, limits)):
-            case End(reason):
-                child.end_for(reason)
-            case Replace(reason):
-                await self._replace(slot, child, reason)
+    def _end_excessive(self) -> None:
+        """Of all that live: those that start, and those that drain, too."""
+        for child in self._runner.children():
+            if child.spec.role in RECYCLED_ROLES and child.exit_code is None:
+                verdict = self._verdict(child)
+                if isinstance(verdict, End):
+                    child.end_for(verdict.reason)
+
+    async def _replace_due(self) -> None:
+        for slot in list(self._runner.slots):
+            child = slot.child
+            if slot.spec.role not in RECYCLED_ROLES or child is None or child.asked_to_stop:
+                continue
+            if child.exit_code is None and child.state in ("ready", "not ready"):
+                verdict = self._verdict(child)
+                if isinstance(verdict, Replace):
+                    await self._replace(slot, child, verdict.reason)
+
+    def _verdict(self, child: Child) -> Replace | End | None:
+        limits = self._of_hosts if child.spec.role in ("host", "tars") else self._limits
+        return decide(limits, self._use(child, limits))
 
     async def _replace(self, slot: Slot, child: Child, reason: str) -> None:
         place = self._places.setdefault(slot.name, _Place())
