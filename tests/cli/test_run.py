@@ -85,7 +85,7 @@ async def test_a_write_under_way_is_answered_before_the_end(tmp_path: Path) -> N
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """Somebody who is impatient is obeyed: exit code 128 + the signal's number."""
+    """Somebody who is impatient is obeyed: exit code 128 + the signal's number. What ends with it is told as no failure."""
     async with program(tmp_path, "run", *BIND, "--drain", "60") as one:
         port = await one.listening()
         _, slow = await asyncio.open_connection("127.0.0.1", port)
@@ -96,6 +96,9 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         await one.until(lambda: "signal SIGTERM" in one.text)
         assert await one.stop(signal.SIGTERM) == 128 + signal.SIGTERM
         slow.close()
+        last = [json.loads(line) for line in one.lines[-3:]]
+        assert [line["level"] for line in last] == ["info"] * 3, one.text
+        assert "ends at once: signal SIGTERM" in last[-1]["message"]
 
 
 async def test_logs_are_json_where_nobody_watches(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from skerry.kernel.lifecycle import State, Verb, after, events, possible
 from skerry.kernel.role import Role
 from skerry.kernel.unhandled import Unhandled, called
 from skerry.loop.loop import Loop
+from skerry.supervision.children import end_at_once
 from skerry.supervision.failure import Failure
 from skerry.supervision.policy import Intensity
 from skerry.supervision.supervisor import Supervisor
@@ -340,6 +341,8 @@ class Runtime:
 
     def _signalled(self, number: int) -> None:
         if self.exit is not None:
+            logger.info("%s ends at once: signal %s", self.name, signal.Signals(number).name)
+            end_at_once(asyncio.get_running_loop())
             raise SystemExit(128 + number)
         self.end(0, f"signal {signal.Signals(number).name}")
 

@@ -8,8 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from skerry.supervision.failure import ChildEnded
+
+_ending: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+
+def end_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop is about to be closed, and cancels whatever runs in it: no child's end is a failure any more."""
+    _ending.add(loop)
 
 
 class Child(Protocol):
@@ -63,6 +71,8 @@ class TaskChild:
             await asyncio.wait((task,))
 
     def _ended(self, task: asyncio.Task[object]) -> None:
+        if task.get_loop() in _ending:
+            return
         error = None if task.cancelled() else task.exception()
         if task is not self._task:  # stopped: only what went wrong on the way out is news
             if error is not None:
