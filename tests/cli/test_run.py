@@ -85,7 +85,8 @@ async def test_a_write_under_way_is_answered_before_the_end(tmp_path: Path) -> N
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """Somebody who is impatient is obeyed: exit code 128 + the signal's number. What ends with it is told as no failure."""
+    """Somebody who is impatient is obeyed: exit code 128 + the signal's number. What ends with it is told as no
+    failure."""
     async with program(tmp_path, "run", *BIND, "--drain", "60") as one:
         port = await one.listening()
         _, slow = await asyncio.open_connection("127.0.0.1", port)

@@ -21,17 +21,10 @@ PAGE_ROWS = 2000
 """Rows in one page of a snapshot, at most."""
 PAGE_BYTES = 4 * 1024 * 1024
 """Bytes of row or event data in one page or one `read`, at most, unless a single one is larger."""
-OUTCOME_SECONDS = 7 * 24 * 3600.0
-"""How long outcomes are kept: `trim` forgets older ones."""
-
-AHEAD_SECONDS = 3600.0
-"""A clock that is so much ahead of the newest stored time may be wrong: by it nothing is forgotten. After a quiet time
-that waits for the next command."""
-
-CLOCK_AHEAD = (
-    "%s: the clock is over an hour ahead of the newest outcome; nothing is forgotten by age until the next command "
-    "shows that it is right"
-)
+DAY_SECONDS = 24 * 3600.0
+OUTCOME_SECONDS = 7 * DAY_SECONDS
+"""How long outcomes are kept at least: `trim` forgets older ones, once commands were decided on eight later days. A
+clock that is wrong for a while makes it forget none."""
 
 _NAMESPACE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _TABLE = re.compile(r"[a-z][a-z0-9_]{0,40}")

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from skerry.backends.storable import (
-    AHEAD_SECONDS,
+    DAY_SECONDS,
     MAX_EPOCHS,
     OUTCOME_SECONDS,
     PAGE_BYTES,
@@ -346,13 +346,15 @@ class MemoryJournal:
         self._floor = floor
         for offset in [offset for offset in self._amendments if offset <= floor]:
             del self._amendments[offset]
-        now = self._clock.now()
-        horizon = now - OUTCOME_SECONDS
-        if not any(outcome.at > now - AHEAD_SECONDS for outcome in self._outcomes.values()):
-            return  # a clock that is wrong, or nobody has written for so long: there is time
-        for command_id in [c for c, o in self._outcomes.items() if o.at < horizon and c not in self._letters]:
-            del self._outcomes[command_id]
-            self._attempts.pop(command_id, None)
+        days = sorted({outcome.at // DAY_SECONDS for outcome in self._outcomes.values()})
+        if len(days) < 9:
+            return  # a clock that is wrong for a while, or a young journal: there is time
+        horizon = min(self._clock.now() - OUTCOME_SECONDS, days[-9] * DAY_SECONDS)
+        last = max(o.offset for o in self._outcomes.values() if o.at // DAY_SECONDS == days[-9])
+        for command_id in [c for c, o in self._outcomes.items() if o.at < horizon and o.offset <= last]:
+            if command_id not in self._letters:
+                del self._outcomes[command_id]
+                self._attempts.pop(command_id, None)
 
     async def verify(self) -> Sequence[str]:
         return list(self._problems())

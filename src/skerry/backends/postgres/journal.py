@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -29,8 +28,6 @@ from skerry.backends.postgres.session import proven
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
 from skerry.backends.storable import (
-    AHEAD_SECONDS,
-    CLOCK_AHEAD,
     OUTCOME_SECONDS,
     PAGE_BYTES,
     check_letter,
@@ -56,8 +53,9 @@ from skerry.journal.journal import (
 from skerry.journal.mirror import Mirrored
 from skerry.position import Position
 
-logger = logging.getLogger("skerry.journal")
 _TRIM_ROWS = 10_000
+_DAYS_LOOKED_AT = 60
+"""Back from today: where commands came on fewer than nine of them, no outcome is forgotten."""
 
 
 class PostgresJournal(StoredReads):
@@ -315,14 +313,15 @@ class PostgresJournal(StoredReads):
         while (await self._rows("trim_events", floor=floor, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
             pass
         await self._rows("trim_amendments", floor=floor)
-        [(is_ahead,)] = await self._rows("clock_is_ahead", keep=OUTCOME_SECONDS, ahead=AHEAD_SECONDS)
-        if is_ahead:
-            logger.warning(CLOCK_AHEAD, self.namespace)
-            await self.bodies.trim()
-            return floor
-        while (await self._rows("trim_outcomes", keep=OUTCOME_SECONDS, limit=_TRIM_ROWS))[0][0] == _TRIM_ROWS:
-            pass
-        await self._rows("trim_attempts", keep=OUTCOME_SECONDS)
+        # The server's clock may be wrong for a while, and the times that it stores then agree with it. So an age counts
+        # only where outcomes of eight later days are stored, and for none that was stored after those of the ninth.
+        for now, began, last in await self._rows("ninth_day", days=_DAYS_LOOKED_AT):
+            horizon = min(now - OUTCOME_SECONDS, began)
+            while True:
+                found = await self._rows("trim_outcomes", horizon=horizon, last=last, limit=_TRIM_ROWS)
+                if found[0][0] < _TRIM_ROWS:
+                    break
+            await self._rows("trim_attempts", horizon=horizon)
         await self.bodies.trim()
         return floor
 

@@ -383,18 +383,28 @@ with gone as (
 )
 select count(*) from gone
 
--- name: clock_is_ahead
-select exists (
-    select from {ns}__outcome where at < extract(epoch from clock_timestamp()) - $keep::double precision
-) and not exists (
-    select from {ns}__outcome where at > extract(epoch from clock_timestamp()) - $ahead::double precision
+-- name: ninth_day
+select extract(epoch from clock_timestamp())::double precision, began, (
+    select min(pos) from (
+        select pos from {ns}__outcome where at >= began and at < began + 86400 limit 100
+    ) as found
 )
+from (
+    select day * 86400.0::double precision as began
+    from generate_series(0, $days::integer) as back, lateral (
+        select floor(extract(epoch from clock_timestamp()) / 86400)::bigint - back as day
+    ) as number
+    where exists (
+        select from {ns}__outcome where at >= day * 86400.0 and at < day * 86400.0 + 86400
+    )
+    order by back limit 1 offset 8
+) as ninth
 
 -- name: trim_outcomes
 with gone as (
     delete from {ns}__outcome where command_id = any(array(
         select command_id from {ns}__outcome as old
-        where at < extract(epoch from clock_timestamp()) - $keep::double precision
+        where at < $horizon::double precision and pos <= $last::bigint
         and not exists (select from {ns}__dead as dead where dead.command_id = old.command_id)
         limit $limit::bigint
     )) returning 1
@@ -402,7 +412,7 @@ with gone as (
 select count(*) from gone
 
 -- name: trim_attempts
-delete from {ns}__attempt where at < extract(epoch from clock_timestamp()) - $keep::double precision
+delete from {ns}__attempt where at < $horizon::double precision
 
 -- name: intake
 select id, event_id, source, name, version, key, data, who, trace, extract(epoch from at)::double precision, xid::text
