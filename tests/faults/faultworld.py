@@ -43,6 +43,8 @@ SEED = int(os.environ.get("SKERRY_SEED", "0")) or (
     random.SystemRandom().randrange(1, 1_000_000) if SOAK else 20261120
 )
 """A soak tries other faults each time; a plain run always the same ones."""
+START_SECONDS = 300.0
+"""What a process may take to start: a second, but for a machine with much else to do."""
 _row = msgspec.json.Decoder(Value)
 
 
@@ -174,13 +176,13 @@ class FaultWorld:
         self.web.append(program)
         self.ports.append(0)
         await self._stack.enter_async_context(program)
-        self.ports[self.web.index(program)] = await program.listening()
+        self.ports[self.web.index(program)] = await program.listening(START_SECONDS)
         return program
 
     async def again(self, program: Program) -> None:
         """Start a server that has ended, under its old name, with what it left on disk."""
         await program.start()
-        self.ports[self.web.index(program)] = await program.listening()
+        self.ports[self.web.index(program)] = await program.listening(START_SECONDS)
 
     async def start(self, *, consumers: int = 1, servers: int = 2, listeners: int = 1, **more: str) -> None:
         """Everything; servers and listeners are there when it returns, consumers soon after."""
@@ -214,7 +216,7 @@ class FaultWorld:
         """Writes that were answered 200 so far."""
         return sum(1 for o in self.history.operations if o.writes and o.verdict == "applied")
 
-    async def more(self, writes: int, seconds: float = 90.0) -> float:
+    async def more(self, writes: int, seconds: float = 300.0) -> float:
         """Wait until so many further writes were answered; how long that took."""
         began, enough = time.monotonic(), self.answered + writes
         await until(lambda: self.answered >= enough, seconds, lambda: self.report("no progress"))
@@ -351,7 +353,7 @@ class Client:
         method = "PUT" if kind == "put" else "DELETE"
         path, body = f"/{self.place}/{quote(key)}", (value or "").encode()
         accepted, accepted_at = "", 0.0
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + START_SECONDS
         while True:
             if accepted:
                 if await self._concluded(operation, accepted):
