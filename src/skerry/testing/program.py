@@ -80,6 +80,9 @@ class Program:
         self.lines: list[str] = []
         self.port = 0
         self.environ = dict(environ or {})
+        self.hearing = asyncio.Event()
+        """While it is not set nothing is read of what the process writes: its reader has stalled."""
+        self.hearing.set()
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -154,6 +157,7 @@ class Program:
         assert process.stdout is not None
         try:
             while line := await process.stdout.readline():
+                await self.hearing.wait()
                 self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
                 found = _LISTENING.search(self.lines[-1])
                 if found and self.port == 0:
