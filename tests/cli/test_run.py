@@ -11,9 +11,13 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from skerry.cli.processes import runner_settings
+from skerry.kernel.settings import CLOSING_SECONDS, Settings
+from skerry.process.restarts import RestartSettings
 from skerry.testing.program import HttpConnection, Program, call, surroundings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and unix sockets")
@@ -100,6 +104,15 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         last = [json.loads(line) for line in one.lines[-3:]]
         assert [line["level"] for line in last] == ["info"] * 3, one.text
         assert "ends at once: signal SIGTERM" in last[-1]["message"]
+
+
+def test_how_long_a_replaced_process_may_take() -> None:
+    """Thirty seconds, or the drain where that is longer; with --reload, where somebody waits, the drain alone."""
+
+    def seconds(**given: Any) -> float:
+        return runner_settings(Settings(**given), RestartSettings()).replaced_seconds - CLOSING_SECONDS
+
+    assert [seconds(), seconds(drain=60.0), seconds(drain=0.5, reload=True)] == [30.0, 60.0, 0.5]
 
 
 async def test_logs_are_json_where_nobody_watches(tmp_path: Path) -> None:

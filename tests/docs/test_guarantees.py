@@ -1,4 +1,4 @@
-"""Every sentence of the page of guarantees names the tests that prove it, on each pair of backends."""
+"""Every sentence of the pages of guarantees and processes names the tests that prove it, on each pair of backends."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "guarantees.md"
-TABLE = tomllib.loads(Path(__file__).with_name("guarantees.toml").read_text())["sentence"]
+PAGES = {
+    name: tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text())["sentence"]
+    for name in ("guarantees", "processes")
+}
+pages = pytest.mark.parametrize("page", PAGES)
 
 
 def sentences(page: str) -> list[str]:
-    """The sentences of a page in Markdown; each row of a table is one."""
+    """The sentences of a page in Markdown; each row of a table is one, what stands in a block of code is none."""
     found: list[str] = []
     paragraph: list[str] = []
 
@@ -24,8 +29,11 @@ def sentences(page: str) -> list[str]:
         paragraph.clear()
         found.extend(part for part in re.split(r"(?<=[.!?])\s+(?=[A-Z`\"])", text) if part)
 
+    is_code = False
     for line in (line.strip() for line in _plain(page).splitlines()):
-        if not line or line.startswith("#"):
+        is_fence = line.startswith("```")
+        is_code ^= is_fence
+        if not line or line.startswith("#") or is_fence or is_code:
             end()
         elif line.startswith("|"):
             end()
@@ -50,17 +58,20 @@ def names_in(file: str) -> frozenset[str]:
     return frozenset(each.name for each in functions if each.name.startswith("test_"))
 
 
-def test_every_sentence_is_in_the_table() -> None:
-    """A sentence that is added or changed needs a look at what proves it, in guarantees.toml."""
-    said, listed = sentences(PAGE.read_text()), [row["text"] for row in TABLE]
-    assert [each for each in said if each not in listed] == [], "not in guarantees.toml"
-    assert [each for each in listed if each not in said] == [], "no longer in guarantees.md"
+@pages
+def test_every_sentence_is_in_the_table(page: str) -> None:
+    """A sentence that is added or changed needs a look at what proves it, in the table of its page."""
+    said = sentences((ROOT / "docs" / f"{page}.md").read_text())
+    listed = [row["text"] for row in PAGES[page]]
+    assert [each for each in said if each not in listed] == [], f"not in {page}.toml"
+    assert [each for each in listed if each not in said] == [], f"no longer in {page}.md"
 
 
-def test_every_promise_has_its_tests_on_every_pair() -> None:
+@pages
+def test_every_promise_has_its_tests_on_every_pair(page: str) -> None:
     """Each names tests that exist: for every pair, or for the one pair that it is about."""
     missing = []
-    for row in TABLE:
+    for row in PAGES[page]:
         named = [ref for pair in ("everywhere", "embedded", "servers") for ref in row.get(pair, ())]
         missing += [f"{ref}: no such test" for ref in named if not _exists(ref)]
         if not _covered(row):

@@ -18,6 +18,7 @@ from skerry.process.tree import rendered
 from skerry.testing.program import HttpAnswer, HttpConnection
 
 sys.path.insert(0, str(Path(__file__).parent))
+from trafficworld import Listener  # type: ignore[import-not-found]
 from upworld import Up, free_port, messages, up  # type: ignore[import-not-found]
 
 SOAK = os.environ.get("SKERRY_SOAK") == "1"
@@ -208,6 +209,42 @@ async def test_a_request_has_the_whole_drain(tmp_path: Path) -> None:
         assert not alive(server.pid)
 
 
+async def test_ctrl_z_stops_all_and_they_go_on(tmp_path: Path) -> None:
+    """SIGTSTP comes to the runner alone, as from a terminal: every process stands still; after `fg` each goes on, and
+    none was taken for a hung one."""
+
+    def state(pid: int) -> str:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    async with up(tmp_path, "--servers", "1") as world:
+        pids = {world.pid, *(p.pid for p in world.processes())}
+        world.send_signal(signal.SIGTSTP)
+        await world.until(lambda: {state(pid) for pid in pids} == {"T"})
+        world.send_signal(signal.SIGCONT)
+        client = HttpConnection(world.port)
+        assert (await client.ask("PUT", "/values/a", b"1")).status == 200
+        assert {world.pid, *(p.pid for p in world.processes())} == pids
+        client.close()
+
+
+async def test_listeners_of_a_killed_gateway_resume(tmp_path: Path) -> None:
+    """Killed with -9 it is started again at its port, and a listener there misses nothing."""
+    port = free_port()
+    gateway = ["--gateways", "1", "--gateway-bind", f"127.0.0.1:{port}"]
+    async with up(tmp_path, "--servers", "1", *gateway) as world:
+        listener, client = Listener(port), HttpConnection(world.port)
+        listening = asyncio.create_task(listener.run())
+        assert (await client.ask("PUT", "/values/a", b"1")).status == 200
+        await world.until(lambda: listener.values == {"a": "1"})
+        [victim] = world.processes("gateway")
+        os.kill(victim.pid, signal.SIGKILL)
+        assert (await client.ask("PUT", "/values/b", b"2")).status == 200
+        await world.until(lambda: listener.values == {"a": "1", "b": "2"})
+        assert listener.connections > 1
+        listening.cancel()
+        client.close()
+
+
 async def test_a_vanished_runtime_directory_costs_nothing(tmp_path: Path) -> None:
     """logind clears it away at a logout: servers that are started afterwards join all the same, no request fails, and
     `skerry ps` finds the runner again."""
@@ -270,6 +307,11 @@ async def test_operators_order_and_settings_are_read_again(tmp_path: Path) -> No
         assert await status() == 401, "by the other one"
         code, said = await skerry("scale", "gateways=1")
         assert code == 2, said
+        code, said = await skerry("ps", "--json")
+        told = {each["name"]: each for each in json.loads(said)["processes"]}
+        assert (code, told["server-1"]["state"], told["server-2"]["pid"] > 0) == (0, "stopped", True)
+        code, said = await skerry("ps", "--details")
+        assert (code, "consumer-1" in said) == (0, True)
 
 
 async def test_a_taken_port_and_a_wrong_target_are_clear_lines(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ write is answered meanwhile, the old code goes on, and the mended application re
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -124,7 +125,8 @@ async def replaced(world: Up, program: Path, text: str, *said: str) -> None:
 
 
 async def all_of_it(world: Up, program: Path, wrong: dict[str, str]) -> None:
-    """One mistake after another, then one that only servers make, then none."""
+    """One mistake after another, then one that only servers make, which the mended application finishes and, a second
+    time, the old one takes back."""
     code, consumer = child(world, "consumer").code, child(world, "consumer").pid
     assert len(code) == 12
     assert child(world, "server").code == code
@@ -143,6 +145,14 @@ async def all_of_it(world: Up, program: Path, wrong: dict[str, str]) -> None:
         await replaced(world, program, BETTER, "every process was replaced")
         assert world.status().halfway == ""
         assert child(world, "server").code == child(world, "consumer").code != code
+    await replaced(world, program, GOOD + SERVER_FAILS, "stopped halfway")
+    better = child(world, "server").code
+    program.write_text(BETTER)  # noqa: ASYNC240
+    os.kill(child(world, "consumer").pid, signal.SIGKILL)
+    await world.until(lambda: child(world, "consumer").code == better)  # started with the files as they are
+    await world.all_ready()
+    await replaced(world, program, BETTER, "every process was replaced")  # the old files take it back
+    assert (child(world, "consumer").code, world.status().halfway) == (better, "")
 
 
 async def test_on_the_embedded_pair(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ async def until(ready: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def forwarding(*servers: Server, **settings: float) -> AsyncIterator[tuple[Proxy, int]]:
+async def forwarding(*servers: Server, **settings: float | str) -> AsyncIterator[tuple[Proxy, int]]:
     bound = bind_tcp("127.0.0.1", 0)
     chosen = ProxySettings(**{"check_seconds": 0.02, **settings})  # type: ignore[arg-type]
     proxy = Proxy([bound], [server.upstream() for server in servers], chosen)
@@ -137,6 +137,15 @@ async def test_health_checks_take_a_server_out_and_back() -> None:
         await until(lambda: not proxy.upstreams[0].healthy)
         assert {(await ask(port))[0][:3] for _ in range(3)} == {b"two"}
         one.status = 200
+        await until(lambda: proxy.upstreams[0].healthy)
+        assert (await ask(port))[0][:3] == b"one"
+
+
+async def test_without_a_path_a_connection_that_opens_is_health_enough() -> None:
+    """Whatever the server would say to a question."""
+    one = await Server("one").start()
+    one.status = 503
+    async with forwarding(one, health_path="") as (proxy, port):
         await until(lambda: proxy.upstreams[0].healthy)
         assert (await ask(port))[0][:3] == b"one"
 
