@@ -35,10 +35,12 @@ from upworld import Up, up  # type: ignore[import-not-found]
 
 SEED = int(os.environ.get("SKERRY_KILL_SEED", "20261120"))
 SECONDS = float(os.environ.get("SKERRY_KILL_SECONDS") or os.environ.get("SKERRY_SOAK_SECONDS", "600"))
+PATIENCE = 600.0
+"""Seconds for what takes a few, on a machine with nothing else to do."""
 pytestmark = [
     pytest.mark.skipif(os.environ.get("SKERRY_SOAK") != "1", reason="minutes of operators: make soak"),
     pytest.mark.skipif(sys.platform != "linux", reason="kills and pidfds as on Linux"),
-    pytest.mark.timeout(SECONDS * 2 + 900),
+    pytest.mark.timeout(SECONDS * 2 + 2400),
 ]
 PROGRAM = """
 import asyncio, logging, os, time
@@ -92,7 +94,7 @@ async def test_operators_lose_nothing(tmp_path: Path, pair: tuple[list[str], str
     options = ["--intensity", "1000/60", *options]
     with small_disk(tmp_path / ".skerry") as disk:
         async with up(tmp_path, *options, target="shop:app") as world:
-            traffic = Traffic(world, SEED, pause_seconds=0.02)
+            traffic = Traffic(world, SEED, pause_seconds=0.05)
             async with traffic.running():
                 done = await operate(world, program, disk, SECONDS)
             async with journal as opened:
@@ -163,7 +165,7 @@ async def operate(world: Up, program: Path, disk: Disk, seconds: float) -> Count
                 program.write_text(good + rng.choice(BROKEN))  # noqa: ASYNC240
                 before = len(world.lines)
                 world.send_signal(signal.SIGHUP)
-                await world.until(lambda: came_to_nothing(world.lines[before:]))  # noqa: B023
+                await world.until(lambda: came_to_nothing(world.lines[before:]), PATIENCE)  # noqa: B023
                 program.write_text(good)  # noqa: ASYNC240
             case "kill":
                 os.kill(everybody[name], signal.SIGKILL)
@@ -173,10 +175,10 @@ async def operate(world: Up, program: Path, disk: Disk, seconds: float) -> Count
                 await pause([*everybody.values(), world.pid], rng.uniform(0.2, 3.0))
             case "clear":
                 shutil.rmtree(directory)
-                await world.until(directory.exists)
+                await world.until(directory.exists, PATIENCE)
             case "clear hub":
                 shutil.rmtree(hub.parent, ignore_errors=True)
-                await world.until(hub.exists)
+                await world.until(hub.exists, PATIENCE)
             case "scale":
                 await order(world, Scale("server", rng.randint(2, 4)))
             case "restart":
@@ -198,7 +200,9 @@ async def operate(world: Up, program: Path, disk: Disk, seconds: float) -> Count
         await asyncio.sleep(rng.uniform(0.2, 1.5))
     before = len(world.lines)
     world.send_signal(signal.SIGHUP)
-    await world.until(lambda: any("every process was replaced" in line for line in world.lines[before:]))
+    await world.until(
+        lambda: any("every process was replaced" in line for line in world.lines[before:]), PATIENCE
+    )
     return done
 
 

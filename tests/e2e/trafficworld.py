@@ -51,7 +51,7 @@ class Traffic:
         writers = [asyncio.create_task(self._write(number, stop)) for number in range(WRITERS)]
         try:
             yield
-            await self.world.all_ready()
+            await self.world.all_ready(600.0)
             stop.set()
             await asyncio.gather(*writers)
         finally:
@@ -107,7 +107,7 @@ class Traffic:
             assert await everything(client, str(head)) == stored
             client.close()
         try:
-            await self.world.until(lambda: self.listener.values == stored)
+            await self.world.until(lambda: self.listener.values == stored, 600.0)
         except AssertionError:
             difference = self.listener.difference(stored)
             raise AssertionError(f"the listener is not equal: {difference}, journal at {head}") from None
@@ -196,7 +196,7 @@ async def everything(client: HttpConnection, position: str) -> dict[str, str]:
     """All values as the server of this connection shows them, once it has come to `position`."""
     found: dict[str, str] = {}
     after = ""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(600):
         while after is not None:
             answer = await client.ask("GET", f"/values?limit=1000&after={after}", Skerry_Position=position)
             if answer.status == 503:

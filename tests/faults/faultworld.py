@@ -506,7 +506,7 @@ class Listener:
         self.values: dict[str, str] = {}
         self.frames: list[Frame] = []
         self._position = self._loaded = ""
-        self._recovered = False
+        self._recovered = self._is_anew = False
         self._loading_to = 0
 
     async def run(self) -> None:
@@ -561,6 +561,9 @@ class Listener:
                     self._position = ""
                     raise ConnectionError("a snapshot is needed")
                 self.values.clear()
+                self._is_anew = (
+                    True  # perhaps from a server that is behind: the first event may be an earlier one
+                )
                 self._loaded, self._loading_to = frame["position"], _offset(frame["position"])
         elif frame["type"] == "snapshot":
             self.values |= {row["key"]: row["value"] for row in frame["values"]}
@@ -568,7 +571,9 @@ class Listener:
             self._position = frame["position"]
         elif frame["type"] == "domain_event":
             offset, key, value = _offset(frame["position"]), frame["key"], frame.get("value")
-            self.frames.append(Frame(offset, key, value, fresh=offset <= self._loading_to))
+            fresh = self._is_anew or offset <= self._loading_to
+            self._is_anew = False
+            self.frames.append(Frame(offset, key, value, fresh))
             if value is None:
                 self.values.pop(key, None)
             else:
