@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import sys
 
 import pytest
 
@@ -57,3 +58,22 @@ def test_a_running_loop_keeps_its_model() -> None:
     loop = Loop(model="poll")
     loop.run(change)
     loop.model = "select"
+
+
+if sys.version_info >= (3, 12):
+
+    @pytest.mark.parametrize("name", models.available())
+    def test_each_model_takes_eager_tasks(name: str) -> None:
+        """asyncio's own factory of them, set while the loop runs: a task has begun when it is made."""
+        begun: list[int] = []
+
+        async def work() -> None:
+            begun.append(1)
+
+        async def main() -> None:
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+            task = asyncio.create_task(work(), name="eager")
+            assert begun == [1]
+            await task
+
+        Loop(model=name).run(main)

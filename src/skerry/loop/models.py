@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from skerry.errors import SettingsError
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
+TaskFactory = Callable[..., Any]
 
 
 def _over(selector: str) -> Factory | None:
@@ -27,7 +30,21 @@ def _uvloop() -> Factory | None:
     except ImportError:
         return None
     made: Factory = uvloop.new_event_loop
-    return made
+    if not (3, 13) <= sys.version_info[:3] < (3, 13, 3):
+        return made
+
+    class Loop(uvloop.Loop):
+        """uvloop hands `eager_start` to a task factory, which asyncio's own take from Python 3.13.3 on."""
+
+        def set_task_factory(self, factory: TaskFactory | None) -> None:
+            def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+                options.pop("eager_start", None)
+                assert factory is not None
+                return factory(loop, work, **options)
+
+            super().set_task_factory(None if factory is None else make)
+
+    return Loop
 
 
 MODELS: dict[str, Factory | None] = {
