@@ -35,7 +35,8 @@ VARYING = (
     (rb"\b(midnight|noon)\b|\d+ (p|a)\.m\.", rb"TIME"),
     (rb'("?(?:query_ms|duration_ms|ms)"?: ?|Queries took |took )[\d.]+', rb"\1-"),
     (rb"csrf[-_]?token&quot;: &quot;[^&]*", rb"csrf"),
-    (rb'("csrf_?token": ?")[^"]*', rb"\1-"),
+    (rb"(csrfmiddlewaretoken=)\w+", rb"\1-"),
+    (rb'(?i)("csrf_?token": ?")[^"]*', rb"\1-"),
     (rb"\b[0-9a-f]{32,64}\b", rb"HASH"),
 )
 """What stands in bodies and differs each time: secrets, addresses, times."""

@@ -102,7 +102,8 @@ def visit(
 
 def _environ(place: Path) -> dict[str, str]:
     path = os.pathsep.join([str(HERE), str(ROOT / "src")])
-    return {**os.environ, "SITE": str(place), "PYTHONPATH": path, "SKERRY_HOST_PROCESSES": "1"}
+    return {**os.environ, "SITE": str(place), "PYTHONPATH": path, "SKERRY_HOST_PROCESSES": "1",
+            "PYTHONHASHSEED": "0"}  # fmt: skip
 
 
 @contextmanager

@@ -99,3 +99,19 @@ def test_roles_and_servers_elsewhere_are_settings() -> None:
         Settings(role="sever")
     with pytest.raises(Exception, match="to: 'here:there' is not HOST:PORT"):
         Settings(to="127.0.0.1:80,here:there")
+
+
+def test_up_takes_processes_and_still_names_for_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--hosts N` is a number of processes; names that are served are taken as before, and the flag for them named."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    many = runner.invoke(main, ["up", "nowhere:app", "--hosts", "999"])
+    assert (many.exit_code, "host.processes" in many.output) == (2, True)
+    with pytest.warns(DeprecationWarning, match="--server-names"):
+        named = runner.invoke(main, ["up", "nowhere:app", "--hosts", "kv.example.org"])
+    assert "for names write --server-names" in named.output
+    assert "no module 'nowhere'" in named.output
+    wrong = runner.invoke(main, ["up", "nowhere:app", "--server-names", "a b"])
+    assert (wrong.exit_code, "NAME[:PORT]" in wrong.output) == (2, True)

@@ -60,7 +60,7 @@ def with_settings(*names: str, group: str = "", but: Sequence[str] = ()) -> Call
     return decorate
 
 
-class _PartOption(click.Option):
+class PartOption(click.Option):
     """A flag of a command for a setting of a part: the command gets it under the setting's own name."""
 
     def __init__(self, declarations: Sequence[str], *, key: str, **more: Any) -> None:
@@ -76,7 +76,7 @@ def with_part(section: str, record: type, flags: Mapping[str, str]) -> Callable[
         for name, flag in reversed(list(flags.items())):
             option = known[name]
             function = click.option(
-                flag, cls=_PartOption, key=option.key, default=None, allow_from_autoenv=False,
+                flag, cls=PartOption, key=option.key, default=None, allow_from_autoenv=False,
                 metavar="|".join(option.choices) or option.kind.__name__.upper(),
                 help=f"{option.help}{_default(option.default)} (${option.variable})",
                 **({"multiple": True, "callback": _joined} if option.multiple else {}),

@@ -19,7 +19,7 @@ from typing import Any
 import click
 import msgspec
 
-from skerry.cli.options import fail, settings_of, with_settings
+from skerry.cli.options import PartOption, fail, settings_of, with_settings
 from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.hosting.settings import HostSettings
@@ -60,7 +60,10 @@ from skerry.supervision.policy import Intensity
 @click.argument("target")
 @click.option(
     "--hosts",
-    "processes_or_names",
+    cls=PartOption,
+    key="host.processes",
+    default=None,
+    allow_from_autoenv=False,
     metavar="N",
     help="processes for what the application hosts (app.host) alone [default: 0, the servers host it] "
     "($SKERRY_HOST_PROCESSES)",
@@ -68,36 +71,36 @@ from skerry.supervision.policy import Intensity
 @click.option(
     "--server-names",
     "hosts",
+    default=None,
+    allow_from_autoenv=False,
     metavar="HOSTS",
     help="names that are served, by commas: NAME[:PORT], .DOMAIN, *; default: on loopback those without a dot "
     "($SKERRY_HOSTS)",
 )
 @with_settings(group="up", but=("hosts",))
-def up(target: str, processes_or_names: str | None, **given: Any) -> None:
+def up(target: str, **given: Any) -> None:
     """Run TARGET as processes behind a balancer: servers, a consumer, gateways, hosts; restart what fails.
 
     Ctrl-C (or SIGTERM) ends everything in order, a second one at once. SIGHUP replaces every process without a
     failed request.
     """  # fmt: skip
-    if processes_or_names is not None:
-        given[_hosts_setting(processes_or_names)] = processes_or_names
+    if (hosts_given := given.get("host.processes")) is not None and not str(hosts_given).isdecimal():
+        given["hosts"] = given.pop("host.processes")
+        _say_deprecated()
     settings = settings_of(given)
     hosts = settings.of(HostSettings).processes
     topology = Topology(target, settings.servers, settings.consumers, settings.gateways, hosts=hosts)
     raise SystemExit(supervise(topology, settings, given))
 
 
-def _hosts_setting(given: str) -> str:
-    """What `--hosts` sets: a number of processes, or the names that are served, as it did before."""
-    if given.isdecimal():
-        return "host.processes"
+def _say_deprecated() -> None:
+    """`--hosts` was given the names that are served, as before it was a number of processes."""
     warnings.warn(
         "--hosts is the number of host processes; the names that are served are given by --server-names",
         DeprecationWarning,
         stacklevel=2,
     )
     click.echo("skerry: --hosts is the number of host processes; for names write --server-names", err=True)
-    return "hosts"
 
 
 def supervise(topology: Topology, settings: Settings, given: dict[str, Any]) -> int:
