@@ -3,7 +3,7 @@
 Bar: <= 3x Node. Each server runs pinned to processor 0, the load comes from processor 1 over eight connections, 50
 requests a write, the next 50 when all replies are in; requests are encoded once and replies only counted, so that the
 load is not the limit. CPU is user and system time of the server process over the counted run; servers take turns and
-the median of the rounds counts. `scripts/tars_peers.sh` installs the peer. Run: `python -m benchmarks.tars_rpc`.
+the median of the rounds counts. `make services` installs the peer. Run: `python -m benchmarks.tars_rpc`.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def frames() -> dict[str, bytes]:
 def run() -> list[Row]:
     """The table; empty with a line on stderr where the peer is missing."""
     if shutil.which("node") is None or not PEERS.exists():
-        print("tars_rpc: no node or no peer (sh scripts/tars_peers.sh), nothing measured", file=sys.stderr)
+        print("tars_rpc: no node or no peer (make services), nothing measured", file=sys.stderr)
         return []
     ports = [free_port() for _ in range(3)]
     me = [sys.executable, "-m", "benchmarks.tars_rpc", "serve"]

@@ -43,5 +43,8 @@ if [ -n "$missing" ]; then
     echo "SERVICES MISSING:$missing - the tests that need them will be SKIPPED (as root on Debian they are installed)" >&2
   fi
 fi
-sh scripts/tars_peers.sh || echo "services: the Tars peers could not be installed; their tests will be skipped" >&2
+for packages in tests/tars/interop/js:var/tars-peers tests/kernel/asyncapi:var/asyncapi; do
+  sh scripts/npm_packages.sh "${packages%:*}" "${packages#*:}" \
+    || echo "services: npm could not install what ${packages%:*} names; its tests will be skipped" >&2
+done
 exit 0

@@ -109,7 +109,11 @@ class App(Declares):
 
     @overload
     def authenticate(
-        self, *, remember_seconds: float = 10.0, timeout_seconds: float = 5.0
+        self,
+        *,
+        remember_seconds: float = 10.0,
+        timeout_seconds: float = 5.0,
+        scheme: Mapping[str, Any] | None = None,
     ) -> Callable[[View], View]: ...
 
     def authenticate(
@@ -118,10 +122,11 @@ class App(Declares):
         *,
         remember_seconds: float = 10.0,
         timeout_seconds: float = 5.0,
+        scheme: Mapping[str, Any] | None = None,
     ) -> Any:
         """Declare how it is found out who sends a request: `Application.authenticate`."""
         return self.http.authenticate(
-            function, remember_seconds=remember_seconds, timeout_seconds=timeout_seconds
+            function, remember_seconds=remember_seconds, timeout_seconds=timeout_seconds, scheme=scheme
         )
 
     def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:

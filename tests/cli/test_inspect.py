@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +130,11 @@ def test_a_wrong_target_is_one_line(here: Path, command: str) -> None:
     result = CliRunner().invoke(main, [command, "nowhere:app"])
     assert result.exit_code == 2
     assert result.output == "skerry: TARGET: there is no module 'nowhere' here\n"
+
+
+@pytest.mark.parametrize(("command", "version"), [("openapi", "3.1.0"), ("asyncapi", "3.0.0")])
+def test_its_documents_are_printed(command: str, version: str, here: Path) -> None:
+    """`skerry openapi` and `skerry asyncapi` need nothing that runs, and make nothing."""
+    done = CliRunner().invoke(main, [command, "shown_app:app"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)[command] == version

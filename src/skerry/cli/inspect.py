@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 import click
+import msgspec
 from starlette.staticfiles import StaticFiles
 
 from skerry.bus.pipeline import applies_to
@@ -14,6 +15,7 @@ from skerry.errors import DeclarationError
 from skerry.hosting.host import Host
 from skerry.http.health import OWN_PAGES
 from skerry.http.routes import Mount
+from skerry.kernel.asyncapi import document
 from skerry.messages.message import Message
 
 
@@ -39,6 +41,7 @@ def routes(target: str) -> None:
     own = OWN_PAGES if app.http.hosts_everything else ""
     rows += [
         ("GET", f"{own}/commands/{{id}}", "asgi", "read", "command_status"),
+        ("GET", f"{OWN_PAGES}/asyncapi.json", "lane", "read", "asyncapi"),
         ("GET", f"{own}/health/live", "lane", "-", "live"),
         ("GET", f"{own}/health/ready", "lane", "-", "ready"),
         ("GET", f"{own}/metrics", "lane", "read", "metrics"),
@@ -80,6 +83,25 @@ def bus(target: str) -> None:
         for event in reactor.events:
             add("event", event, "reactor", reactor.name)
     _print_table(("KIND", "NAME", "VERSION", "MODE", "HANDLED BY"), rows)
+
+
+@click.command()
+@click.argument("target")
+def openapi(target: str) -> None:
+    """Print the OpenAPI document of TARGET: its own routes, without those that a process adds."""
+    app = app_of(target)
+    try:
+        app.http.compile(_anything)
+    except DeclarationError as error:
+        fail(error)
+    click.echo(msgspec.json.format(msgspec.json.encode(app.http.describe())).decode())
+
+
+@click.command()
+@click.argument("target")
+def asyncapi(target: str) -> None:
+    """Print the AsyncAPI document of TARGET: its stream of events and its commands."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document(app_of(target).declaration))).decode())
 
 
 def _side(mount: Mount) -> str:

@@ -28,6 +28,8 @@ COMMANDS = {
     "settings": "skerry.cli.settings:settings",
     "routes": "skerry.cli.inspect:routes",
     "bus": "skerry.cli.inspect:bus",
+    "openapi": "skerry.cli.inspect:openapi",
+    "asyncapi": "skerry.cli.inspect:asyncapi",
     "leaks": "skerry.cli.leaks:leaks",
     "infra": "skerry.cli.infra:infra",
     "doctor": "skerry.cli.doctor:doctor",

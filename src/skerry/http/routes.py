@@ -33,6 +33,7 @@ class RouteOptions(TypedDict, total=False):
     stale: bool
     keep: bool
     tags: Iterable[str]
+    response: Any
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +57,7 @@ class Route:
     guarded: bool = False
     keep: bool = False
     tags: tuple[str, ...] = ()
+    response: Any = None
     counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,11 @@ class Route:
     def place(self) -> str:
         """Where its view is, as errors name it."""
         return f"{getattr(self.view, '__module__', '?')}.{getattr(self.view, '__qualname__', self.name)}"
+
+    @property
+    def result(self) -> Any:
+        """The type of its answer's JSON, as declared, else as the view is annotated."""
+        return self.binding.result if self.response is None else self.response
 
     def __repr__(self) -> str:
         return f"Route({'/'.join(sorted(self.methods))} {self.path} -> {self.name})"

@@ -16,8 +16,10 @@ from skerry.http.health import OWN_PAGES, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
 from skerry.http.login import install as install_login
+from skerry.http.reply import Response
 from skerry.http.snapshots import Snapshot
 from skerry.injection import Plan, by_name, named
+from skerry.kernel import asyncapi
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.commands_view import CommandsView
 from skerry.kernel.kernel import Kernel
@@ -82,6 +84,13 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
     async def command_status(id: str) -> Any:
         """What became of a command."""
         return await view(id)
+
+    described = asyncapi.document(kernel.declaration)
+
+    @http.get(f"{OWN_PAGES}/asyncapi.json", name="asyncapi", rights="read", documented=False)
+    def asyncapi_json() -> Response:
+        """The stream of events and the commands, as AsyncAPI describes them."""
+        return Response.json(described)
 
     hub = Hub(
         kernel.settings.of(HubSettings), announcer=TransportAnnouncer(kernel.transport), name=kernel.name

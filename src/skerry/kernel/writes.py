@@ -23,6 +23,7 @@ from skerry.http.reply import JSON, NO_CACHE, Fields, Response, response_of
 from skerry.http.request import Request
 from skerry.journal.journal import Status
 from skerry.journal.projector import Projector
+from skerry.kernel.described import READS, WRITES
 from skerry.kernel.visibility import served_as_of
 from skerry.messages.message import Command
 from skerry.position import Position
@@ -41,6 +42,7 @@ Answer = Callable[[Receipt[R]], Any]
 class HttpWrites:
     """Sends a request's command and answers when its effect is visible here."""
 
+    openapi = WRITES
     must_return = ("send",)
     """What a view calls here is its answer: one that returns nothing is refused at start."""
 
@@ -154,6 +156,8 @@ def _not_yet(here: Position, asked: Position) -> Problem:
 
 class HttpReads:
     """Reads that may ask for a position: read your own write, on any server."""
+
+    openapi = READS
 
     def __init__(self, projector: Projector, *, guarded: bool = False) -> None:
         """`guarded`: there are tokens, so that what is read is for who asked."""

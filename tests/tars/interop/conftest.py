@@ -36,7 +36,7 @@ def peers() -> dict[str, str]:
         missing = "there is no node or no npm"
     else:
         done = subprocess.run(
-            ["sh", str(ROOT / "scripts" / "tars_peers.sh")],
+            ["sh", str(ROOT / "scripts" / "npm_packages.sh"), str(HERE / "js"), str(PEERS)],
             capture_output=True,
             text=True,
             check=False,
