@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint types matrix hosting-matrix coverage mutants release bench bench-instructions soak compliance services clean
+.PHONY: help setup demo test check lint types matrix hosting-matrix coverage mutants release bench bench-instructions soak compliance services clean docs
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,13 +24,17 @@ services: $(STAMP) ## install what the tests talk to (as root, on Debian), else 
 test: $(STAMP) services ## the whole test suite, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(STAMP) ## ruff
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(STAMP) ## ruff, and the prose of pages and docstrings
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python scripts/prose.py
 
 types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
 check: lint types test ## lint, types, tests
+
+docs: $(STAMP) ## the documentation as a site in var/site, with a reference from the docstrings; links are checked
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/dev.txt -c constraints/docs.txt -e '.[docs]'
+	@$(BIN)/mkdocs build --quiet --strict && echo "docs: var/site/index.html"
 
 matrix: $(STAMP) ## the unit tests on the other Pythons of this machine, and on the lowest versions of what we depend on
 	@$(BIN)/python scripts/matrix.py $(ON)

@@ -84,7 +84,7 @@ def lower_bounds() -> dict[str, str]:
     extras = PROJECT["optional-dependencies"]
     wanted = [
         *PROJECT["dependencies"],
-        *(line for name in extras if name not in ("all", "dev") for line in extras[name]),
+        *(line for name in extras if name not in ("all", "docs", "dev") for line in extras[name]),
     ]
     found = {}
     for line in wanted:

@@ -1,0 +1,72 @@
+"""The reference is whole: every public name has its place, every page its entry in the site's contents."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+FACES = [
+    "skerry.http",
+    "skerry.testing",
+    "skerry.supervision",
+    "skerry.hosting",
+    "skerry.tars",
+    "skerry.settings",
+]
+ELSEWHERE = {
+    "Hub",
+    "Restart",
+    "PreconditionFailed",
+    "Problem",
+    "Rejected",
+    "Request",
+    "Response",
+    "SkerryError",
+}
+ELSEWHERE |= {"Supervisor", "WebSocket"}
+"""Names of `skerry` that are on the page of another face, or deprecated, or Starlette's."""
+
+
+def shown() -> Counter[str]:
+    """What the pages of the reference show, by its full name."""
+    pages = (DOCS / "reference").glob("*.md")
+    return Counter(
+        name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_name_of_a_face_is_shown(face: str) -> None:
+    """What can be imported is described, once."""
+    names = {f"{face}.{name}" for name in importlib.import_module(face).__all__}
+    found = {name: number for name, number in shown().items() if name.rpartition(".")[0] == face}
+    assert found == dict.fromkeys(names, 1)
+
+
+def test_every_name_of_the_framework_s_face_is_shown() -> None:
+    """The same for `skerry`, less what belongs to another page."""
+    names = {f"skerry.{name}" for name in importlib.import_module("skerry").__all__ if name not in ELSEWHERE}
+    assert names <= shown().keys()
+
+
+def test_every_page_is_in_the_contents() -> None:
+    """mkdocs.yml lists each page once, but for single decisions."""
+
+    def pages(entry: Any) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [
+            page for each in (entry.values() if isinstance(entry, dict) else entry) for page in pages(each)
+        ]
+
+    listed = pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page.parent.name != "decisions"}
+    assert sorted(listed) == sorted(there | {"decisions/index.md"})
