@@ -11,8 +11,8 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 
 FLOORS = {
-    "errors": 0, "faces": 0, "options": 1, "plugins": 1,
-    "clock": 1, "injection": 1, "position": 1, "provenance": 1, "emitter": 1, "telemetry": 1,
+    "errors": 0, "faces": 0, "provenance": 0, "options": 1, "plugins": 1,
+    "clock": 1, "injection": 1, "position": 1, "emitter": 1, "telemetry": 1, "tracing": 1, "otel": 2,
     "messages": 2, "loop": 2, "http": 2, "balancing": 2, "exchange": 2,
     "journal": 3, "supervision": 3, "server": 3, "tars": 3,
     "bus": 4, "hosting": 4,
@@ -23,7 +23,7 @@ FLOORS = {
 }  # fmt: skip
 
 PURE = [
-    "errors.py", "options.py", "clock.py", "injection.py", "position.py", "provenance.py", "telemetry.py",
+    "errors.py", "options.py", "clock.py", "injection.py", "position.py", "provenance.py", "telemetry.py", "tracing.py",
     "balancing.py",
     "emitter/listeners.py", "emitter/emitter.py", "emitter/async_emitter.py",
     "emitter/stream.py",

@@ -32,6 +32,7 @@ from skerry.kernel.router import Declares
 from skerry.kernel.settings import check_declared
 from skerry.kernel.supervised import ProcessPlugin
 from skerry.supervision.rules import SolverPlugin
+from skerry.tracing import Tracer
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -181,6 +182,11 @@ class App(Declares):
 
     def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
         self.http.static(path, directory, name=name)
+
+    def traces(self, tracer: Tracer) -> None:
+        """Make spans of views, commands, projections, reactors and listeners, in the trace of the request that caused
+        them: `skerry.otel.OpenTelemetry()`, or a `skerry.tracing.Tracer`. Views with `documented=False` make none."""
+        self.http.tracer = tracer
 
     def cors(self, *origins: str, **options: Unpack[CorsOptions]) -> None:
         """Let pages of these origins read and write: `Application.cors`."""

@@ -14,8 +14,8 @@
 There is no global registry: whoever makes the parts passes one to them. Names follow Prometheus: `_total` for
 counters, `_seconds` and `_bytes` for units. What is collected can be sent to another process as it is.
 
-Not here: exposition over HTTP (`skerry.http.health` gives samples to prometheus-client), no clock of its own,
-no locks. Numbers belong to the thread of the loop; under the GIL another thread may read them at any time.
+Not here: exposition over HTTP (`skerry.http.health` gives samples to prometheus-client), spans (`skerry.tracing`), a
+clock, locks. Numbers belong to the thread of the loop; under the GIL another thread may read them at any time.
 """
 
 from __future__ import annotations

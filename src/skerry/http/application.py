@@ -37,7 +37,9 @@ from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Rights, Route, RouteOptions, RouteTable
+from skerry.http.traced import traced
 from skerry.injection import Resolve
+from skerry.tracing import Tracer
 
 logger = logging.getLogger("skerry.http")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -102,6 +104,8 @@ class Application:
         self.guard: Authentication | None = None
         self._cors: Cors | None = None
         self._crossing: Crossing | None = None
+        self.tracer: Tracer | None = None
+        """Makes spans of the views that are documented; None: nothing of it is called."""
 
     # Declaring
 
@@ -332,6 +336,7 @@ class Application:
         other._covering = list(self._covering)
         other._handlers = dict(self._handlers)
         other._cors = self._cors
+        other.tracer = self.tracer
         other._authenticate = self._authenticate
         other.login_path = self.login_path
         return other
@@ -342,6 +347,7 @@ class Application:
         other._covering = list(self._covering)
         other._handlers = dict(self._handlers)
         other._cors = self._cors
+        other.tracer = self.tracer
         other._authenticate = self._authenticate
         return other
 
@@ -450,6 +456,8 @@ class Application:
                     logger.info("%s leaves the lane: middleware %s covers it%s", where, covering.name, at)
                     lane = False
                     break
+        if self.tracer is not None and declared.documented:
+            binding = traced(binding, self.tracer, declared.path)
         if self._crossing is not None and WEBSOCKET not in declared.methods:
             binding = replace(binding, call=self._crossing.wrap(binding.call))
         return Route(

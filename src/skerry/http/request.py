@@ -19,7 +19,7 @@ import msgspec
 from skerry.http.headers import Headers
 from skerry.http.identity import Identity
 from skerry.http.problems import Problem
-from skerry.provenance import provenance
+from skerry.provenance import TRACE, provenance
 
 T = TypeVar("T")
 MAX_QUERY_FIELDS = 1000
@@ -145,7 +145,13 @@ class Request(msgspec.Struct, eq=False):
     def provenance(self) -> Mapping[str, str]:
         """What commands that are sent for it carry: the client's subject (`who`), and its trace (`traceparent`)."""
         who = self.identity.subject if self.identity is not None else ""
-        return provenance(who, self.headers.get("traceparent"))
+        return provenance(
+            who, self._read["trace"] if self._read and "trace" in self._read else self.headers.get(TRACE)
+        )
+
+    def take_trace(self, traceparent: str) -> None:
+        """Let what is sent for it be part of this span, which is part of the client's."""
+        self._remembered()["trace"] = traceparent
 
     @property
     def client(self) -> tuple[str, int] | None:

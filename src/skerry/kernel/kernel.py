@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.mirror import ReadsMirrors
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector, ProjectorSettings
-from skerry.journal.reactor import ReactorRun
+from skerry.journal.reactor import React, Reactor, ReactorRun
 from skerry.journal.snapshot import SnapshotFile
 from skerry.kernel.declaration import Declaration, Render
 from skerry.kernel.feed import JournalFeed
@@ -35,6 +36,7 @@ from skerry.kernel.losses import Losses
 from skerry.kernel.services import Services
 from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import Settings
+from skerry.kernel.traced import TracedDecider, traced_listener, traced_projection, traced_reactor
 from skerry.kernel.visibility import Visibility
 from skerry.kernel.writable import Writable
 from skerry.kernel.writes import HttpReads, HttpWrites
@@ -102,6 +104,7 @@ class Kernel:
         self.name = name or settings.process or declaration.name
         self.registry = Registry()
         self.application = declaration.http.copy()
+        self.tracer = self.application.tracer
         for kind in (
             *declaration.handlers.commands,
             *declaration.handlers.queries,
@@ -205,6 +208,8 @@ class Kernel:
                     f"projection {kind.__name__} must be made without arguments: {error}"
                 ) from error
             self.services.add(projection)
+            if self.tracer is not None:
+                traced_projection(projection, self.tracer)
             made.append(projection)
             if not (kind.source_tables() or kind.stored or kind.ephemeral):
                 logger.warning(
@@ -282,6 +287,10 @@ class Kernel:
                         f"{handler.name}: a listener is a plain function of plain services"
                     )
                 listener = plan.compile()
+                if self.tracer is not None:
+                    listener = traced_listener(
+                        listener, self.tracer, getattr(handler.function, "__name__", handler.name)
+                    )
                 self._subscriptions.append(self.events.on(kind, self._counted(handler, listener)).cancel)
         names = {kind.message_name: kind for kind in declared}
 
@@ -371,7 +380,8 @@ class Kernel:
     def decider(self) -> Decider:
         """The composed handlers of all commands."""
         declared = self.declaration
-        return Decider(
+        decider = Decider if self.tracer is None else partial(TracedDecider, self.tracer)
+        return decider(
             declared.handlers.commands,
             declared.middlewares,
             self.serializer,
@@ -379,9 +389,11 @@ class Kernel:
             declared.tables,
         )
 
-    def reaction(self, handler: Handler[Any]) -> Any:
+    def reaction(self, reactor: Reactor) -> React:
         """A reactor's function with its services filled in."""
-        return bind(handler, self.services.resolve, event_arguments(handler.message)).compile()
+        handler = Handler(reactor.events[0], reactor.react)
+        react = bind(handler, self.services.resolve, event_arguments(handler.message)).compile()
+        return react if self.tracer is None else traced_reactor(react, self.tracer, reactor.name)
 
 
 def render_plan(event: type[Event], render: Render, resolve: Resolve) -> Plan:

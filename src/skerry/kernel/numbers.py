@@ -99,6 +99,29 @@ def measure_hub(registry: Registry, hub: Hub) -> None:
         registry.gauge(f"skerry_listeners_{name}", help + " The same as the counter.", read=read)
         registry.counter(f"skerry_listeners_{name}_total", help, read=read)
 
+    for field, name, help in (
+        ("snapshots", "skerry_listeners_snapshots_total", "Snapshots sent to listeners."),
+        ("events", "skerry_listeners_events_total", "Events that were offered to listeners."),
+        ("paused", "skerry_listeners_paused_total", "Listeners whose connection was full for a while."),
+        ("held", "skerry_listeners_held_total", "Events held for listeners whose connection was full."),
+        (
+            "closed_silent",
+            "skerry_listeners_closed_silent_total",
+            "Listeners closed without an answer to a ping.",
+        ),
+        (
+            "closed_restart",
+            "skerry_listeners_closed_restart_total",
+            "Listeners closed as this process ended.",
+        ),
+    ):
+        registry.counter(name, help, read=partial(getattr, stats, field))
+    registry.gauge(
+        "skerry_listeners_lag_seconds",
+        "How long after its commit the newest event was sent to listeners.",
+        read=lambda: stats.lag_seconds,
+    )
+
 
 def measure_logins(registry: Registry, attempts: Attempts) -> None:
     """Who could not log in."""

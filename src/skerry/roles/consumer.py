@@ -23,7 +23,6 @@ from skerry.bus.bus import partition_of
 from skerry.bus.consumer import INFRASTRUCTURE, Consumer, ConsumerSettings
 from skerry.bus.deadletter import DeadQueue, SetsAside
 from skerry.bus.decider import Decider
-from skerry.bus.handlers import Handler
 from skerry.bus.intake import Mover
 from skerry.bus.transport import Announcement, tip
 from skerry.clock import Backoff
@@ -516,8 +515,7 @@ class ConsumerRole:
     def _reactor_runs(self) -> list[ReactorRun]:
         runs: list[ReactorRun] = []
         for reactor in self.kernel.declaration.reactors:
-            handler = Handler(reactor.events[0], reactor.react)
-            react = self.kernel.reaction(handler)
+            react = self.kernel.reaction(reactor)
             runs.append(
                 ReactorRun(
                     reactor, react, self.writer, self.kernel.transport, self.kernel.serializer, self.owner,
