@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections import Counter
 from pathlib import Path
@@ -36,11 +37,24 @@ ELSEWHERE |= {"Supervisor", "WebSocket"}
 
 
 def shown() -> Counter[str]:
-    """What the pages of the reference show, by its full name."""
-    pages = (DOCS / "reference").glob("*.md")
-    return Counter(
-        name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)
-    )
+    """What the pages of the reference show, by its full name, as the site has them."""
+    found: Counter[str] = Counter()
+    for page in (DOCS / "reference").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        found.update(re.findall(r"^::: (\S+)", text, re.MULTILINE))
+        for face in re.findall(r"^<!-- names of (\S+) -->$", text, re.MULTILINE):
+            found.update(f"{face}.{name}" for name in hooks().names_of(face))
+    return found
+
+
+def hooks() -> Any:
+    """What mkdocs calls for each page."""
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "docs_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("face", FACES)
