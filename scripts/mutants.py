@@ -27,7 +27,8 @@ from pathlib import Path
 from rooms import ROOMS, ROOT, SOURCE, WITH_SERVICES, modules_of, room_of, suite_of
 
 LONGEST_SECONDS = 240
-"""A change that makes the tests of its room run longer than this is one that they notice."""
+"""A change that makes the tests run longer than this counts as noticed, and is shown: the machine may be slow."""
+NOTICED, SURVIVED, TOO_LONG = "noticed ", "SURVIVED", "too long"
 
 SAME: dict[tuple[str, str], str] = {}
 """(file, change as it is shown) of changes that nobody could see from outside, and why."""
@@ -137,20 +138,23 @@ def chosen(seed: int, count: int, room: str | None) -> list[Change]:
     return taken[:count]
 
 
-def noticed(change: Change, tree: Path) -> bool:
-    """Whether the tests of its room fail with the change in place. The tests of the file's own name come first."""
+def noticed(change: Change, tree: Path) -> str:
+    """What the tests of its room make of the change. The tests of the file's own name come first."""
     path = tree / change.path.relative_to(ROOT)
     data = path.read_bytes()
     path.write_bytes(data[: change.start] + change.after.encode() + data[change.end :])
     tests = suite_of(change.room, tree)
     own = [found for test in tests if test.is_dir() for found in test.rglob(f"test_{change.path.stem}*.py")]
     try:
-        return any(_fails(tree, which) for which in (own, tests) if which)
+        for which in filter(None, (own, tests)):
+            if (verdict := _run(tree, which)) != SURVIVED:
+                return verdict
+        return SURVIVED
     finally:
         path.write_bytes(data)
 
 
-def _fails(tree: Path, tests: list[Path]) -> bool:
+def _run(tree: Path, tests: list[Path]) -> str:
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", *map(str, tests)]
     environment = {**os.environ, "PYTHONPATH": f"{tree}/src:{tree}/examples/livekv/src"}
     try:
@@ -163,10 +167,10 @@ def _fails(tree: Path, tests: list[Path]) -> bool:
             timeout=LONGEST_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return True
+        return TOO_LONG
     if done.returncode not in (0, 1, 2, 3):  # 4 and 5: no tests
         sys.exit(f"mutants: pytest ended with {done.returncode}\n{done.stdout.decode()[-2000:]}")
-    return done.returncode != 0
+    return NOTICED if done.returncode else SURVIVED
 
 
 def copy_of_head(directory: Path) -> Path:
@@ -195,9 +199,8 @@ def main() -> int:
         tree = copy_of_head(Path(directory))
         for number, change in enumerate(changes, 1):
             began = time.monotonic()
-            seen = noticed(change, tree)
-            survived += not seen
-            verdict = "noticed " if seen else "SURVIVED"
+            verdict = noticed(change, tree)
+            survived += verdict == SURVIVED
             took = time.monotonic() - began
             print(
                 f"{number:3} {verdict} {took:4.0f} s  {change.name}:{change.line}: {change.shown}", flush=True

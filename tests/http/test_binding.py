@@ -176,6 +176,37 @@ def test_what_cannot_be_bound_is_found_at_start() -> None:
             bind(view, "here", names, frozenset(methods), resolve)
 
 
+class Sender:
+    """A service whose calls are answers, as HttpWrites is one."""
+
+    must_return = ("send",)
+
+    def send(self) -> str:
+        return "sent"
+
+
+def test_a_view_that_drops_its_answer_is_refused() -> None:
+    """One that returns what it sends, or anything else of its own, is bound."""
+
+    def drops(sender: Sender) -> None:
+        sender.send()
+
+    def returns(sender: Sender) -> str:
+        return sender.send()
+
+    def tells(sender: Sender) -> str:
+        sender.send()
+        return "told"
+
+    def resolve_sender(kind: type) -> object:
+        return Sender()
+
+    with pytest.raises(DeclarationError, match="the view returns nothing"):
+        bind(drops, "here", (), frozenset({"POST"}), resolve_sender)
+    for view in (returns, tells):
+        bind(view, "here", (), frozenset({"POST"}), resolve_sender)
+
+
 def test_starlettes_request_belongs_to_the_asgi_side() -> None:
     """A view that wants it says so in its binding."""
 

@@ -38,6 +38,8 @@ async def test_log_in_and_out() -> None:
         led = await client.get("/page?x=1", headers={"Accept": "text/html"})
         assert (led.status, led.headers["location"]) == (303, "/login?next=%2Fpage%3Fx%3D1")
         assert (await client.get("/page")).status == 401
+        sent = await client.put("/values/a", body="", headers={"Accept": "text/html"})
+        assert sent.status == 401, "a form that was sent is not led away: its content would be lost"
         form = await client.get(led.headers["location"])
         assert "value='/page?x=1'" in form.text
         wrong = await client.post("/login", body="token=nope&next=/page")

@@ -416,3 +416,10 @@ def test_generated_text_shows_in_tracebacks() -> None:
     codec = codec_of(INT)
     file = codec.encode.__code__.co_filename
     assert "def encode(" in "".join(linecache.getlines(file))
+
+
+@pytest.mark.parametrize("tag", [1, 13, 14])
+def test_an_optional_member_in_the_long_form_is_refused(tag: int) -> None:
+    """A tag below 15 takes one byte: written with two it is no absent member, but an error."""
+    with pytest.raises(DecodeError, match="takes one byte"):
+        codec_of(INT, tag, required=False).decode(bytes([0xF0, tag, 5]), DEFAULT_LIMITS.depth, [1])
