@@ -192,7 +192,7 @@ class Availability(Projection):
 
 @app.projection
 class Guests(Projection):
-    """Who has booked what."""
+    """The bookings of each guest."""
 
     table = bookings
 

@@ -62,7 +62,8 @@ async def set_seats(command: SetSeats, unit: Unit) -> None:
 
 @app.handles(sql=True)
 async def book(command: Book, unit: Unit) -> None:
-    """Both rules. `on conflict do nothing` waits for whoever books for the same guest at this moment, then tells."""
+    """Both rules. `on conflict do nothing` waits for another booking of the same guest that is under way, then
+    tells."""
     sql = unit.connection
     room = await sql.fetchrow(
         "select seats, (select coalesce(sum(seats), 0) from bookings where room = $1 and slot = $2) as taken"

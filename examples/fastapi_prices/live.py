@@ -1,4 +1,4 @@
-"""The App beside the API: prices in memory, and who watches them."""
+"""The App beside the API: prices in memory, and those that watch them."""
 
 import asyncio
 from collections import defaultdict

@@ -1,5 +1,5 @@
 """A feed of prices with FastAPI and SQLAlchemy. Writes go to the database, reads come from memory, and each price that
-is committed is told to whoever watches it over a WebSocket."""
+is committed is sent to everybody that watches it over a WebSocket."""
 
 import asyncio
 import os

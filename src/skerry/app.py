@@ -38,7 +38,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class App(Declares):
-    """An application: commands and who decides them, what is kept in memory, and what is said over HTTP.
+    """An application: commands and their handlers, what is kept in memory, and what is said over HTTP.
 
     `name` is also the default namespace of its queues and tables. Nothing is started or connected by declaring;
     contradictions (two handlers for a command, a parameter that nothing fills) are DeclarationErrors at start.

@@ -1,6 +1,6 @@
-"""Who answers a request, and what it has of the connection: the head, the body, room to write, and word of the end.
+"""What answers a request, and what it has of the connection: the head, the body, room to write, notice of the end.
 
-A contract between whoever reads requests (`server`) and whoever answers them (its ASGI side, a WSGI host). Not for
+A contract between the reader of requests (`server`) and what answers them (its ASGI side, a WSGI host). Not for
 views, which see `http.request.Request`; and without I/O: the server waits, the answerer decides.
 
 An `Exchange` is one request and the way its answer takes. An `Answerer` is told in the server's loop what has changed,
@@ -51,7 +51,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Answerer(Protocol):
-    """Who answers one request. Each is called in the loop, perhaps from within a call of the exchange: it notes and
+    """Answers one request. Each method is called in the loop, perhaps from within a call of the exchange: it notes and
     wakes, does not call the exchange itself, and never raises. None is called after the answer is finished."""
 
     def readable(self) -> None:

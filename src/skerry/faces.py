@@ -1,7 +1,7 @@
 """Faces: the names that a package shows, each loaded when it is first used.
 
-So `from skerry.http import Templates` is a flat address, and whoever needs one room does not load its neighbours. Not
-for what is imported within Skerry: rooms import each other where things are defined.
+So `from skerry.http import Templates` is a flat address, and a program that needs one room does not load its
+neighbours. Not for what is imported within Skerry: rooms import each other where things are defined.
 """
 
 from __future__ import annotations

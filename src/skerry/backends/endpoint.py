@@ -56,8 +56,8 @@ class Endpoint(Hearing):
         return False
 
     async def _close(self) -> None:
-        """Consumers close: what they did not acknowledge goes back. Who waits for a send gets Disconnected; what
-        was sent stays queued."""
+        """Consumers close: what they did not acknowledge goes back. A send that is under way ends with Disconnected;
+        what was sent stays queued."""
         self._started = False
         for commands in list(self._open):
             await commands.close()

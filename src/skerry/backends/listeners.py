@@ -1,4 +1,4 @@
-"""Who listens to what a transport brings, and how they are told.
+"""The listeners of a transport, and how they are called.
 
 A listener that raises is reported to the loop and does not keep the others from hearing. Listeners may come and
 go while they are told. Not here: queues, tasks, wires.

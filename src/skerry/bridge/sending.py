@@ -111,7 +111,7 @@ def _sent_later(done: asyncio.Future[Any] | Future[Any]) -> None:
 
 
 def _looked_at(done: asyncio.Future[Any]) -> None:
-    """Whoever does not await it does not want to know."""
+    """A caller that does not await it does not want to know."""
     if not done.cancelled():
         done.exception()
 

@@ -1,1 +1,1 @@
-"""Who hears it: the command, query and event buses, and how commands travel and are decided in batches."""
+"""Handlers and listeners: the command, query and event buses, and how commands travel and are decided in batches."""

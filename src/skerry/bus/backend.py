@@ -53,7 +53,7 @@ class Access(Enum):
     READS = "reads"
     """A server: memory follows it."""
     LOOKS = "looks"
-    """Whoever looks, and changes nothing; a file may have an owner at work."""
+    """A reader, which changes nothing; a file may have an owner at work."""
     KEEPS = "keeps"
     """An operator, who makes, repairs or deletes."""
 

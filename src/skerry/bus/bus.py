@@ -304,7 +304,7 @@ class QueryBus:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Who answers one class of queries. `proof`: None for one that holds what JSON cannot say."""
+    """Answers one class of queries. `proof`: None for one that holds what JSON cannot say."""
 
     function: Callable[..., Any]
     handler: Handler[Any]

@@ -325,7 +325,7 @@ class Consumer:
     # --- dead letters and held keys
 
     async def _line(self, envelopes: Iterable[Envelope], refused: Mapping[str, MessageError]) -> Line:
-        """Who stands before these, as far as there are letters at all. Of those that may have to wait it is noted
+        """The letters before these, as far as there are any. Of those that may have to wait it is noted
         which do so already: they came twice."""
         if not self._letters:
             return Line()

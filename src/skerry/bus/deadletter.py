@@ -1,4 +1,4 @@
-"""What the broker itself set aside becomes dead letters of the journal, where operators look.
+"""What the broker itself drops from its queues becomes dead letters of the journal, where operators look.
 
 A broker may drop a command into a queue of its own though nobody decided it: a policy made elsewhere (expiry, a
 delivery limit, a length) does so. Each such command gets the outcome `failed` and a dead letter with its bytes, unless
@@ -21,7 +21,7 @@ from skerry.messages.envelope import Envelope
 from skerry.position import Position
 
 SET_ASIDE = "skerry-set-aside"
-"""The header of a command that the broker set aside: why and from where, in the broker's words."""
+"""The header of a command that the broker dropped: why and from where, in the broker's words."""
 _DELIVERIES = 100
 
 

@@ -1,8 +1,8 @@
 """Decides commands: runs each handler on a unit of work, and turns whatever happens into an outcome.
 
 A rule that says no is `rejected`; anything else that a handler raises, and what cannot be decoded, is `failed`
-and goes to the dead letters with its bytes. One command that fails does not touch its neighbours. Who fetches,
-commits and answers is the consumer.
+and goes to the dead letters with its bytes. One command that fails does not touch its neighbours. The consumer
+fetches, commits and answers.
 """
 
 from __future__ import annotations

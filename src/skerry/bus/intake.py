@@ -33,7 +33,7 @@ _ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{19}")
 
 REST = 3.0
 """The pause after a move is at least so many times as long as the move took: each one is a flush of the database's log,
-which everybody's commits wait for. Whoever asks for a look does not wait for that."""
+which everybody's commits wait for. A look that is asked for does not wait for that."""
 
 
 @dataclass(frozen=True, slots=True)

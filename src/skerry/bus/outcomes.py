@@ -1,4 +1,4 @@
-"""Who waits for which command, and what it will be told.
+"""Waits for outcomes of commands, and the receipts that end them.
 
 A command's outcome is learnt from its own event (with the command's id) or from an answer; `visible` means in
 addition that this process's memory has reached its position. Whatever is learnt twice is told once.

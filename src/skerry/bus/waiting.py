@@ -1,11 +1,11 @@
 """Commands that wait: of a type (or a newer version) that this consumer does not know, and whatever comes behind them
 with the same key.
 
-In a rolling upgrade a sender may be a release ahead of the consumer. Its command is kept as a letter that waits, in the
-journal, so that the queue goes on; the key waits with it, and order holds. A consumer that knows the type decides what
-waits, in order; after some minutes nobody knows it, and it is a dead letter. A letter of a handler that holds keeps its
-key in the same way, until somebody retries or drops it. Pure: it tells who has to wait behind which letter. Reading
-and writing letters is the consumer's.
+In a rolling upgrade a sender may be a release ahead of the consumer. Its command is kept as a letter that waits, in
+the journal, so that the queue goes on; the key waits with it, and order holds. A consumer that knows the type decides
+what waits, in order; after some minutes nobody knows it, and it is a dead letter. A letter of a handler that holds
+keeps its key in the same way, until somebody retries or drops it. Pure: it tells which command has to wait behind
+which letter. Reading and writing letters is the consumer's.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ _SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "d
 
 @click.group()
 def dead() -> None:
-    """Commands that failed, and events that a reactor gave up, are set aside here, with their bytes, until somebody
-    retries or drops them."""
+    """Commands that failed, and events that a reactor gave up, are kept here as dead letters, with their bytes, until
+    somebody retries or drops them."""
 
 
 @dead.command("list")

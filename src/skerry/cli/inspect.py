@@ -58,7 +58,7 @@ def routes(target: str) -> None:
 @click.command()
 @click.argument("target")
 def bus(target: str) -> None:
-    """List the messages of TARGET: who handles each, through which middleware, and who hears what."""
+    """List the messages of TARGET: the handler of each, its middleware, and what takes which event."""
     app = app_of(target)
     declared = app.declaration
     rows: list[tuple[str, ...]] = []

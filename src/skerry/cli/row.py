@@ -20,7 +20,7 @@ MOST_SHOWN = 100
 
 
 def user() -> str:
-    """Who is at the keyboard, as far as the system knows."""
+    """The user at the keyboard, as far as the system knows."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

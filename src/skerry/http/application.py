@@ -129,9 +129,9 @@ class Application:
         `response`: the type of the JSON in its 200, for OpenAPI, where the view's annotation does not say it.
 
         `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
-        `keep`: a 200 of this GET route follows from its path and from memory that events change, and from nothing else
-        (no clock, no header field, no other state); it is sent again to whoever repeats the request, until an event is
-        applied.
+        `keep`: a 200 of this GET route follows from its path and from memory that events change, and from nothing
+        else (no clock, no header field, no other state); it is sent again to a client that repeats the request, until
+        an event is applied.
         """
         chosen = frozenset(method.upper() for method in methods)
         if not isinstance(path, str):

@@ -1,6 +1,6 @@
-"""Failed attempts to log in, and who has to wait before the next one. Pure: it is told the time.
+"""Failed attempts to log in, and which client has to wait before the next one. Pure: it is told the time.
 
-Each client address, and each token that was tried, has so many failures a minute; whoever has used them up is refused,
+Each client address, and each token that was tried, has so many failures a minute; one that has used them up is refused,
 with the right token too. IPv6 addresses count by their network (/64), which one client has as a whole. Per server, and
 bounded: beyond `MOST` the one that failed longest ago is forgotten.
 """

@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class Outer(Protocol):
-    """Whoever knows for which host a client asks."""
+    """Knows for which host a client asks."""
 
     @property
     def host(self) -> str | None: ...
@@ -89,12 +89,12 @@ class Tokens:
         return bool(self._tokens)
 
     def check(self, secret: str) -> Identity | None:
-        """Who holds this token."""
+        """The holder of this token."""
         found = self._find(secret)
         return None if found is None else Identity(found.name, rights=found.right, source="token")
 
     def identify(self, headers: Headers) -> Identity | None:
-        """Who sent these header fields: the bearer token counts, without one the cookie."""
+        """The sender of these header fields: the bearer token counts, without one the cookie."""
         authorization = headers.get("authorization")
         if authorization is not None:
             scheme, _, secret = authorization.partition(" ")

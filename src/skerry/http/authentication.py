@@ -1,8 +1,8 @@
-"""Who sends a request: by a token, by the session of a browser, or by what the application finds out itself.
+"""The client of a request: by a token, by the session of a browser, or by what the application finds out itself.
 
-Whoever a header block has proved is remembered with it: on a connection that repeats the block, byte for byte, it is
-not proved again until the identity expires or `forget` raises the generation. A route of the lane waits for an answer
-that comes later (an `async def`) at its first request only.
+The identity that a header block has proved is remembered with it: on a connection that repeats the block, byte for
+byte, it is not proved again until the identity expires or `forget` raises the generation. A route of the lane waits
+for an answer that comes later (an `async def`) at its first request only.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Authentication:
         return self.tokens is not None or self._ask is not None
 
     def forget(self) -> None:
-        """Whoever was remembered has to prove it again."""
+        """Every remembered identity has to be proved again."""
         self.generation += 1
 
     def known(self, headers: Headers) -> Identity | None:

@@ -1,8 +1,8 @@
 """What caches between us and a browser may keep (RFC 9111). Pure. Browsers' own caches obey the same lines.
 
-An answer behind a token is for who asked: `private`, and `Vary` names the fields that say who. A value that everybody
-may read is kept, but asked about each time (`no-cache`: revalidated by its ETag). Lines are made once, at start or
-with the class of answers; what a view says itself about `Cache-Control` counts.
+An answer behind a token is for its client: `private`, and `Vary` names the fields that identify it. A value that
+everybody may read is kept, but asked about each time (`no-cache`: revalidated by its ETag). Lines are made once, at
+start or with the class of answers; what a view says itself about `Cache-Control` counts.
 """
 
 from __future__ import annotations

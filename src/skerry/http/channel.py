@@ -281,7 +281,7 @@ class Channel:
                 yield frame(event.payload, event.position)
 
     def _after_turn(self) -> None:
-        """Who holds up a snapshot that others wait to be rid of goes."""
+        """Close the listeners that keep a snapshot from being freed."""
         for listener in () if self._snapshots is None else self._snapshots.laggards():
             self.hub.close(listener, TRY_LATER, "too slow: reconnect to catch up")
 

@@ -148,7 +148,7 @@ class Ring:
 
 
 class RingFeed:
-    """A `Feed` over a ring. Whoever applies events calls `append`, in the loop's thread.
+    """A `Feed` over a ring. Code that applies events calls `append`, in the loop's thread.
 
     `backlog` reads further back than the ring (a role hands in the journal); without one, what the ring has
     forgotten cannot be recovered.

@@ -1,4 +1,4 @@
-"""Who sends a request, and what they may do. Pure values; how they are found is `http.authentication`."""
+"""The client of a request, and what it may do. Pure values; how they are found is `http.authentication`."""
 
 from __future__ import annotations
 

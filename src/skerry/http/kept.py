@@ -1,4 +1,4 @@
-"""Answers that are kept until memory changes: what was sent is sent again to whoever repeats the request. Pure.
+"""Answers that are kept until memory changes: what was sent is sent again to a client that repeats the request. Pure.
 
 For GET routes that are declared `keep=True`: their answer follows from the path and from this server's memory. A
 request is the same one when all its bytes are, header block and target; the connection has to be one on which that

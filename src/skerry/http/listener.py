@@ -157,7 +157,8 @@ class Listener:
 
     @property
     def ping(self) -> bytes:
-        """What keeps the connection alive, and says so to who asked for it; empty when there is nothing to send."""
+        """What keeps the connection alive, and says so to listeners that asked for it; empty when there is nothing to
+        send."""
         return self.wire.ping + self.wire.frame(BEAT, None) if self.beats else self.wire.ping
 
     # --- what the transport says

@@ -155,7 +155,7 @@ class Taken:
             self.fail()
 
     def hindmost(self) -> list[Reader]:
-        """Who keeps more than one slice from being let go."""
+        """Readers that are more than one slice behind and block the release of the oldest slice."""
         if len(self._slices) < 2:
             return []
         return [reader for reader in self.readers if reader.place == self._first]
@@ -250,7 +250,7 @@ class Snapshots:
                 taken.release()  # a small one is taken anew when something has changed
 
     def laggards(self) -> list[Listener]:
-        """Who has to go: what is kept for them is over a limit, or they cannot be told the rest."""
+        """Listeners to be closed: what is kept for them is over a limit, or they cannot be told the rest."""
         if not self._all:
             return []
         away = [reader.listener for taken in self._all if taken.failed for reader in taken.readers]

@@ -1,6 +1,6 @@
 """A timing wheel for pings: one timer for all connections instead of one each. Pure: it is told each tick.
 
-Who is due is decided here; what a ping is and what happens to those who are silent is the caller's.
+Which member is due is decided here; what a ping is and what happens to those who are silent is the caller's.
 """
 
 from __future__ import annotations

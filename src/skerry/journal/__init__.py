@@ -1,4 +1,4 @@
-"""What is remembered: the journal of events, the tables that follow from it, and who reads along.
+"""What is remembered: the journal of events, the tables that follow from it, and its readers.
 
 Names are loaded when they are first used.
 """

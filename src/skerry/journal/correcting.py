@@ -2,8 +2,8 @@
 
 A stored event is never rewritten. A correction is an event of a reserved name at the head; rows change in the same
 transaction, and an amended position is read as its replacement from then on, a skipped one as an event that nobody
-applies, so that offsets stay gapless. Whoever has applied it is told by the new event (`read_correction`). Not here:
-whether a value fits its declared type (the command line asks), what a projection does about it (memory.py).
+applies, so that offsets stay gapless. A reader that has applied it is told by the new event (`read_correction`). Not
+here: whether a value fits its declared type (the command line asks), what a projection does about it (memory.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The journal: what every backend has to be able to do.
 
 One truth: every event stands in the journal at a gapless offset of one epoch, raised in the same transaction
-as the rows it explains, so that offset order is commit order and a missing number is a real gap. Who only
-reads takes a `JournalReader`; the one who decides takes a `JournalWriter`. `skerry.testing.journals.JournalSuite`
-proves a backend. Not here: how events reach memory (projector.py), or who decides (`skerry.bus`).
+as the rows it explains, so that offset order is commit order and a missing number is a real gap. A process
+that only reads takes a `JournalReader`, one that decides a `JournalWriter`. `skerry.testing.journals.JournalSuite`
+proves a backend. Not here: how events reach memory (projector.py), or how commands are decided (`skerry.bus`).
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class StoredProjection:
 
 
 class Reader(msgspec.Struct, frozen=True):
-    """Who needs the events after `position`: `trim` keeps them."""
+    """A reader that needs the events after `position`: `trim` keeps them."""
 
     name: str
     kind: Literal["reactor", "projection"]

@@ -325,7 +325,7 @@ def row_cure_of(error: Exception) -> str:
 
 
 def _appliers(projections: Iterable[Projection]) -> Appliers:
-    """Who applies which event, its method bound once. Raises DeclarationError for two of one name."""
+    """The projections that apply each event, with their bound methods. Raises DeclarationError for two of one name."""
     found: Appliers = {}
     seen: set[str] = set()
     for projection in projections:

@@ -2,9 +2,9 @@
 
 A reactor has a durable cursor on the journal. It sees every event of its kinds at least once, and those of one key in
 order. What it raises is tried again with growing pauses; meanwhile later events of that key wait, and others go on.
-After `attempts` the event is put aside as a dead letter, so that one bad event does not stop its key for ever; `skerry
-dead retry` asks for another try. The cursor stands before the first event that is not seen to, and is stored ten times
-a second. On a shared journal one process at a time runs it, by a lease.
+After `attempts` the event becomes a dead letter, so that one bad event does not stop its key for ever; `skerry dead
+retry` asks for another try. The cursor stands before the first event that is not processed, and is stored ten times a
+second. On a shared journal one process at a time runs it, by a lease.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Reactor:
     """A declared reactor.
 
     `react(event, record, services...)`: sync or async. `events`: the classes it wants to see. `begin`: where a new
-    one starts, "now" or "start" (of the journal). `attempts`: tries of one event before it is put aside, 0 = for
+    one starts, "now" or "start" (of the journal). `attempts`: tries of one event before it is a dead letter, 0 = for
     ever. `timeout_seconds`: of one try. `first_pause`, `longest_pause`: seconds between tries. `concurrency`: so many
     keys are seen to at a time; those of one key always in order.
     """
@@ -111,7 +111,7 @@ class ReactorRun:
     """Whether it is this process that runs it."""
     parked: dict[str, Parked] = field(default_factory=dict)
     position: Position | None = None
-    """Its cursor; it has seen to everything up to there."""
+    """Its cursor; it has processed everything up to there."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _looked_at: float = float("-inf")
@@ -382,7 +382,7 @@ class ReactorRun:
         return offset
 
     async def _try_letters(self) -> None:
-        """Try once more what was put aside, where somebody asked for it."""
+        """Try dead letters once more where somebody asked for it."""
         now = self.clock.monotonic()
         if now - self._looked_at < self.letters_seconds:
             return
@@ -430,7 +430,7 @@ class ReactorRun:
         return None
 
     async def _handle(self, record: Record, error: Exception | None) -> None:
-        """Until it worked, or it was put aside; `error`: of a first try."""
+        """Until it worked, or became a dead letter; `error`: of a first try."""
         backoff = Backoff(self.reactor.first_pause, self.reactor.longest_pause)
         while error is not None or (error := await self._try(record)) is not None:
             pause = backoff.next()

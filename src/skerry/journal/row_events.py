@@ -29,7 +29,7 @@ PUT, DELETED = "row_put", "row_deleted"
 
 class RowPut(Event, Generic[K, Row], frozen=True):
     """A row of `table` was inserted or changed: this is how it is now. `transaction`: of a mirrored table, the
-    database's id of who did it."""
+    database's id of its writer."""
 
     table: str
     key: K

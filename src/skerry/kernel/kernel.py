@@ -54,7 +54,7 @@ ASKING = "skerry.accepted?"
 LOOK_UP_SECONDS = 5.0
 """How long the database is asked what became of a command that has waited for long."""
 TOLD_PENDING = 1000
-"""The newest so many are told to who asks."""
+"""How many pending commands are sent to a process that asks; the newest first."""
 MEMORY_EVENTS = ("applied", "reloaded", "moved", "failure", "revived", "lost", "caught_up")
 """Events of the projector after which memory may show something else, or under another position."""
 

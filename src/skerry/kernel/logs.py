@@ -18,7 +18,7 @@ _COLOURS = {"DEBUG": "2", "INFO": "36", "WARNING": "33", "ERROR": "31", "CRITICA
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC), level, logger, process, message, and what was given as extra.
-    `mark`: written before it, for whoever reads this and takes it off again."""
+    `mark`: written before it, for a reader that takes it off again."""
 
     def __init__(self, process: str = "", mark: str = "") -> None:
         super().__init__()

@@ -55,7 +55,7 @@ class Losses:
 
     def note(self, consumers: Iterable[str], record: Record, error: Exception) -> None:
         """These could not take the event. What does not decode stays a matter for readiness; an exception of the
-        consumer's own is counted, and told by whoever called it."""
+        consumer's own is counted, and reported by its caller."""
         for consumer in consumers:
             self._lost.labels(consumer, record.name).inc()
             place = (consumer, record.name)
@@ -76,7 +76,7 @@ class Losses:
                 self._strange.labels(name).inc()
 
     def _forget(self, record: Record) -> None:
-        """An event that was corrected is not lost any more: an operator has seen to it."""
+        """An event that was corrected is not lost any more: an operator has corrected it."""
         corrected = read_correction(record)
         if corrected is not None and corrected.offset:
             for place in [at for at, loss in self.found.items() if loss.offset == corrected.offset]:

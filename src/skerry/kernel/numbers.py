@@ -83,7 +83,7 @@ def _live(projector: Projector) -> float:
 
 
 def measure_hub(registry: Registry, hub: Hub) -> None:
-    """Who listens, and what they were sent."""
+    """Listeners, and what they were sent."""
     stats = hub.stats
     registry.gauge("skerry_listeners", "Open listeners.", read=lambda: stats.listeners)
     for name, help in (
@@ -124,7 +124,7 @@ def measure_hub(registry: Registry, hub: Hub) -> None:
 
 
 def measure_logins(registry: Registry, attempts: Attempts) -> None:
-    """Who could not log in."""
+    """Failed logins."""
     registry.counter(
         "skerry_login_failures_total", "Unknown tokens at the login form.", read=lambda: attempts.failed
     )

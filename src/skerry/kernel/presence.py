@@ -1,6 +1,6 @@
-"""Who listens where: what a process has heard of the others' connections.
+"""The connections of other processes, as far as this one has heard of them.
 
-A process that is killed cannot say that its connections ended. Whoever notices that it left tells; this remembers
+A process that is killed cannot say that its connections ended. The process that notices it tells; this remembers
 what has to be said for it. Pure; bounded: what is forgotten is not told of.
 """
 
@@ -49,7 +49,7 @@ class Presence:
                 self._processes.discard(said.process)
 
     def left(self, process: str) -> list[bytes]:
-        """What is to be told now that `process` is gone without a word; empty when it said goodbye itself."""
+        """What is to be told now that `process` is gone silently; empty when it said goodbye itself."""
         prefix = f"{process}-"
         gone = [each for each in self._connections if each.startswith(prefix)]
         told = [

@@ -1,4 +1,4 @@
-"""asyncio's last word about errors that nobody took, as reports of failures like any other."""
+"""Reports exceptions that reach asyncio's exception handler to the supervisor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ logger = logging.getLogger("skerry.runtime")
 
 
 class Unhandled:
-    """From `take` to `give_back` the exception handler of the running asyncio loop; `report(component, error)`
-    hears of each exception, the log of `owner` of what is none."""
+    """The exception handler of the running asyncio loop between `take` and `give_back`. Exceptions go to
+    `report(component, error)`; other messages are logged under `owner`."""
 
     def __init__(self, owner: str, report: Callable[[str, BaseException], object]) -> None:
         self._owner, self._report = owner, report

@@ -160,7 +160,7 @@ class HttpReads:
     openapi = READS
 
     def __init__(self, projector: Projector, *, guarded: bool = False) -> None:
-        """`guarded`: there are tokens, so that what is read is for who asked."""
+        """`guarded`: there are tokens, so that what is read is for its client only."""
         self._projector, self._stopped = projector, projector.stopped
         # A cache that kept an answer without regard to the position asked for would answer with an older one.
         caching = PRIVATE if guarded else OPEN

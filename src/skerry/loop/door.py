@@ -46,7 +46,7 @@ class Door:
         return cls(end)
 
     def knock(self) -> socket.socket:
-        """A new link to whoever reads the inner end, now or later; non-blocking. Raises OSError when too many others
+        """A new link to the reader of the inner end, now or later; non-blocking. Raises OSError when too many others
         wait there already."""
         ours, theirs = socket.socketpair()
         try:

@@ -1,7 +1,7 @@
 """What goes with a connection to another process that shall serve it: what was read of it already, and whose it is.
 
 It travels as a socket beside the connection's own, so that the link between the two processes carries descriptors only,
-and whoever keeps both can hand both to somebody else. Not here: how they get there (handover.py).
+and a process that keeps both can hand both on. Not here: how they get there (handover.py).
 """
 
 from __future__ import annotations

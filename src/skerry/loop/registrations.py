@@ -30,7 +30,7 @@ class Registrations:
 
     @property
     def held(self) -> bool:
-        """Whether the normal interests are set aside."""
+        """Whether the normal interests are suspended."""
         return self._failure is not None
 
     @property

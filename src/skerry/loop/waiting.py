@@ -3,7 +3,7 @@
 Linux tells in which system call a thread is, and with which descriptor: a thread that waits on the loop's epoll
 descriptor has nothing to do. One that waits on another one is somebody's blocking call. Which descriptor is the loop's
 is learned from a socket that the loop is asked to watch. Elsewhere (another system, processor or kernel, a sandbox that
-hides it) nothing is known, and who wants to know has to ask the loop.
+hides it) nothing is known, and only the loop itself can tell.
 """
 
 from __future__ import annotations

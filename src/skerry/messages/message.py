@@ -2,7 +2,7 @@
 
 A message is a msgspec struct. Its name on the wire is its class name in snake case, or `message_name`; its
 version is `message_version`. A stored message of an older version goes through `upcast` before it is decoded.
-Not here: how a message travels (envelope.py) or who handles it (`skerry.bus`).
+Not here: how a message travels (envelope.py) or how it is handled (`skerry.bus`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The runner's own socket: `skerry ps` asks there and finds every runner of this user, and operators order there.
 
 A question is one JSON line, the answer another one; an order (orders.py) has an answer of several. Each runner has a
-directory under the user's runtime directory; one whose runner was killed is cleared away by whoever finds it. Not here:
-how the answer is shown (tree.py), how an order is carried out (operating.py).
+directory under the user's runtime directory; one whose runner was killed is cleared away by the process that finds
+it. Not here: how the answer is shown (tree.py), how an order is carried out (operating.py).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def fork_as_first() -> None:
 
 
 def _reap(child: int) -> None:
-    """Wait for whoever has ended; end as `child` when it has."""
+    """Wait for children that have ended; end as `child` when it has."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,6 +1,6 @@
 """Asks all children for their metrics, on behalf of one or of whoever else asks, and puts the answers together.
 
-Who is silent for too long, or ends meanwhile, is left out: the numbers of the others are worth having.
+A process that is silent for too long, or ends meanwhile, is left out: the numbers of the others are worth having.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a SIGHUP means: that everything is to be replaced, or that the terminal was closed.
 
-Whoever started it so that it outlives its terminal (nohup, setsid) means a replacement. Else it depends on whether the
+One that was started so that it outlives its terminal (nohup, setsid) is replaced. Else it depends on whether the
 terminal that it was started on can still be opened. Not here: what is done then.
 """
 

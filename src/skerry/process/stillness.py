@@ -31,7 +31,7 @@ class Stillness:
         self._still = 0.0
 
     def look(self, now: float) -> bool:
-        """Whether the loop has not turned for too long, of the time that was shared with whoever looks."""
+        """Whether the loop has not turned for too long, of the time that was shared with the watcher."""
         passed = 0.0 if self._looked_at is None else now - self._looked_at
         self._looked_at = now
         self._still = 0.0 if passed > self.pause + LATE_SECONDS else self._still + passed

@@ -155,7 +155,7 @@ class Worker(asyncio.Protocol):
             del self._gathering[number]
 
     async def close(self) -> None:
-        """The last word was said. The watch over the loop ends too."""
+        """The end was reported. The watch over the loop ends too."""
         self._stop = None  # that the line ends now is no wish any more
         for task in list(self._answering):
             task.cancel()

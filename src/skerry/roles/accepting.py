@@ -1,6 +1,6 @@
 """Accepts connections, and does not spin when there are no more descriptors for them.
 
-The last descriptors are left to whoever needs them more: what does not get one waits in the kernel's queue for a
+The last descriptors are left to parts that need them more: what does not get one waits in the kernel's queue for a
 moment. Not here: what becomes of a connection.
 """
 

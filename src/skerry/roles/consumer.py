@@ -503,7 +503,7 @@ class ConsumerRole:
     # --- reactors
 
     def _reacting(self) -> EventEmitter:
-        """What reactors tell, for the log, and for whoever listens to this role."""
+        """What reactors tell, for the log, and for the listeners of this role."""
         events = EventEmitter()
         events.on("retrying", _log_reaction)
         events.on("gave_up", _log_given_up)

@@ -78,7 +78,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 async def _stored(declaration: Declaration, journal: JournalAdmin) -> AsyncIterator[Finding]:
-    """Whether the application can read what it has stored, and who holds old events."""
+    """Whether the application can read what it has stored, and what holds old events."""
     found = await audit(journal, declaration, rows=SOME_ROWS, events=SOME_EVENTS)
     for problem in found.problems():
         what, _, fix = problem.partition("; ")

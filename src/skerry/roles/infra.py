@@ -34,7 +34,7 @@ class Kept(Migrates, JournalWriter, Protocol):
         ...
 
     async def users(self) -> list[str]:
-        """Who works on it now, as far as it knows, in words."""
+        """The processes that work on it now, as far as it knows, in words."""
         ...
 
     async def erase(self, script: str) -> list[str]:

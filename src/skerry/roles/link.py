@@ -30,7 +30,7 @@ from skerry.loop.handover import (
 
 
 class LinkOwner(Protocol):
-    """Who is told what servers say: the balancer."""
+    """Receives what servers say: the balancer."""
 
     def joined(self, link: Link) -> None: ...
     def lost(self, link: Link, why: str) -> None: ...

@@ -40,7 +40,7 @@ LISTENER = "SKERRY_LISTEN_FD"
 
 
 class Control(Protocol):
-    """The line to whoever supervises this process (`skerry.process.worker.Worker`)."""
+    """The line to the runner of this process (`skerry.process.worker.Worker`)."""
 
     gauges: Callable[[], dict[str, float | str]]
     metrics: Callable[[], str]

@@ -1,4 +1,4 @@
-"""How consumers divide the partitions among themselves: who leaves a free one to others, and who gives some up.
+"""How consumers divide the partitions among themselves: which leaves a free one to others, and which releases some.
 
 Each tells the others, some times in a lease, how many partitions it works on. That is advice only: what is not heard
 costs balance, never order, as the leases alone decide who may write. Pure: it is told what was heard, and the time.
@@ -16,7 +16,7 @@ SHARING = "skerry.sharing"
 LEFT_TO_OTHERS = 4
 """So many times in a row a consumer leaves a free partition to those with fewer, then tries to get it all the same."""
 _SILENT_LEASES = 1.0
-"""After so many leases without a word a consumer is taken for gone: its own may be had then."""
+"""After so many silent leases a consumer is taken for gone: its own may be had then."""
 _CALM_LEASES = 4.0
 """How long there has to be balance before giving up partitions starts with a short pause again."""
 _LONGEST_PAUSE = 60.0

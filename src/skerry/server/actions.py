@@ -1,4 +1,4 @@
-"""What the state machines (`http1`, `ws13`) ask of whoever has the transport. Executed in order."""
+"""What the state machines (`http1`, `ws13`) ask of the owner of the transport. Executed in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Send:
 
 
 class Signal(Enum):
-    """What the connection shall do, or tell whoever answers the present turn."""
+    """What the connection shall do, or tell what answers the present turn."""
 
     PAUSE = auto()
     """Read nothing more."""

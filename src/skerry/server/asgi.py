@@ -78,7 +78,7 @@ def scope_of(
 
 
 class Ledger(Protocol):
-    """Who keeps count of the applications that run."""
+    """Counts the applications that run."""
 
     def run(self, task: asyncio.Task[None]) -> None:
         """It runs, and its answer has not begun."""

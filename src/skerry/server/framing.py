@@ -1,6 +1,6 @@
 """How an answer is put on the wire (RFC 9112 sections 6 and 7): its head, its parts, its end. Pure.
 
-What belongs into an answer is decided by whoever answers; here is only what the message needs to be one.
+What belongs into an answer is decided by its maker; here is only what the message needs to be one.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A transport brings megabytes in one turn, and a request or a frame may be a few bytes long: a client that sends many of
 them would hold everybody else up for seconds. Beyond its share (`TURN_SECONDS`) a connection rests until the next turn
-of the loop. Whether anything may be parsed at all is decided by whoever parses (`http1`, `ws13`).
+of the loop. Whether anything may be parsed at all is decided by the parser (`http1`, `ws13`).
 """
 
 from __future__ import annotations

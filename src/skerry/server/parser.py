@@ -22,7 +22,7 @@ LONGEST_MEMORY = 4_096
 
 
 class Sink(Protocol):
-    """Who is told what was parsed. May raise: the parser stops there, and `feed` raises the same."""
+    """Receives what was parsed. May raise: the parser stops there, and `feed` raises the same."""
 
     def on_begin(self) -> None:
         """The first byte of a request line."""

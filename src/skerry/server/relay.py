@@ -25,7 +25,7 @@ LOST = Problem(502, "the process that was to answer has ended; whether the reque
 
 
 class User(Protocol):
-    """Who uses a channel just now."""
+    """The present user of a channel."""
 
     def received(self, data: bytes) -> None: ...
 

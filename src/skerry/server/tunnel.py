@@ -53,10 +53,10 @@ class Tunnel(asyncio.Protocol):
     # The server
 
     def sweep(self, now: float) -> None:
-        """Who has a deadline is the other process."""
+        """The other process has the deadlines."""
 
     def shutdown(self) -> None:
-        """A websocket is closed by whoever serves it; nobody knows here when."""
+        """A websocket is closed by the process that serves it; nobody knows here when."""
         self.transport.close()
 
     def give_up(self) -> None:

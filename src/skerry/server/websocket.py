@@ -224,7 +224,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._execute(self.machine.rested())
 
     def _tell(self, code: int, reason: str = "") -> None:
-        """Say that the connection ends to whoever has it."""
+        """Tell the owner of the connection that it ends."""
         if self._listener is not None:
             self._listener.gone()
         elif self._conversation is not None:

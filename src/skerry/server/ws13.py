@@ -1,7 +1,7 @@
 """A websocket (RFC 6455) as a state machine without I/O: what happens goes in, a list of actions comes out. Pure.
 
 The frames are `websockets`' sans-I/O core (`frames`), the handshake was parsed as HTTP (`handshake`). Here is when
-anything is parsed, what is said to whom, and how it ends. Whoever has the transport (`websocket`) executes the actions
+anything is parsed, what is said to whom, and how it ends. The owner of the transport (`websocket`) executes the actions
 in order, and calls `settle` when nothing is left of them.
 
 Before our answer to the handshake nothing is parsed: a client waits for it (RFC 6455 section 4.1), and what one sends

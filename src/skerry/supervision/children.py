@@ -1,4 +1,4 @@
-"""Who can be supervised: anything with a name that starts and stops; a task, a role, a process, a supervisor.
+"""What can be supervised: anything with a name that starts and stops; a task, a role, a process, a supervisor.
 
 `TaskChild` runs a coroutine function as such a child. Not here: deciding about failures (supervisor).
 """

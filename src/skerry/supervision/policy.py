@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 
 class Strategy(enum.Enum):
-    """Who is restarted when one child is (Erlang/OTP's names)."""
+    """Which children are restarted when one is (Erlang/OTP's names)."""
 
     ONE_FOR_ONE = "one_for_one"
     """Only the child that failed."""

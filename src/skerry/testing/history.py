@@ -10,7 +10,7 @@ A small relative of Jepsen's checkers for what Skerry promises about keys and va
 lost, each takes effect once, the order of writes of a key is that of their answers, a client never reads backwards,
 a read that brings a position sees it, a precondition holds when its write takes effect, every copy ends equal to the
 database, and positions have no gap. Pure: it is given what was recorded and what is stored. Every write carries a
-value of its own, so that values tell writes apart. Who asks and records: tests/faults.
+value of its own, so that values tell writes apart. Clients and records: tests/faults.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Operation:
 
     `began`, `ended`: places in the history (one counter for all clients), `ended` is 0 while nobody has answered.
     `value`: what was put, or what was read (None: there was nothing). `verdict`: "applied" for what was answered 200
-    (404 of a read too), "refused" when it certainly had no effect, "failed" when it was set aside, "unknown"
+    (404 of a read too), "refused" when it certainly had no effect, "failed" when it became a dead letter, "unknown"
     otherwise. `offset`: the position answered. `revision`: of a read, the offset of the value's last change (0 for
     none). `token`: the position that a read brought. `if_match`: the revision that a write demanded, 0 for "none".
     """
@@ -118,7 +118,7 @@ class History:
         self._end(operation, "refused")
 
     def failed(self, operation: Operation) -> None:
-        """It was set aside as a dead letter: no effect."""
+        """It became a dead letter: no effect."""
         self._end(operation, "failed")
 
     def _end(self, operation: Operation, verdict: Verdict) -> None:

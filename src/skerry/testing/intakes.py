@@ -92,7 +92,7 @@ class IntakeSuite:
     def mover(
         self, journal: JournalWriter, lease: Lease | None = None, taken: list[str] | None = None
     ) -> Mover | None:
-        """Who moves what was left; None where events are numbered at once."""
+        """The mover of what was left; None where events are numbered at once."""
         if not isinstance(journal, HasIntake):
             return None
         transport = MemoryHub().endpoint()

@@ -81,7 +81,7 @@ class SharedJournalSuite(JournalSuite):
         self, journal: JournalWriter, second: JournalWriter
     ) -> None:
         """Two writers with several batches under way each: offsets are 1..n, each batch's events stand together
-        where `commit` said, and whoever begins after a commit comes after it."""
+        where `commit` said, and one that begins after a commit comes after it."""
         placed: dict[int, int] = {}
 
         async def work(writer: JournalWriter, worker: int) -> None:

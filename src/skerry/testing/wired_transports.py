@@ -118,7 +118,7 @@ class WireTransportSuite:
 
     async def test_without_a_connection_sending_fails_at_once(self, wire: WireWorld) -> None:
         """While the broker is away: `connected` is False and `send` raises Disconnected without waiting; what is
-        told is lost without a word; then all works again."""
+        told is lost silently; then all works again."""
         process = wire.endpoint()
         async with started(process):
             wire.proxy.refuse()

@@ -1,4 +1,4 @@
-"""How events look to whoever listens."""
+"""How events look to listeners."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _hint_of = msgspec.json.Decoder(Hint)
 
 
 class Service(Protocol):
-    """Who answers journal calls."""
+    """Answers journal calls."""
 
     def call(self, peer: Peer, call: frames.Call) -> None: ...
     def next(self, peer: Peer, request: frames.Next) -> None: ...

@@ -70,7 +70,7 @@ class MemoryTransport(Endpoint):
 
     async def stop(self) -> None:
         """Leave. What this endpoint received and did not acknowledge goes back; what it sent stays queued, and
-        whoever waits for it gets `Disconnected`."""
+        its sender gets `Disconnected`."""
         if self._started:
             del self._hub.endpoints[self._name]
             await self._close()

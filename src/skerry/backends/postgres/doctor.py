@@ -23,8 +23,8 @@ select current_setting('synchronous_standby_names'), count(pid) filter (where st
 from pg_stat_replication as sender
 where not exists (select from pg_replication_slots where active_pid = sender.pid and slot_type = 'logical')
 """
-"""A plain user sees that somebody streams, though not what and how: then the last is null. Whoever reads changes by a
-logical slot is no standby."""
+"""A plain user sees that somebody streams, though not what and how: then the last is null. A client that reads
+changes by a logical slot is no standby."""
 _CONNECTIONS = 50
 """Below so many a few processes of eight connections each meet the server's limit."""
 

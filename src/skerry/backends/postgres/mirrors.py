@@ -1,6 +1,6 @@
 """Mirrors in PostgreSQL: the triggers that leave changed rows in the intake, and the SQL that reads a whole table.
 
-The triggers run with the rights of whoever writes to the table (never SECURITY DEFINER), who therefore needs INSERT on
+The triggers run with the rights of the account that writes to the table (never SECURITY DEFINER), which needs INSERT on
 the intake: it is granted to those who may write. Rows go through `to_jsonb`, of which only the columns of the mirror
 are taken, by name: a column that is renamed or dropped breaks no writer, it is null from then on, and memory says so if
 that does not fit. The same expression reads the table, so that what is loaded and what is told never differ. Triggers

@@ -1,7 +1,7 @@
 """What a PostgreSQL server is, learned in the one round trip with which every connection begins.
 
 The same statement makes the session's settings, so that a pooler in session mode needs to know none of them (as startup
-parameters it refuses them). Whoever has a connection asks `role_of(connection)`: it holds for the connection's whole
+parameters it refuses them). The user of a connection asks `role_of(connection)`: it holds for the connection's whole
 life, as a server changes its timeline, its system identifier or its start time only with all connections lost.
 
     role = role_of(connection)
@@ -79,9 +79,9 @@ class Need(enum.Enum):
     """What a server has to be, to be of use."""
 
     WRITABLE = "writable"
-    """A primary that takes writes: for whoever decides."""
+    """A primary that takes writes: for a consumer."""
     PRIMARY = "primary"
-    """A primary, be it read-only: for whoever follows. A standby may be behind what was read before, and is not
+    """A primary, be it read-only: for a reader. A standby may be behind what was read before, and is not
     followed."""
     ANY = "any"
     """Whatever answers, a primary that takes writes before others: for operators."""

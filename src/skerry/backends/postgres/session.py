@@ -121,7 +121,7 @@ async def proven(session: Session) -> None:
 @contextmanager
 def committing(session: Session) -> Iterator[None]:
     """Around a commit, which is not cancelled. Raises Disconnected when the server warned: its standby may not have
-    what it committed, and whoever looks the commands up finds them only once it has."""
+    what it committed, and the commands are found there only once it has."""
     before, session.is_committing = session.warnings, True
     try:
         yield  # an error inside says more than a warning

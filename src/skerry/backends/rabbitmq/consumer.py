@@ -74,7 +74,7 @@ class WorkSession:
         return await self._open(self._topology.partition(partition).name, store, RabbitCommands)
 
     async def consume_dead(self, store: BodyStore | None) -> RabbitCommands:
-        """Open the queue of what the broker set aside. Raises Disconnected."""
+        """Open the queue of what the broker dropped from others. Raises Disconnected."""
         return await self._open(self._topology.dead_queue.name, store, DeadCommands)
 
     async def _open(self, queue: str, store: BodyStore | None, kind: type[RabbitCommands]) -> RabbitCommands:
@@ -250,7 +250,7 @@ class RabbitCommands:
 
 
 class DeadCommands(RabbitCommands):
-    """What the broker set aside, each command with the reason in its header SET_ASIDE."""
+    """What the broker dropped from its queues, each command with the reason in its header SET_ASIDE."""
 
     def _decode(self, incoming: Incoming) -> Delivery:
         delivery = super()._decode(incoming)

@@ -1,7 +1,7 @@
-"""Who may write to a database file: one process at a time, told by a lock file beside it.
+"""The right to write to a database file: one process at a time has it, by a lock file beside it.
 
 The lock is the kernel's, so it ends with its process however that ends, and is not inherited over fork. The
-file names its owner's process id for people, and behind it how far the journal had come: whoever takes it next can tell
+file names its owner's process id for people, and behind it how far the journal had come: the next owner can tell
 that the database was replaced by an older copy. Not for network file systems.
 """
 
