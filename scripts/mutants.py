@@ -30,7 +30,9 @@ LONGEST_SECONDS = 240
 """A change that makes the tests run longer than this counts as noticed, and is shown: the machine may be slow."""
 NOTICED, SURVIVED, TOO_LONG = "noticed ", "SURVIVED", "too long"
 
-SAME: dict[tuple[str, str], str] = {}
+SAME: dict[tuple[str, str], str] = {
+    ("tars/wire/decoder.py", "tag < 14  ->  (tag <= 14)"): "a long head below 15 is refused one line before",
+}
 """(file, change as it is shown) of changes that nobody could see from outside, and why."""
 
 TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
