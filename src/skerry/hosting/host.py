@@ -1,6 +1,6 @@
 """A hosted application as it is declared: perhaps by a name only, imported where it is served.
 
-It is an ASGI application for whoever mounts it; a WSGI one also answers through exchanges (`respond`), as soon as it is
+It is an ASGI application that can be mounted; a WSGI one also answers through exchanges (`respond`), as soon as it is
 loaded.
 """
 

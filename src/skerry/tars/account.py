@@ -1,7 +1,7 @@
 """Accounts of endpoints with `-e 1`: what a client sends before its first request, and what a server makes of it.
 
-Pure. It proves that the client knows the password of an access key, for an hour, to whoever does not listen in: kept
-for old installations; `ssl` endpoints with client certificates protect more.
+Pure. It proves that the client knows the password of an access key, for an hour, to a server whose line nobody
+listens in on: kept for old installations; `ssl` endpoints with client certificates protect more.
 
 Source: TarsCpp `AuthLogic`. The body is the members of `BasicAuthPackage` without a struct around them.
 """

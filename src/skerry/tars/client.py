@@ -108,7 +108,7 @@ class ObjectClient:
     async def call(
         self, name: str, body: bytes, options: CallOptions, key: int | str | bytes | None = None
     ) -> tuple[ResponsePacket | None, str]:
-        """Send an encoded body and await the packet that answers it (None for one-way) and who did.
+        """Send an encoded body and await the packet that answers it (None for one-way), and the endpoint that did.
 
         Raises CallError; a reply with a return code other than 0 is a RemoteError.
         """

@@ -36,9 +36,9 @@ HANDSHAKE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Who is let in, and how. `tls`: for an `ssl` endpoint. `access`: addresses that may connect. `shared`: a socket
-    that is bound already, and that other processes accept from as well; each gets its share. `account`: what clients of
-    an endpoint with `-e 1` have to prove."""
+    """Which clients are let in, and how. `tls`: for an `ssl` endpoint. `access`: addresses that may connect.
+    `shared`: a socket that is bound already, and that other processes accept from as well; each gets its share.
+    `account`: what clients of an endpoint with `-e 1` have to prove."""
 
     tls: ssl.SSLContext | None = None
     access: AccessList = EVERYBODY

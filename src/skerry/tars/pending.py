@@ -51,7 +51,7 @@ class PendingCalls:
         self._waiting.pop(request_id, None)
 
     def resolve(self, reply: ResponsePacket) -> None:
-        """Hand a reply to whoever waits; a reply that nobody waits for is counted and dropped."""
+        """Hand a reply to its caller; a reply that nobody waits for is counted and dropped."""
         entry = self._waiting.pop(reply.request_id, None)
         if entry is None:
             self.unknown_replies += 1
@@ -59,7 +59,7 @@ class PendingCalls:
             entry[0].set_result(reply)
 
     def refuse(self, request_id: int, error: Exception) -> bool:
-        """Whoever waits for this reply gets `error` in its place; whether somebody does."""
+        """The caller that waits for this reply gets `error` in its place; whether there is one."""
         entry = self._waiting.pop(request_id, None)
         if entry is not None and not entry[0].done():
             entry[0].set_exception(error)

@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of the platform's configuration service, and who takes its text."""
+    """A file of the platform's configuration service, and the handler of its text."""
 
     name: str
     take: Callable[[str], Awaitable[None] | None]
@@ -45,7 +45,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class PlaceHook:
-    """Who is told where an object is served, or will not be any more. `name`: which object; empty: all."""
+    """Is told where an object is served, or will not be any more. `name`: which object; empty: all."""
 
     name: str
     tell: Callable[[str, int], Awaitable[None] | None]

@@ -1,5 +1,5 @@
-"""Who is logged in to Django may listen: what `app.authenticate` is given, so that the live stream and views of the App
-beside a project are for those that the project knows.
+"""Users that are logged in to Django may listen: what `app.authenticate` is given, so that the live stream and views
+of the App beside a project are for those that the project knows.
 
     app.authenticate(by_session(lambda user: user.is_staff))
 """

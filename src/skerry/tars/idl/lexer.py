@@ -77,7 +77,7 @@ class Lexed:
 
 
 def lex(source: str, file: str) -> Lexed:
-    """Cut the text into words; IdlError for what is none."""
+    """Split the source into tokens. Raises IdlError at the first invalid character."""
     tokens: list[Token] = []
     trailing: dict[int, str] = {}
     before: list[str] = []  # comments since the last word, as long as no blank line came

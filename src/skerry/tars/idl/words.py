@@ -70,7 +70,7 @@ class Words:
         return False
 
     def doc(self, first: Token) -> str:
-        """The comment before `first`, and the one behind the last word when `first` begins a line."""
+        """The comment before `first`, and the one behind the token before it when `first` begins a line."""
         behind = ""
         if first.place in self._leading:
             behind = self._trailing.get(self._tokens[self._at - 1].place.line, "")

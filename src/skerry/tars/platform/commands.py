@@ -90,7 +90,7 @@ class Commands:
         return "\n".join(lines)
 
     def connections(self) -> str:
-        """Who is connected to which adapter."""
+        """The clients that are connected to each adapter."""
         lines = []
         for state in self._states():
             peers = [f"  {host}:{port}" for host, port in state.peers[:MAX_LISTED]]

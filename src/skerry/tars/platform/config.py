@@ -1,4 +1,4 @@
-"""Remote files: fetched from `tars.tarsconfig.ConfigObj`, kept beside the server, given to who wants them.
+"""Remote files: fetched from `tars.tarsconfig.ConfigObj`, kept beside the server, given to their handlers.
 
 A file is in force when its handlers have taken it: one that raises refuses it, and the old text stays, in memory and on
 disk. When the configuration service is away, does not have the file, or has been asked too often (429), the local copy

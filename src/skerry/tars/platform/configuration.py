@@ -1,7 +1,7 @@
 """The configuration that the node writes for a server, as typed values, and written again.
 
 `Configuration.read(path)` is where a server begins; tests and the local platform make one and write `text()`. Pure but
-for `read`. The format of the text is in `domain`; what is done with the values is decided by who takes them.
+for `read`. The format of the text is in `domain`; what is done with the values is decided by their users.
 
 Source: the keys of TarsCpp's `Application`, `EpollServer` and `Communicator`, and of the template `tars.default`.
 """

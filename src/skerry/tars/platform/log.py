@@ -69,7 +69,7 @@ class LogSettings:
 
 
 class RemoteLog:
-    """The lines that wait, and who sends them. `proxy` is one of Log, over a communicator that is not observed;
+    """The lines that wait, and their sender. `proxy` is one of Log, over a communicator that is not observed;
     `log_path` is the platform's. `dropped` counts lines that found no room (the oldest go), `failed` those that were
     written to the local file instead, `sent` the others."""
 

@@ -1,4 +1,4 @@
-"""Call statistics for `tars.tarsstat.StatObj`: how often, how long, how it ended, by who called what.
+"""Call statistics for `tars.tarsstat.StatObj`: how often, how long, how it ended, by caller and callee.
 
 Counts in memory, two additions and a search per call, and sends the sums every interval. A `Statistics` is the observer
 of a `Server` (`served`), of a communicator (`called`) and of hosted HTTP routes (`routed`). Not for single calls:

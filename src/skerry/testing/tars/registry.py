@@ -1,4 +1,4 @@
-"""A registry: objects, where they are, and who is told of which endpoint.
+"""A registry: objects, where they are, and which server is told of which endpoint.
 
 Answers as tarsregistry does: active and inactive endpoints, sets before groups, an error for a set without servers.
 What is registered stands in memory and is changed by the test (or by the double of the node).
