@@ -93,7 +93,7 @@ def findings(path: Path) -> Iterator[str]:
                 if "?" in re.split(r"[.;:] ", text[match.start() + 2 :])[0]:
                     continue  # a question
                 around = text[max(0, match.start() - 30) : match.end() + 30]
-                yield f"{path.relative_to(ROOT)}:{line}: ...{around}...: {cure}"
+                yield f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{line}: ...{around}...: {cure}"
 
 
 def files() -> list[Path]:

@@ -1,4 +1,4 @@
-"""How what journals store in columns becomes values again, the same for every database."""
+"""Converts database rows to journal values; shared by the SQL backends."""
 
 from __future__ import annotations
 

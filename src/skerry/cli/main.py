@@ -1,5 +1,5 @@
-"""`skerry`: the commands, gathered. Each is in the file of its subject, which is loaded when it is needed: a process
-that `skerry up` starts anew should not wait for rooms that it does not use."""
+"""`skerry`: the commands. Each is in the file of its subject, which is imported when it is needed, so that the
+processes of `skerry up` start faster."""
 
 from __future__ import annotations
 

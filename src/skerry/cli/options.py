@@ -129,7 +129,7 @@ def load_app(target: str) -> App:
 
 
 def app_of(target: str) -> App:
-    """The application that TARGET names. Ends the command with exit code 2 and what is wrong when there is none."""
+    """The application that TARGET names. Prints the error and ends with exit code 2 if it cannot be loaded."""
     try:
         return load_app(target)
     except (SettingsError, DeclarationError) as error:

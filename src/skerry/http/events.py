@@ -103,7 +103,7 @@ class Events:
 
 
 class Wanted:
-    """What a listener asks for. Raises Problem for what cannot be meant."""
+    """The parsed query of a subscription. Raises Problem 400 for invalid parameters."""
 
     def __init__(self, scope: Scope) -> None:
         self.headers = Headers(scope["headers"])

@@ -22,8 +22,8 @@ from skerry.position import Position
 class FeedEvent:
     """One applied event, encoded once for every listener of this process.
 
-    `payload` is the JSON object (UTF-8) that goes into a frame, `key` the key it is about (None: no key, never
-    folded, passes every prefix filter only if the listener asked for none), `at` seconds since 1970. `withheld`: why
+    `payload` is the JSON object (UTF-8) that goes into a frame, `key` the key it is about, `at` seconds since 1970.
+    Without a key (None) it is never coalesced, and is sent only to listeners without a prefix filter. `withheld`: why
     this process cannot tell it: listeners that wait for it are sent away before it, to come again elsewhere.
     """
 

@@ -19,14 +19,12 @@ class HubSettings:
     pong_seconds: int = option(8, "that a listener may take to answer a ping", least=1, most=3600)
     slice_bytes: int = option(
         64 * 1024,
-        "that one listener is sent in a turn of the loop, and in one write",
+        "maximum per listener and turn of the loop while it catches up, and per write",
         least=1024,
         most=1 << 24,
     )
-    turn_bytes: int = option(
-        256 * 1024, "that all listeners together are sent in such a turn, about", least=1024, most=1 << 28
-    )
-    held_bytes: int = option(1 << 20, "that are held for a slow listener, at most", least=1024, most=1 << 30)
+    turn_bytes: int = option(256 * 1024, "the same, summed over all listeners", least=1024, most=1 << 28)
+    held_bytes: int = option(1 << 20, "maximum held for a slow listener", least=1024, most=1 << 30)
     max_listeners: int = same_as("max_listeners", 20_000)
     opens_per_second: int = option(1000, "new listeners within a second", least=1, most=1_000_000)
     replay_events: int = option(

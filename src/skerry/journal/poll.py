@@ -27,7 +27,7 @@ class Poll:
         self._wake.set()
 
     def settle(self) -> None:
-        """What was asked for until now is being seen to, or has to wait like everything else."""
+        """Clear the request for a repair: a poll is about to start."""
         self._repair_at = None
 
     async def pause(self, seconds: float) -> None:

@@ -145,7 +145,7 @@ def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[i
         bounds=(1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0),
     )
     rejected = registry.counter("skerry_commands_rejected_total", "Commands that a rule refused.")
-    dead = registry.counter("skerry_commands_dead_total", "Commands that were set aside.")
+    dead = registry.counter("skerry_commands_dead_total", "Commands that became dead letters.")
     retries = registry.counter(
         "skerry_batch_retries_total", "Batches repeated because infrastructure failed."
     )
@@ -179,7 +179,7 @@ def measure_moving(registry: Registry, events: EventEmitter) -> None:
     moved = registry.counter(
         "skerry_intake_moved_total", "Events of the application's own transactions moved into the journal."
     )
-    dead = registry.counter("skerry_intake_dead_total", "Such events that were set aside.")
+    dead = registry.counter("skerry_intake_dead_total", "Such events that became dead letters.")
     events.on("moved", lambda count, position: moved.inc(count))
     events.on("dead", lambda letter: dead.inc())
 
@@ -216,7 +216,7 @@ def measure_reactor(registry: Registry, run: ReactorRun) -> None:
         "skerry_reactor_retries_total", "Tries of a reactor that failed.", reactor=name
     )
     lost = registry.counter(
-        "skerry_reactor_given_up_total", "Events that were put aside for a reactor.", reactor=name
+        "skerry_reactor_given_up_total", "Events of a reactor that became dead letters.", reactor=name
     )
     run.emitter.on("reacted", lambda name, record: done.inc())
     run.emitter.on("retrying", lambda name, record, error, pause: retries.inc())

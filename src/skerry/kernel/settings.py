@@ -73,7 +73,7 @@ class Settings:
     partitions: int = _option(1, "partitions of the command queue", least=1, most=1024)
     generation: int = _option(
         1,
-        "of the command queues: one more whenever partitions changes (RabbitMQ, PostgreSQL)",
+        "generation of the command queues; add one whenever you change partitions (RabbitMQ, PostgreSQL)",
         least=1,
         most=1_000_000,
     )

@@ -18,7 +18,8 @@ from skerry.supervision.failure import Failure
 logger = logging.getLogger("skerry.supervision")
 
 MOST_PENDING = 10_000
-"""From here on failures of the same kind and component are counted as one; twice as many wait at most."""
+"""Queued failures from which on those of the same kind and component are merged and counted; the maximum is twice as
+many."""
 
 
 class Lanes:

@@ -103,8 +103,8 @@ async def resume(failure: Failure, hands: Hands) -> None:
 
 
 async def mend(failure: Failure, hands: Hands) -> None:
-    """The default: restart what is a supervised child; for anything else (a listener, a timer) it was one call that
-    failed, and the next one is made as ever."""
+    """The default: restart supervised children. For anything else (a listener, a timer) do nothing: the next call may
+    succeed."""
     if hands.has(failure.component):
         await hands.restart(failure)
 

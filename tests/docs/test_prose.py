@@ -1,0 +1,62 @@
+"""Pages and docstrings are in plain words, and the linter that says so notices what is not."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def prose() -> Any:
+    spec = importlib.util.spec_from_file_location("prose", ROOT / "scripts" / "prose.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_everything_is_in_plain_words(prose: Any) -> None:
+    """`python scripts/prose.py` finds nothing; docs/vocabulary.md says what to write instead."""
+    found = [line for path in prose.files() for line in prose.findings(path)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Who asks for it gets it.",
+        "The rest is sent to whoever listens.",
+        "It logs what is none.",
+        "The command is set aside.",
+        "The link ends without a word.",
+    ],
+)
+def test_what_is_not_plain_is_found(prose: Any, tmp_path: Path, sentence: str) -> None:
+    """In a paragraph of a page and in the docstring of a method alike."""
+    page, module = tmp_path / "page.md", tmp_path / "module.py"
+    page.write_text(f"# A page\n\nA first sentence. {sentence}\n")
+    module.write_text(f'class A:\n    def b(self):\n        """First.\n\n        {sentence}\n        """\n')
+    assert len(list(prose.findings(page))) == 1
+    assert len(list(prose.findings(module))) == 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Who is next? Nobody.",
+        "A client who asks gets it.",
+        "`set aside` is a word.",
+        'It says "who asks" in quotes.',
+    ],
+)
+def test_what_is_plain_is_left(prose: Any, tmp_path: Path, sentence: str) -> None:
+    """Questions, clauses with a noun, code and quotations."""
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\n{sentence}\n\n```text\nWho asks gets it.\n```\n")
+    assert list(prose.findings(page)) == []
