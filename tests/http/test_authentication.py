@@ -113,6 +113,23 @@ async def test_a_remembered_session_ends_in_time() -> None:
         assert door.asked == 3
 
 
+async def test_a_late_expiry_prolongs_nothing() -> None:
+    """It is asked again after `remember_seconds`, however long the identity says that it holds."""
+    app, clock = Application(), VirtualClock()
+    whoami(app)
+    door = Door(expires=clock.now() + 3600.0)
+    app.authenticate(door, remember_seconds=10.0)
+    app.compile(clock=clock)
+    async with Client(app) as client:
+        client.headers["X-User"] = "ann"
+        await client.get("/who/a")
+        await client.get("/who/a")
+        assert door.asked == 1
+        await clock.advance(11.0)
+        await client.get("/who/a")
+        assert door.asked == 2
+
+
 async def test_the_application_says_who_it_is() -> None:
     """On the lane, on the ASGI side and for writes; nobody is 401, a problem of its own is what it says."""
     app, door = Application(), Door()

@@ -129,6 +129,7 @@ async def test_what_lives_longer_cannot_be_made_of_it(scope: str) -> None:
         app.service(Mailer)(Mailer)
         match = "Session is made for each call, and cannot be kept for the process"
     else:
+        app = App("scoped")
 
         @app.service()
         def yields() -> Iterator[Session]:
