@@ -132,7 +132,7 @@ class Channel:
         self.hub.stats.lag_seconds = max(0.0, self.hub.clock.now() - events[-1].at)
 
     def _send_away(self, event: FeedEvent) -> None:
-        """Whoever is to hear an event that cannot be told here hears what came before it, and comes again."""
+        """Listeners of an event that cannot be told here get what came before it, and come again."""
         self.flush()
         for listener in self.listeners():
             if concerns(event, listener.prefix):

@@ -300,7 +300,7 @@ class Rollout:
             self._runner.say(f"{slot.name} was removed")
 
     async def _empty(self, slot: Slot) -> None:
-        """End who is in it, and who stands by for that one."""
+        """End its process, and the one that stands by for it."""
         slot.is_stopped = True
         for child in (slot.predecessor, slot.child):
             if child is not None:
