@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from twoservers import BARE, Log, Talk, agree  # type: ignore[import-not-found]
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from skerry.hosting.host import Host
 from skerry.http.application import Application
 from skerry.http.problems import Problem
 from skerry.http.reply import Response
@@ -339,5 +340,29 @@ async def test_files(tmp_path: Path) -> None:
             await client.ask(b"GET %b/a.txt\r\nAccept-Encoding: gzip" % base)
             await client.ask(b"GET %b/a.txt\r\nIf-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT" % base)
             await client.ask(b"DELETE %b/a.txt" % base)
+
+    await agree(make, talk)
+
+
+@pytest.mark.parametrize("around", [False, True])
+async def test_middleware_of_a_hosted_application(tmp_path: Path, around: bool) -> None:
+    """It sees files as it does under other servers: GZipMiddleware compresses them, added or put around."""
+    (tmp_path / "a.txt").write_text("0123456789" * 100)
+
+    def make(log: Log) -> Application:
+        hosted: Any = Starlette(routes=[Mount("/files", StaticFiles(directory=tmp_path))])
+        if around:
+            hosted = GZipMiddleware(hosted, minimum_size=100)
+        else:
+            hosted.add_middleware(GZipMiddleware, minimum_size=100)
+        host = Host("hosted", lambda: hosted)
+        host.load()
+        app = Application(BARE)
+        app.mount("/", host, hosted=True)
+        return app
+
+    async def talk(client: Talk) -> None:
+        await client.ask(b"GET /files/a.txt\r\nAccept-Encoding: gzip")
+        await client.ask(b"GET /files/a.txt")
 
     await agree(make, talk)

@@ -34,7 +34,7 @@ async def manage(directory: Path, *arguments: str, environ: Mapping[str, str]) -
         sys.executable, MANAGE, *arguments, cwd=directory, env=surroundings(directory, **environ),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         told, _ = await process.communicate()
     assert process.returncode == 0, told.decode()
     return told.decode()

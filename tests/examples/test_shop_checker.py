@@ -282,7 +282,6 @@ async def _agreed(
     await _until(differs)
     positions = tables.rows("select min(pos), max(pos), count(*) from shop__event")
     assert all(first == 1 and last == count for first, last, count in positions), positions
-    waiting = {each.pid for each in world.processes("server")}
 
     def says_otherwise(answer: Any) -> str:
         if answer["sold"] != tables.sold():
@@ -294,17 +293,21 @@ async def _agreed(
                 return f"mirrors are {products, orders}, the tables {tables.products(), tables.orders()}"
         return ""
 
+    agreed: set[int] = set()
     otherwise = ""
-    for _ in range(400):  # whichever server each of them comes to
-        connection = HttpConnection(world.port)
-        answer = json.loads((await connection.ask("GET", "/checked")).body)
-        connection.close()
-        otherwise = says_otherwise(answer)
-        if not otherwise:
-            waiting.discard(answer["pid"])
-        if not waiting:
-            return
-    raise AssertionError(otherwise or f"servers that did not answer: {waiting}")
+    try:
+        async with asyncio.timeout(120):
+            while missing := {each.pid for each in world.processes("server")} - agreed:
+                connection = HttpConnection(world.port)  # whichever server it comes to
+                answer = json.loads((await connection.ask("GET", "/checked")).body)
+                connection.close()
+                otherwise = says_otherwise(answer)
+                if otherwise:
+                    await asyncio.sleep(0.05)
+                else:
+                    agreed.add(answer["pid"])
+    except TimeoutError:
+        raise AssertionError(otherwise or f"servers that did not answer: {missing}") from None
 
 
 async def _until(differs: Callable[[], str]) -> None:

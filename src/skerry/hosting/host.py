@@ -40,6 +40,8 @@ class Host:
         self.kind = ""
         """`wsgi` or `asgi`, once it is loaded."""
         self._wsgi: Wsgi | None = None
+        self._sees_files = False
+        """Files are not to be sent by their names: a middleware of its own may change them."""
         self._asked = 0
         self._slope = LeakSlope()
 
@@ -55,6 +57,7 @@ class Host:
         self.kind = kind_of(found, self.target) if kind == "auto" else kind
         self._application = found
         if self.kind == "asgi":
+            self._sees_files = _has_middleware(found)
             _advise(found, self.target)
 
     def open(
@@ -98,6 +101,8 @@ class Host:
             self.open(HostSettings())
         if scope["type"] != "lifespan":
             self._asked += 1
+            if self._sees_files:
+                scope.get("extensions", {}).pop("http.response.pathsend", None)
         await (self._wsgi if self._wsgi is not None else self._application)(scope, receive, send)
 
     @property
@@ -121,6 +126,12 @@ class Host:
         )
         slope = self._slope.look(self.answered)
         yield Metric(name, "gauge", text, (Sample(name, (("host", self.target),), slope),))
+
+
+def _has_middleware(application: Any) -> bool:
+    """Whether something stands around the views of an ASGI application: middleware of Starlette or FastAPI, or an
+    application around another one. Starlette's GZipMiddleware lets files that are sent by name pass unchanged."""
+    return bool(getattr(application, "user_middleware", None)) or hasattr(application, "app")
 
 
 def _advise(application: Any, target: str) -> None:
