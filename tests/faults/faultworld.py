@@ -185,14 +185,15 @@ class FaultWorld:
         await self._listening(program)
 
     async def _listening(self, program: Program) -> None:
-        """Wait for it. One that has found no consumer within its ten seconds is started again, as its supervisor would:
-        a consumer takes longer on a machine with much else to do."""
+        """Wait for it. One that has found no consumer, or no database, in its time is started again, as its supervisor
+        would: they take longer on a machine with much else to do."""
         while True:
             try:
                 self.ports[self.web.index(program)] = await program.listening(START_SECONDS)
                 return
             except AssertionError:
-                if program.running or "no consumer at" not in program.text:
+                patience = any(each in program.text for each in ("no consumer at", "did not answer in time"))
+                if program.running or not patience:
                     raise
                 await program.start()
 
