@@ -128,7 +128,7 @@ async def test_the_hard_limit_holds_while_another_is_replaced() -> None:
         sizes = {due: 200 * MIB, greedy: 10}
 
         def rss(pid: int) -> int:
-            successor = [child for child in world.runner.children() if child.pid not in (due, greedy)]
+            successor = [child for child in world.runner.slots.children() if child.pid not in (due, greedy)]
             if successor and pid == greedy:
                 return 900 * MIB
             return sizes.get(pid, 10 if world.count("ended", "server-2") == 0 else 900 * MIB)

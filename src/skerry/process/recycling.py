@@ -168,7 +168,7 @@ class Recycler:
 
     def _end_excessive(self) -> None:
         """Of all that live: those that start, and those that drain, too."""
-        for child in self._runner.children():
+        for child in self._runner.slots.children():
             if child.spec.role in RECYCLED_ROLES and child.exit_code is None:
                 verdict = self._verdict(child)
                 if isinstance(verdict, End):
