@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import skerry.tars
+from skerry.tars.call import current
 from skerry.tars.call_errors import ServantError
 from skerry.tars.server import Server
 from skerry.testing.broker import free_ports
@@ -116,6 +117,9 @@ class EchoServant(idl.Interop.Echo):  # type: ignore[misc]
 
     async def oneway(self) -> None:
         self.lost += 1
+
+    async def told(self, entry: str) -> str:
+        return current().status.get(entry, "")
 
     async def oneways(self) -> int:
         return self.lost

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from typing import Any
 
 import pytest
 
+from skerry.provenance import carried, provenance
 from skerry.tars.blocking import BlockingCommunicator
 from skerry.tars.call_errors import CallTimeout, NoSuchFunction, RemoteError, ServerCannotDecode
 from skerry.tars.communicator import Communicator
 from skerry.tars.proxy import client_of, configure, ping
 from skerry.tars.settings import CallOptions, ClientSettings
-from skerry.tars.wire.packet import RequestPacket, encode_request
+from skerry.tars.wire.packet import STATUS_DYED_KEY, STATUS_TRACE_KEY, RequestPacket, encode_request
 
 pytestmark = pytest.mark.service("node")
 
@@ -190,3 +192,18 @@ async def test_the_demo_server_in_every_version(js_demo_server: tuple[str, Any],
         assert (got.ret, got.sValue1, got.sValue2) == (100002, "OUT_czzou_1", "OUT_czzou_2")
         level = await proxy.getall(demo.User_t(id=70000, score=-5, name="tencent"))
         assert (level.ret, level.stResult.iLevel) == (10000, 11000)
+
+
+async def test_traces_and_dyeing_are_told(echo: Any, js_server: str) -> None:
+    """A call for a `traceparent` brings its chain, a dyed one its key; any other brings neither."""
+    chain = "ee824ad0eb4dacf56b29d230a229c584"
+    async with Communicator(timeout_seconds=60) as c:
+        proxy = c.proxy(echo.Echo, js_server)
+        assert await proxy.told(STATUS_TRACE_KEY) == ""
+        cause = carried.set(provenance(trace=f"00-{chain}-00f067aa0ba902b7-01"))
+        try:
+            told = await proxy.told(STATUS_TRACE_KEY)
+        finally:
+            carried.reset(cause)
+        assert re.fullmatch(rf"0-{chain}\|[0-9a-f]{{16}}", told)
+        assert await configure(proxy, status={STATUS_DYED_KEY: "u1"}).told(STATUS_DYED_KEY) == "u1"

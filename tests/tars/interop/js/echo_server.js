@@ -27,6 +27,7 @@ Imp.prototype.onDispatch = function (current, func, bin) {           // tars v1 
   if (func === 'sleep') { const ms = is.readInt32(1, true); os.writeInt32(0, ms); setTimeout(done, ms); return 0; }
   if (func === 'fail') throw new Error('boom');
   if (func === 'ret') { current.sendErrorResponse(5, 'five'); return 0; }
+  if (func === 'told') { os.writeString(0, current._origin.status.get(is.readString(1, true)) || ''); return done(); }
   if (func === 'oneway') { oneways += 1; return 0; }
   if (func === 'oneways') { os.writeInt32(0, oneways); return done(); }
   return -3;
