@@ -27,19 +27,19 @@ from skerry.bus.intake import Mover
 from skerry.bus.transport import Announcement, tip
 from skerry.clock import Backoff
 from skerry.emitter import EventEmitter
-from skerry.errors import Disconnected, Fenced, Unavailable
+from skerry.errors import Fenced, Unavailable
 from skerry.journal.correcting import rename
 from skerry.journal.intake import GUEST_SECONDS, LOOK, HasIntake, TakesGuests
-from skerry.journal.journal import DeadLetter, Lease, Record
+from skerry.journal.journal import DeadLetter, Lease
 from skerry.journal.migration import migrate
 from skerry.journal.poll import Poll
-from skerry.journal.reactor import ReactorRun
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.numbers import measure_deciding, measure_moving, measure_reactor
-from skerry.position import Position
 from skerry.roles.housekeeping import Housekeeping
 from skerry.roles.kind import RoleKind
+from skerry.roles.leases import Leases
 from skerry.roles.parts import prepare
+from skerry.roles.reactions import reactor_runs, state_of
 from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
 from skerry.supervision.supervisor import Supervisor
 from skerry.telemetry import Metric
@@ -72,7 +72,9 @@ class ConsumerRole:
         self._giving_up: set[int] = set()
         self._yielded: dict[int, str] = {}
         self._freed: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
-        self._database_at = float("-inf")
+        self._leases = Leases(
+            self.writer, self.owner, kernel.settings.lease, lambda: kernel.transport.connected, kernel.clock
+        )
         self._troubles: dict[str, str] = {}
         self._unhear: Callable[[], None] = lambda: None
         self.drain = kernel.settings.drain
@@ -133,7 +135,7 @@ class ConsumerRole:
             self.supervisor.spawn("guests", partial(self._watch_guests, self.writer))
         if self.shared:
             self.supervisor.spawn("sharing", self._share)
-        self.kernel.reactors = self._reactor_runs()
+        self.kernel.reactors = reactor_runs(self.kernel, self.writer, self.owner, self.shared, self.reactions)
         for run in self.kernel.reactors:
             measure_reactor(self.kernel.registry, run)
             self.supervisor.spawn(f"reactor-{run.reactor.name}", run.run)
@@ -189,7 +191,7 @@ class ConsumerRole:
                     continue
                 backoff.reset()
                 with self._working(partition):
-                    await self._with_lease(partition, lease)
+                    await self._leases.hold(lease, consuming=self._consume(partition, lease))
                 self._tell(partition)
             except (Unavailable, OSError, TimeoutError) as error:
                 self._say(name, str(error) or type(error).__name__)
@@ -211,11 +213,9 @@ class ConsumerRole:
             return None
         self._taking += 1
         try:
-            lease = await self.writer.acquire(name, self.owner, self.kernel.settings.lease)
+            return await self._leases.acquire(name)
         finally:
             self._taking -= 1
-        self._database_at = self.kernel.clock.monotonic()
-        return lease
 
     async def _until_freed(self, partition: int, seconds: float) -> None:
         """Wait until the partition's consumer says that it gave it back, `seconds` at most."""
@@ -236,7 +236,7 @@ class ConsumerRole:
         found: dict[str, float | str] = {"decided": self.decided}
         if held := sum(consumer.waiting for consumer in self.consumers.values()):
             found["held"] = held
-        if reactors := [_told(run) for run in self.kernel.reactors if run.at_work]:
+        if reactors := [state_of(run) for run in self.kernel.reactors if run.at_work]:
             found["reactors"] = "\n".join(reactors)
         for consumer in self.consumers.values():
             found["position"] = str(consumer.position)
@@ -268,52 +268,6 @@ class ConsumerRole:
             self._at_work.discard(partition)
             self._giving_up.discard(partition)
             self._idle.set()
-
-    async def _with_lease(self, partition: int, lease: Lease) -> None:
-        """Consume while the lease is ours; whichever ends first ends the other."""
-        consuming = asyncio.create_task(self._consume(partition, lease), name=f"skerry-lease-{partition}")
-        keeping = asyncio.create_task(self._keep(lease), name=f"skerry-keep-{partition}")
-        try:
-            await asyncio.wait({consuming, keeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end({consuming, keeping})
-            await self._give_back(lease)
-        for task in (consuming, keeping):
-            if (
-                not task.cancelled()
-                and task.exception() is not None
-                and not isinstance(task.exception(), Fenced)
-            ):
-                task.result()
-
-    async def _keep(self, lease: Lease) -> None:
-        """Renew it. Raises Fenced when somebody else has it, Disconnected when this process was cut off from the
-        database or the broker for as long as a lease: others may not be, and the partition is theirs then."""
-        seconds, clock = self.kernel.settings.lease, self.kernel.clock
-        well_at = clock.monotonic()
-        while True:
-            await clock.sleep(seconds / 3)
-            try:
-                async with asyncio.timeout(seconds):  # a silent database is away too
-                    renewed = await self.writer.acquire(lease.name, self.owner, seconds)
-            except (Unavailable, OSError, TimeoutError) as error:
-                away = str(error) or "the database does not answer"
-            else:
-                self._database_at = clock.monotonic()
-                if renewed is None or renewed.fence != lease.fence:
-                    raise Fenced(lease.name)
-                away = "" if self.kernel.transport.connected else "the broker is away"
-            if not away:
-                well_at = clock.monotonic()
-            elif clock.monotonic() - well_at > seconds:
-                raise Disconnected(f"{away}; left to others after {seconds:g} s")
-
-    async def _give_back(self, lease: Lease) -> None:
-        try:
-            async with asyncio.timeout(1.0):
-                await self.writer.release(lease)
-        except (Unavailable, OSError, TimeoutError):
-            pass  # it ends by itself
 
     async def _consume(self, partition: int, lease: Lease | None) -> None:
         assert self._decider is not None
@@ -348,7 +302,7 @@ class ConsumerRole:
         """Tell the others, as long as this one can do its work, and give up what is more than a fair share."""
         seconds, clock = self.kernel.settings.lease, self.kernel.clock
         while True:
-            if clock.monotonic() - self._database_at < seconds:
+            if clock.monotonic() - self._leases.answered_at < seconds:
                 self._tell()
                 await self._give_up(self.sharing.gives_up(self._held))
             await self._attempts.settle()
@@ -404,7 +358,7 @@ class ConsumerRole:
             consumer = self.consumers.get(0)
             if consumer is not None and not self._stopping:
                 try:
-                    lease = await self.writer.acquire("intake", self.owner, seconds) if self.shared else None
+                    lease = await self._leases.acquire("intake") if self.shared else None
                     if lease is not None or not self.shared:
                         await self._move_with(consumer, lease)
                 except (Unavailable, OSError, TimeoutError) as error:
@@ -434,20 +388,10 @@ class ConsumerRole:
             lease=lambda: lease, turn=consumer.turn, clock=kernel.clock, events=self._moving(),
         )  # fmt: skip
         self._mover = mover
-        moving = asyncio.create_task(mover.run(), name="skerry-intake")
-        watching = asyncio.create_task(self._watch_partition(consumer), name="skerry-intake-partition")
-        keeping = [asyncio.create_task(self._keep(lease), name="skerry-keep-intake")] if lease else []
-        tasks = {moving, watching, *keeping}
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._leases.hold(lease, moving=mover.run(), watching=self._watch_partition(consumer))
         finally:
             self._mover = None
-            await _end(tasks)
-            if lease is not None:
-                await self._give_back(lease)
-        for task in tasks:
-            if not task.cancelled() and not isinstance(task.exception(), Fenced | None):
-                task.result()
 
     async def _watch_partition(self, consumer: Consumer) -> None:
         while self.consumers.get(0) is consumer and not self._stopping:
@@ -500,65 +444,9 @@ class ConsumerRole:
             "waits for a consumer that knows it, with all later ones of its key; after 10 minutes it is set aside",
         )
 
-    # --- reactors
-
-    def _reacting(self) -> EventEmitter:
-        """What reactors tell, for the log, and for the listeners of this role."""
-        events = EventEmitter()
-        events.on("retrying", _log_reaction)
-        events.on("gave_up", _log_given_up)
-        events.on("lost", _log_lost)
-        events.on("replaying", _log_replaying)
-        events.forward_events(self.reactions)
-        return events
-
-    def _reactor_runs(self) -> list[ReactorRun]:
-        runs: list[ReactorRun] = []
-        for reactor in self.kernel.declaration.reactors:
-            react = self.kernel.reaction(reactor)
-            runs.append(
-                ReactorRun(
-                    reactor, react, self.writer, self.kernel.transport, self.kernel.serializer, self.owner,
-                    shared=self.shared, clock=self.kernel.clock, emitter=self._reacting(),
-                )
-            )  # fmt: skip
-        return runs
-
 
 CONSUMER = RoleKind(
     "consumer",
     lambda context: ConsumerRole(context.kernel, shared=context.shared, parent=context.runtime.supervisor),
     journal="decides",
 )
-
-
-def _told(run: ReactorRun) -> str:
-    return f"{run.reactor.name}: {run.behind} behind, {len(run.parked)} keys parked"
-
-
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancel until it is done: a wait inside that ends at the very moment of a cancellation may swallow it (wait_for
-    of Python 3.11 does), and a partition would stand still for ever."""
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        _, tasks = await asyncio.wait(tasks, timeout=1.0)
-
-
-def _log_reaction(name: str, record: Record, error: Exception, pause: float) -> None:
-    logger.warning("reactor %s: event %d again in %.1f s: %s", name, record.offset, pause, error)
-
-
-def _log_lost(name: str, position: Position, number: int) -> None:
-    logger.error(
-        "reactor %s was at %s; the last %d events that it had seen are not in the journal any more. It goes on after "
-        "what is left, and sees what took their place", name, position, number,
-    )  # fmt: skip
-
-
-def _log_replaying(name: str, position: Position) -> None:
-    logger.info("reactor %s goes back to %s, as an operator wants", name, position)
-
-
-def _log_given_up(name: str, record: Record, error: Exception) -> None:
-    logger.error("reactor %s gave up on event %d, it is set aside", name, record.offset, exc_info=error)
