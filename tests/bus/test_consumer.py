@@ -12,7 +12,7 @@ import pytest
 
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
-from skerry.bus.bus import CommandBus, CommandIds
+from skerry.bus.bus import CommandBus, CommandBusSettings, CommandIds, partition_of
 from skerry.bus.consumer import Consumer
 from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler, Handlers
@@ -381,9 +381,8 @@ async def test_held_commands_wait_behind_a_failure_of_their_key() -> None:
         letter = await b.journal.dead_letter(parked.id)
         assert letter is not None
         await b.journal.exhume(parked.id)
-        await b.bus.resend(
-            Envelope(letter.command_id, letter.name, letter.version, letter.key, body=letter.body)
-        )
+        again = Envelope(letter.command_id, letter.name, letter.version, letter.key, body=letter.body)
+        await b.transport.send([again], partition_of(again.key, CommandBusSettings().partitions))
         assert await b.balance("a") == 1
         assert (await b.bus.send(Deposit("a", 2))).applied
 

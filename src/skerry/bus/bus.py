@@ -194,14 +194,6 @@ class CommandBus:
         """`submit`, awaited; cancelling the wait does not take the command back."""
         return await asyncio.shield(self.submit(command, **options))
 
-    def resend(self, envelope: Envelope) -> asyncio.Future[Any]:
-        """Send an envelope again (a retried dead letter); done when it is durable."""
-        future = asyncio.ensure_future(
-            self._transport.send([envelope], partition_of(envelope.key, self._settings.partitions))
-        )
-        self._keep(future)
-        return future
-
     def _enqueue(self, envelope: Envelope, partition: int) -> None:
         pack = self._packs.get(partition)
         if pack is None:

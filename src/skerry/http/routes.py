@@ -134,7 +134,6 @@ class RouteTable:
         self.routes: list[Route] = []
         self.mounts: list[Mount] = []
         self._static: dict[bytes, dict[str, Route]] = {}
-        self._prefixed: dict[bytes, list[Route]] = {}
         self._templates: list[Route] = []
 
     def add(self, route: Route) -> None:

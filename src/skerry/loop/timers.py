@@ -15,9 +15,6 @@ from contextvars import Context, copy_context
 
 Callback = Callable[[], object]
 
-SHORTEST_PERIOD = 1e-6
-"""Seconds; below a microsecond the points of a grid would fall together."""
-
 
 class Timer:
     """A callback that is due `interval` seconds after it was added, once or every time again."""

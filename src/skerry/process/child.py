@@ -180,11 +180,6 @@ class Child(asyncio.Protocol):
         if self._pidfd >= 0:
             loop.add_reader(self._pidfd, self.look)
 
-    @property
-    def needs_looking(self) -> bool:
-        """Whether this system does not tell of a child's end by a descriptor: `look` at each SIGCHLD then."""
-        return self._pidfd < 0
-
     def look(self) -> None:
         """Notice the end, if it has come."""
         process = self._process
