@@ -1,9 +1,9 @@
 """Instructions that one request costs, counted by callgrind: the same in every run to 0.2 %, whatever else the machine
 does. Judge a change of a few per cent by them, not by time.
 
-GETs of a value of livekv, answered in one process against a transport that does nothing. Counting begins when the
-process is ready; what its end costs is taken out by a second run without requests. Needs valgrind. Run:
-`make bench-instructions`, or `python -m benchmarks.instructions [KIND ...]`.
+GETs of a value of livekv, and of a plain ASGI route beside the same on uvicorn, answered in one process against a
+transport that does nothing. Counting begins when the process is ready; what its end costs is taken out by a second run
+without requests. Needs valgrind. Run: `make bench-instructions`, or `python -m benchmarks.instructions [KIND ...]`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ KINDS = {
     "trusted": "GET of a value behind a trusted proxy",
     "log": "GET of a value, written to the access log",
 }
+ASGI = {
+    "starlette": "GET of a plain ASGI route, Starlette on uvicorn",
+    "asgi": "GET of a plain ASGI route",
+}
 REQUESTS = 4_000
-PROGRAM = Path(__file__).parent / "peers" / "lane_requests.py"
+PEERS = Path(__file__).parent / "peers"
 
 
 def count(kind: str, requests: int) -> int:
     """The instructions of a process that answers so many."""
+    program = "asgi_requests.py" if kind in ASGI else "lane_requests.py"
     with tempfile.TemporaryDirectory() as folder:
         ended = subprocess.run(
             ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out",
-             sys.executable, str(PROGRAM), kind, str(requests)],
+             sys.executable, str(PEERS / program), kind, str(requests)],
             capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": "0"},
         )  # fmt: skip
         found = re.search(r"Collected : (\d+)", ended.stderr)
@@ -44,17 +49,21 @@ def count(kind: str, requests: int) -> int:
         return int(found[1])
 
 
-def run(kinds: tuple[str, ...] = tuple(KINDS)) -> list[Row]:
+def run(kinds: tuple[str, ...] = (*KINDS, *ASGI)) -> list[Row]:
     """Count. Raises RuntimeError without valgrind."""
     if shutil.which("valgrind") is None:
         raise RuntimeError("this needs valgrind")
     each = {kind: (count(kind, REQUESTS) - count(kind, 0)) / REQUESTS for kind in kinds}
-    base = each.get("computed")
-    return [
-        Row(KINDS[kind], number, "instructions", "computed", number / base if base else None)
-        for kind, number in each.items()
-    ]
+    rows = []
+    for names, first in ((KINDS, "computed"), (ASGI, "starlette")):
+        base = each.get(first)
+        rows += [
+            Row(names[kind], number, "instructions", first, number / base if base else None)
+            for kind, number in each.items()
+            if kind in names
+        ]
+    return rows
 
 
 if __name__ == "__main__":
-    print(table(run(tuple(sys.argv[1:]) or tuple(KINDS))))
+    print(table(run(tuple(sys.argv[1:]) or (*KINDS, *ASGI))))

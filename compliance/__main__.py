@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from compliance import clients, corpora, frameworks, live_server
+from compliance.corpora import heard
 from compliance.outcome import Outcome
-from compliance.requests import CASES
+from compliance.probe import PROBE
+from compliance.requests import CASES, Case
 from compliance.sites.run import visit_all
 from compliance.subjects import NAMES, ROOT, running
 
@@ -23,17 +25,19 @@ DIRECTORY = ROOT / "var" / "compliance"
 GOOD = {"OK", "INFORMATIONAL"}
 
 
-def requests(name: str, asks: str) -> Outcome:
-    """Our own cases of one list."""
+def requests(name: str, cases: Iterable[Case]) -> Outcome:
+    """The cases of one list."""
     outcome = Outcome()
-    with running(name) as port:
-        for case in (case for case in CASES if case.asks == asks):
-            answer = corpora.ask(port, case.data, half_close=False, seconds=0.5)
-            found = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
-            status = int(found[1]) if found else None
-            good = case.met_by(status, closed=not case.answers and bool(answer))
-            good = good or (status is None and bool(case.answers) and case.closes)
-            outcome.note(good, f"{case.name}: {status}")
+    with running(name) as port, ThreadPoolExecutor(16) as threads:
+        mine = [case for case in cases if not case.of or name in case.of]
+        for case, (said, ended) in zip(
+            mine, threads.map(lambda case: heard(port, case.data), mine), strict=True
+        ):
+            good = case.judge(said, ended=ended)
+            if good and case.choice and name != "uvicorn":
+                outcome.note(False, f"{case.name}:", case.choice)
+            else:
+                outcome.note(good, f"{case.name}: {said[:60]!r}{' and closed' if ended else ''}")
     return outcome
 
 
@@ -66,8 +70,19 @@ def autobahn(name: str) -> Outcome:
 
 Suite = tuple[str, str, Callable[[str], Outcome], tuple[str, ...]]
 SUITES: tuple[Suite, ...] = (
-    ("requests", "h1spec's cases", lambda name: requests(name, "h1spec"), NAMES),
-    ("requests", "Http11Probe's kinds", lambda name: requests(name, "probe"), NAMES),
+    (
+        "requests",
+        "h1spec's cases",
+        lambda name: requests(name, (each for each in CASES if each.asks == "h1spec")),
+        NAMES,
+    ),
+    ("requests", "Http11Probe's cases", lambda name: requests(name, PROBE), NAMES),
+    (
+        "requests",
+        "more cases of our own",
+        lambda name: requests(name, (each for each in CASES if each.asks == "own")),
+        NAMES,
+    ),
     ("corpora", f"gunicorn {corpora.VERSION}, requests", bodies, ("asgi", "uvicorn")),
     (
         "frameworks",
@@ -77,7 +92,7 @@ SUITES: tuple[Suite, ...] = (
     ),
     ("django", "Django's live servers", lambda name: live_server.run(DIRECTORY), ("asgi",)),
     ("crawl", "a crawler, beside their servers", lambda name: visit_all(DIRECTORY), ("asgi",)),
-    ("clients", "clients of npm, ab, h2load", lambda name: clients.run(DIRECTORY), ("lane",)),
+    ("clients", "clients of npm, Go, ab, h2load", lambda name: clients.run(DIRECTORY), ("lane",)),
     ("autobahn", "Autobahn, all cases", autobahn, ("asgi", "uvicorn")),
 )
 
@@ -104,7 +119,8 @@ def main(wanted: list[str]) -> int:
                 chosen.append(f"{title}, {name}: not run: {outcome.missing}")
             elif name != "uvicorn":
                 failed += [f"{title}, {name}: {each}" for each in outcome.failed]
-                chosen += [f"{reason}: {' '.join(names)}" for reason, names in outcome.chosen.items()]
+                told = [f"{reason}: {' '.join(names)}" for reason, names in outcome.chosen.items()]
+                chosen += [line for line in told if line not in chosen]
         print()
     for heading, lines in (("By choice, or not run:", chosen), ("FAILED:", failed)):
         if lines:

@@ -1,5 +1,5 @@
-"""Clients of other people against livekv: undici, ws and eventsource from the npm registry, and `ab -k` and
-`h2load --h1` where they are installed."""
+"""Clients of other people against livekv: undici, ws and eventsource from the npm registry, and Go's net/http, `ab -k`
+and `h2load --h1` where they are installed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(directory: Path) -> Outcome:
     """All of them. Raises RuntimeError where the npm packages cannot be had."""
     outcome = Outcome()
     with livekv() as url:
-        for line in _from_npm(url, directory / "npm"):
+        for line in (*_from_npm(url, directory / "npm"), *_from_go(url)):
             verdict, _, name = line.partition(" ")
             outcome.note(verdict == "ok", name)
         for name, command, wanted in (
@@ -61,6 +61,15 @@ def run(directory: Path) -> Outcome:
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
                 outcome.note(re.search(wanted, done.stdout) is not None, name)
     return outcome
+
+
+def _from_go(url: str) -> list[str]:
+    """Nothing where Go is not installed."""
+    if shutil.which("go") is None:
+        return []
+    done = subprocess.run(["go", "run", "client.go", url], cwd=ROOT / "compliance", capture_output=True, text=True,
+                          check=False, timeout=600)  # fmt: skip
+    return [*done.stdout.splitlines(), *(["failed: " + done.stderr[-300:]] if done.returncode else [])]
 
 
 def _from_npm(url: str, directory: Path) -> list[str]:

@@ -130,20 +130,22 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def ask(port: int, data: bytes, *, half_close: bool = True, seconds: float = SILENT_SECONDS) -> bytes:
-    """What a server says to these bytes until it closes or is silent for so long."""
+def heard(port: int, data: bytes, *, half_close: bool = False) -> tuple[bytes, bool]:
+    """What a server says to these bytes until it closes or is silent for a while; whether it closed."""
     found = b""
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        sock.settimeout(seconds)
+        sock.settimeout(SILENT_SECONDS)
         try:
             sock.sendall(data)
             if half_close:
                 sock.shutdown(socket.SHUT_WR)
             while part := sock.recv(65_536):
                 found += part
+        except TimeoutError:
+            return found, False
         except OSError:
             pass
-    return found
+    return found, True
 
 
 def understood(answers: bytes) -> tuple[list[int], list[list[str]]]:
@@ -162,7 +164,7 @@ def run(port: int, directory: Path, *, choices: bool) -> Outcome:
     """All of them against one server. `choices`: what differs by ours is no failure."""
     outcome = Outcome()
     for case in cases(directory):
-        statuses, said = understood(ask(port, case.data))
+        statuses, said = understood(heard(port, case.data, half_close=True)[0])
         refused = any(status >= 400 for status in statuses) or not statuses
         good = refused if case.wanted is None else said == case.wanted
         shown = f"{case.name}: {statuses or 'closed'}"

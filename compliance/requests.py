@@ -1,11 +1,12 @@
 """Requests that a strict HTTP/1.1 server has to wait for, answer or refuse, as data.
 
-What h1spec and Http11Probe ask for, and what smugglers try, written down as our own. `tests/server/test_strict.py`
-sends all of them to our server, `make compliance` to uvicorn too.
+What h1spec asks for, and more of what smugglers try, written down as our own; Http11Probe's list is `probe`.
+`tests/server/test_strict.py` sends all of them to our server, `make compliance` to uvicorn too.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 H = "Host: example.com\r\n"
@@ -17,13 +18,24 @@ REFUSED = (400, 499)
 @dataclass(frozen=True, slots=True)
 class Case:
     """`text` is sent as latin-1. `answers`: the first status lies in one of these ranges; none: the server waits.
-    `closes`: or the connection may be closed without an answer. `asks`: whose list has it."""
+    `closes`: or the connection may be closed without an answer; `waits`: or the server may wait. `least`, `most`: so
+    many requests are answered; `ends`: then the connection is closed. `shows`, `hides`: what is found in the answers,
+    and what is not, as expressions. `asks`: whose list has it. `of`: the servers that it is about. `choice`: why ours
+    differs from what the list prefers."""
 
     name: str
     text: str
     answers: tuple[tuple[int, int], ...] = (REFUSED,)
     closes: bool = False
-    asks: str = "probe"
+    asks: str = "own"
+    waits: bool = False
+    least: int = 0
+    most: int | None = None
+    ends: bool = False
+    shows: str = ""
+    hides: str = ""
+    of: tuple[str, ...] = ()
+    choice: str = ""
 
     @property
     def data(self) -> bytes:
@@ -32,8 +44,28 @@ class Case:
     def met_by(self, status: int | None, *, closed: bool) -> bool:
         """Whether a first status, or none, is what is wanted."""
         if status is None:
-            return (closed and self.closes) if self.answers else not closed
+            return (
+                (closed and self.closes) if self.answers and not (self.waits and not closed) else not closed
+            )
         return any(least <= status <= most for least, most in self.answers)
+
+    def judge(self, said: bytes, *, ended: bool) -> bool:
+        """Whether all that a server has said is what is wanted. `ended`: then it closed the connection."""
+        statuses = [int(each) for each in re.findall(rb"HTTP/1\.[01] (\d{3}) ", said)]
+        if not self.met_by(statuses[0] if statuses else None, closed=ended and not said):
+            return False
+        answered = sum(status >= 200 for status in statuses)
+        text = said.decode("latin-1")
+        return (
+            self.least <= answered <= (answered if self.most is None else self.most)
+            and (ended or not self.ends)
+            and (not self.shows or _found(self.shows, text))
+            and not (self.hides and _found(self.hides, text))
+        )
+
+
+def _found(expression: str, text: str) -> bool:
+    return re.search(expression, text, re.IGNORECASE | re.DOTALL) is not None
 
 
 def _h1spec() -> list[Case]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.http.application import Application, ApplicationSettings
+from skerry.http.reply import Response
 from skerry.http.request import Request
 
 NAMES = ("lane", "asgi", "uvicorn")
@@ -60,7 +61,15 @@ def ours(name: str, target: str | None) -> Any:
         def say_below(request: Request, rest: str) -> list[str]:
             return say(request)
 
-        methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+        @app.get("/tagged", rights=None)
+        def tagged() -> Response:
+            return Response("tagged", etag="abc")
+
+        @app.get("/cookies", rights=None)
+        def cookies(request: Request) -> dict[str, str]:
+            return request.cookies()
+
+        methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
         app.route("/", methods, rights=None)(say)
         app.route("/{rest:path}", methods, rights=None)(say_below)
     else:

@@ -97,7 +97,6 @@ ANSWERS: dict[str, Messages] = {
     "no length of 204": [start(204), body()],
     "no length of 304": [start(304, (b"etag", b'"7"')), body()],
     "205": [start(205, (b"content-length", b"0")), body()],
-    "101": [start(101), body()],
     "404": [start(404, LENGTH), body(b"hello")],
     "500": [start(500, LENGTH), body(b"hello")],
     "299": [start(299, LENGTH), body(b"hello")],

@@ -168,6 +168,12 @@ DIFFERENCES = [
         lambda notes, log: notes[0][1] if notes[0][0] == "head" else notes[0][0], "broken off", 500,
     ),
     Difference(
+        "an interim status for the answer",
+        "the client would wait for the final one, and take the next answer for it: a 500, as of other slips",
+        answers({"status": 103, "headers": []}), one,
+        lambda notes, log: notes[0][1] if notes[0][0] == "head" else notes[0][0], "interim", 500,
+    ),
+    Difference(
         "trailers",
         "a field behind the body could pass for one of the head (RFC 9110 section 6.5.1), past every check of it",
         http,

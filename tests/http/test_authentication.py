@@ -9,7 +9,7 @@ import pytest
 
 from skerry.errors import DeclarationError
 from skerry.http.application import Application
-from skerry.http.auth import Tokens
+from skerry.http.auth import COOKIE, Tokens
 from skerry.http.identity import Identity
 from skerry.http.problems import Problem
 from skerry.http.reply import Response
@@ -243,6 +243,106 @@ async def test_slow_and_wrong_answers() -> None:
         app.compile()
         async with Client(app) as client:
             assert (await client.get("/who/a")).status == status
+
+
+class Maybe:
+    """Open routes of every kind that ask who it is, if anybody says so."""
+
+    def __init__(self, *, later: bool = False, tokens: str = "write:ann=abc") -> None:
+        self.app = app = Application()
+
+        @app.get("/lane/{key}", rights=None)
+        def lane(key: str, identity: Identity | None) -> str:
+            return f"{key} {identity.subject if identity else 'nobody'}"
+
+        @app.get("/asgi/{key}", rights=None)
+        async def asgi(key: str, identity: Identity | None) -> str:
+            return f"{key} {identity.subject if identity else 'nobody'}"
+
+        @app.put("/lane/{key}", rights=None)
+        def write(key: str, identity: Identity | None) -> str:
+            return f"{key} {identity.subject if identity else 'nobody'}"
+
+        @app.put("/asgi/{key}", rights=None)
+        async def asgi_write(key: str, identity: Identity | None) -> str:
+            return f"{key} {identity.subject if identity else 'nobody'}"
+
+        door = Door()
+
+        async def slow(request: Request) -> Identity | None:
+            await asyncio.sleep(0)
+            return door(request)
+
+        app.authenticate(slow if later else door)
+        self.tokens = Tokens.parse(tokens, VirtualClock())
+        app.compile(tokens=self.tokens)
+
+
+@pytest.mark.parametrize("side", ["lane", "asgi"])
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_open_route_may_ask_who_it_is(side: str, later: bool) -> None:
+    """Whoever proves who they are is known there, whoever does not is served all the same; a wrong proof that the
+    application refuses is refused. On a connection that repeats its fields nobody is taken for another."""
+    maybe = Maybe(later=later)
+    async with Client(maybe.app) as client:
+        for _ in range(3):
+            assert (await client.get(f"/{side}/a")).text == "a nobody"
+        for _ in range(3):
+            assert (await client.get(f"/{side}/a", headers={"Authorization": "Bearer abc"})).text == "a ann"
+            assert (await client.get(f"/{side}/a", headers={"X-User": "bob"})).text == "a bob"
+        assert (await client.get(f"/{side}/a", headers={"Authorization": "Bearer no"})).text == "a nobody"
+        assert (await client.get(f"/{side}/a", headers={"X-User": "odd"})).status == 403
+        assert (await client.put(f"/{side}/a", body="", headers={"X-User": "bob"})).text == "a bob"
+        assert (await client.get(f"/{side}/a")).text == "a nobody"
+
+
+@pytest.mark.parametrize("side", ["lane", "asgi"])
+async def test_what_an_open_route_tells_is_for_who_asked(side: str) -> None:
+    """It may differ for each: no cache in between gives one's answer to another."""
+    async with Client(Maybe().app) as client:
+        for fields in ({}, {"Authorization": "Bearer abc"}):
+            answer = await client.get(f"/{side}/a", headers=fields)
+            assert "private" in answer.headers["cache-control"]
+            assert "Authorization" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("side", ["lane", "asgi"])
+async def test_a_cookie_says_who_writes_from_our_own_pages_only(side: str) -> None:
+    """A browser sends it by itself: without word that the page is ours, an open route does not know who writes."""
+    maybe = Maybe()
+    cookie = {"Cookie": f"{COOKIE}={maybe.tokens.session('abc')}"}
+    async with Client(maybe.app) as client:
+        assert (await client.get(f"/{side}/a", headers=cookie)).text == "a ann"
+        assert (await client.put(f"/{side}/a", body="", headers=cookie)).text == "a nobody"
+        ours = {**cookie, "Sec-Fetch-Site": "same-origin"}
+        assert (await client.put(f"/{side}/a", body="", headers=ours)).text == "a ann"
+        theirs = {**cookie, "Sec-Fetch-Site": "cross-site"}
+        assert (await client.put(f"/{side}/a", body="", headers=theirs)).status == 403
+
+
+async def test_without_anything_to_prove_it_nobody_is_known() -> None:
+    """Neither tokens nor app.authenticate: the view gets None, and its answers may be kept by caches."""
+    app = Application()
+
+    @app.get("/who/{key}", rights=None)
+    def who(key: str, identity: Identity | None) -> str:
+        return f"{key} {identity}"
+
+    async with Client(app) as client:
+        answer = await client.get("/who/a", headers={"Authorization": "Bearer abc"})
+        assert (answer.text, answer.headers.get("cache-control")) == ("a None", None)
+
+
+def test_an_open_route_cannot_count_on_an_identity() -> None:
+    """`Identity` alone would be None there: told at declaration."""
+    app = Application()
+
+    @app.get("/who", rights=None)
+    def who(identity: Identity) -> str:
+        return identity.subject
+
+    with pytest.raises(DeclarationError, match=r"parameter identity: everybody may ask .* Identity \| None"):
+        app.compile()
 
 
 def test_it_is_declared_once_and_bound_at_start() -> None:

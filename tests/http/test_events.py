@@ -78,11 +78,11 @@ class Site:
         where = f"ws://127.0.0.1:{self.port}/events{query}"
         return connect(where, compression=None, open_timeout=30, ping_interval=None, **options)
 
-    async def stream(self, query: str = "", **headers: str) -> Stream:
+    async def stream(self, query: str = "", method: str = "GET", **headers: str) -> Stream:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         fields = {"Host": f"127.0.0.1:{self.port}", "Accept": "text/event-stream", **headers}
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
-        writer.write(f"GET /events{query} HTTP/1.1\r\n{lines}\r\n".encode())
+        writer.write(f"{method} /events{query} HTTP/1.1\r\n{lines}\r\n".encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         return Stream(reader, writer, head.decode())
 
@@ -172,7 +172,10 @@ async def test_foreign_origins_get_403(site: Site) -> None:
         async with site.websocket(origin="http://evil.example"):
             pass
     assert refused.value.response.status_code == 403
-    assert (await site.stream(Origin="http://evil.example")).status == 403
+    for method in ("GET", "HEAD"):  # nor learn by the head who is logged in
+        refused_stream = await site.stream(method=method, Origin="http://evil.example")
+        assert refused_stream.status == 403
+        assert "access-control-allow-origin" not in refused_stream.head.lower()
     async with site.websocket(origin=f"http://127.0.0.1:{site.port}"):
         pass
     async with site.websocket(origin="http://friend.example"):

@@ -55,6 +55,29 @@ async def test_a_logout_ends_the_session_for_everybody_who_has_its_cookie() -> N
         assert len(await world.events()) == 1
 
 
+async def test_a_logout_ends_the_streams_of_its_session() -> None:
+    """Whoever listens with a cookie hears nothing more once its session is revoked; another session goes on."""
+    app = pages()
+    app.live("/events")
+    async with running(app, settings=SETTINGS) as world:
+        client = world.client
+        await client.post("/login", body="token=abc", headers=OWN)
+        mine = {"Cookie": f"{COOKIE}={client.cookies.pop(COOKIE)}", "Accept": "text/event-stream"}
+        await client.post("/login", body="token=abc", headers=OWN)
+        other = {"Cookie": f"{COOKIE}={client.cookies.pop(COOKIE)}", "Accept": "text/event-stream"}
+        async with (
+            client.stream("GET", "/events", headers=mine) as ends,
+            client.stream("GET", "/events", headers=other) as goes_on,
+        ):
+            assert (ends.status, goes_on.status) == (200, 200)
+            assert (await client.post("/logout", headers={**OWN, **mine})).status == 303
+            async for part in ends:
+                assert part
+            heard = b""
+            while b"connection_closed" not in heard:
+                heard += await anext(goes_on)
+
+
 async def test_it_stays_revoked_after_a_restart(tmp_path: Path) -> None:
     """What is revoked is loaded with the rest of memory."""
     path = str(tmp_path / "a.db")

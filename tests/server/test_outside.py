@@ -89,6 +89,55 @@ async def test_each_request_has_the_client_that_its_proxy_names(start: Start, pa
     assert [each["client"] for each in told(piped)] == ["192.0.2.1", "192.0.2.2", "192.0.2.1"]
 
 
+async def test_a_repeated_head_is_known_behind_a_proxy_too(start: Start) -> None:
+    """What a proxy repeats, byte for byte, takes the short cut of the lane with the client that it names; the next
+    client on the same connection is another one, and comes back as itself."""
+    running = await start(who(), trusted=LOCAL)
+    state = running.server.state
+    reader, writer = await running.connect()
+    looked_up = 0
+    find = state._find
+
+    def counting(method: str, path: bytes) -> object:
+        nonlocal looked_up
+        looked_up += 1
+        return find(method, path)
+
+    state._find = counting  # type: ignore[assignment]
+
+    async def ask(name: str, client: str, *fields: str) -> dict[str, object]:
+        writer.write(get(f"/lane/{name}", f"X-Forwarded-For: {client}", *fields))
+        answer = await reader.readuntil(b"}")
+        return told(answer)[0]
+
+    for client in ("198.51.100.7", "198.51.100.8", "198.51.100.7"):
+        before = looked_up
+        for number in range(4):
+            found = await ask(f"n{number}", client)
+            assert (found["client"], found["path"]) == (client, f"/lane/n{number}")
+        assert looked_up == before + 1
+    writer.close()
+
+
+async def test_the_short_cut_is_not_taken_below_a_root_path(start: Start) -> None:
+    """A prefix that a proxy names may look like the beginning of a route: what stands below it is looked up."""
+    app = who()
+
+    @app.get("/kv/{name}")
+    def kv(name: str) -> dict[str, object]:
+        return {"kv": name}
+
+    @app.get("/{name}")
+    def top(name: str) -> dict[str, object]:
+        return {"top": name}
+
+    running = await start(app, trusted=LOCAL)
+    prefixed = get("/kv/a", "X-Forwarded-Prefix: /kv")
+    assert told(await running.ask(*[get("/kv/a")] * 3, *[prefixed] * 3, *[get("/kv/a")] * 3)) == [
+        *[{"kv": "a"}] * 3, *[{"top": "a"}] * 3, *[{"kv": "a"}] * 3,
+    ]  # fmt: skip
+
+
 async def test_hosts_and_prefixes(start: Start) -> None:
     """The path below the prefix is what routes see, whether the proxy leaves it or takes it away."""
     running = await start(who(), trusted=LOCAL)

@@ -8,13 +8,44 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from compliance.requests import CASES
+from compliance.probe import PROBE
+from compliance.requests import CASES, Case
+from compliance.subjects import ours
+from tests.server.conftest import everything
 
 from skerry.http.problems import Problem
 from skerry.server.strict import Head, examine, origin_form
 
 Start = Callable[..., Awaitable[Any]]
 LATER = b"GET /values/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("side", ["lane", "asgi"])
+async def test_http11probe(start: Start, side: str) -> None:
+    """Http11Probe's list, by its names, on both sides: each is answered as it wants, or as the case says why not."""
+    running = await start(ours(side, None), body_seconds=60.0)
+
+    async def asked(case: Case) -> str:
+        reader, writer = await running.connect()
+        writer.write(case.data)
+        said = await everything(reader, looks=100)  # they all come at once, and some are long
+        writer.close()
+        ended = said.endswith((b"<end>", b"<reset>"))
+        return (
+            ""
+            if case.judge(said.rpartition(b"<")[0] if ended else said, ended=ended)
+            else f"{case.name}: {said[:300]!r}"
+        )
+
+    mine = [case for case in PROBE if not case.of or side in case.of]
+    assert not [wrong for wrong in await asyncio.gather(*map(asked, mine)) if wrong]
+
+
+def test_the_list_names_each_case_once() -> None:
+    """So that a verdict has one place, and none is lost."""
+    names = [case.name for case in PROBE]
+    assert len(set(names)) == len(names)
+    assert len(names) == 212
 
 
 async def test_heads_and_bodies(start: Start) -> None:

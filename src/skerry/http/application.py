@@ -38,7 +38,7 @@ from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Rights, Route, RouteOptions, RouteTable
 from skerry.http.traced import traced
-from skerry.injection import Resolve
+from skerry.injection import Resolve, plain_of
 from skerry.tracing import Tracer
 
 logger = logging.getLogger("skerry.http")
@@ -448,6 +448,11 @@ class Application:
         right = declared.right
         if right == BY_METHOD:
             right = "read" if declared.methods <= SAFE_METHODS else "write"
+        for each in binding.arguments:
+            if right is None and each.kind == "identity" and not plain_of(each.type)[1]:
+                raise DeclarationError(
+                    f"{where}: parameter {each.name}: everybody may ask (rights=None), write Identity | None"
+                )
         if lane:
             for covering in self._covering:
                 example = None if covering.lane_safe else covering.reached_by(template)
@@ -474,6 +479,7 @@ class Application:
             tags=declared.tags,
             keep=declared.keep,
             response=declared.response,
+            recognizes=self.guard is not None and right is None and binding.asks_identity,
         )
 
     def _own_pages(self) -> list[_Declared]:

@@ -142,7 +142,8 @@ class Tokens:
                 found = token
         if found is None:
             return None
-        return Session(id, ends, Identity(found.name, rights=found.right, expires=ends, source="session"))
+        identity = Identity(found.name, rights=found.right, expires=ends, source="session", session=id)
+        return Session(id, ends, identity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from skerry.clock import Clock, SystemClock
-from skerry.http.auth import Tokens, permit
+from skerry.http.auth import SAFE_METHODS, Tokens, permit, same_origin
 from skerry.http.headers import Headers
 from skerry.http.identity import Identity, Remembered
 from skerry.http.problems import Problem
@@ -46,6 +46,8 @@ class Authentication:
         self.clock = clock or (tokens.clock if tokens is not None else SystemClock())
         self.now = self.clock.now
         self.generation = 0
+        self.listeners: list[Callable[[], None]] = []
+        """Called when `forget` is: who was let in before may have lost the right to be there."""
         self._ask, self._remember_seconds, self._timeout_seconds = ask, remember_seconds, timeout_seconds
         self._writers = tuple(writers)
         self._asks_later = asks_later
@@ -57,6 +59,14 @@ class Authentication:
     def forget(self) -> None:
         """Every remembered identity has to be proved again."""
         self.generation += 1
+        for listener in self.listeners:
+            listener()
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether an identity that was let in still counts: it has not expired, and its session was not revoked."""
+        if identity.expires is not None and identity.expires <= self.now():
+            return False
+        return not identity.session or self.tokens is None or identity.session not in self.tokens.revoked
 
     def known(self, headers: Headers) -> Identity | None:
         """The identity that this header block has proved before, if that still counts."""
@@ -69,19 +79,17 @@ class Authentication:
 
     def authorize(self, right: str, request: Request) -> Identity | Awaitable[Identity]:
         """The identity that may do this, or the promise of it. Raises Problem 401 or 403."""
-        headers = request.headers
-        identity = self.known(headers)
-        if identity is None:
-            generation = self.generation
-            if self.tokens is not None:
-                identity = self.tokens.identify(headers)
-            if identity is None and self._ask is not None:
-                asked = self._ask(request)
-                if inspect.isawaitable(asked):
-                    return self._await(asked, right, request, generation)
-                identity = _checked(asked)
-            self._remember(request, identity, generation)
-        return permit(identity, right, request.method, headers, self._writers, request.peer)
+        found = self._find(request)
+        if found is None or isinstance(found, Identity):
+            return self._permit(found, right, request)
+        return self._permit_later(found, right, request)
+
+    def recognize(self, request: Request) -> Identity | Awaitable[Identity | None] | None:
+        """Who sends it, or the promise of that, where nobody has to say so; None for who does not."""
+        found = self._find(request)
+        if found is None or isinstance(found, Identity):
+            return _own(found, request)
+        return self._own_later(found, request)
 
     def check(self, right: str, request: Request) -> None:
         """The same before the body has come, as far as it can be told at once: an answer that has to be waited for is
@@ -90,7 +98,7 @@ class Authentication:
         if identity is None and self.tokens is not None:
             identity = self.tokens.identify(request.headers)
         if identity is not None or self._ask is None:
-            permit(identity, right, request.method, request.headers, self._writers, request.peer)
+            self._permit(identity, right, request)
         elif not self._asks_later:
             self.authorize(right, request)
 
@@ -106,7 +114,33 @@ class Authentication:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _await(self, asked: Awaitable[Any], right: str, request: Request, generation: int) -> Identity:
+    def _find(self, request: Request) -> Identity | Awaitable[Identity | None] | None:
+        headers = request.headers
+        identity = self.known(headers)
+        if identity is None:
+            generation = self.generation
+            if self.tokens is not None:
+                identity = self.tokens.identify(headers)
+            if identity is None and self._ask is not None:
+                asked = self._ask(request)
+                if inspect.isawaitable(asked):
+                    return self._await(asked, request, generation)
+                identity = _checked(asked)
+            self._remember(request, identity, generation)
+        return identity
+
+    def _permit(self, identity: Identity | None, right: str, request: Request) -> Identity:
+        return permit(identity, right, request.method, request.headers, self._writers, request.peer)
+
+    async def _permit_later(
+        self, found: Awaitable[Identity | None], right: str, request: Request
+    ) -> Identity:
+        return self._permit(await found, right, request)
+
+    async def _own_later(self, found: Awaitable[Identity | None], request: Request) -> Identity | None:
+        return _own(await found, request)
+
+    async def _await(self, asked: Awaitable[Any], request: Request, generation: int) -> Identity | None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 identity = _checked(await asked)
@@ -114,7 +148,7 @@ class Authentication:
             what = "who sends this could not be found out in time"
             raise Problem(503, what, headers={"Retry-After": "1"}) from None
         self._remember(request, identity, generation)
-        return permit(identity, right, request.method, request.headers, self._writers, request.peer)
+        return identity
 
     def _remember(self, request: Request, identity: Identity | None, generation: int) -> None:
         if identity is None:
@@ -126,6 +160,13 @@ class Authentication:
             now = self.now()
             until = min(until or now + self._remember_seconds, now + self._remember_seconds)
         request.headers.remembered = Remembered(identity, generation, until)
+
+
+def _own(identity: Identity | None, request: Request) -> Identity | None:
+    """The identity, unless a page that is not known to be ours made a browser send its cookie to change something."""
+    if identity is None or not identity.by_cookie or request.method in SAFE_METHODS:
+        return identity
+    return identity if same_origin(request.headers, request.peer.host) else None
 
 
 def _checked(found: Any) -> Identity | None:

@@ -84,6 +84,8 @@ class Binding:
     arguments: tuple[Argument, ...]
     result: Any
     is_async: bool = False
+    asks_identity: bool = False
+    """Whether the view, or a service that is made for the call, wants to know who sends the request."""
 
     @property
     def needs_connection(self) -> bool:
@@ -109,13 +111,16 @@ def bind(
     parameters, result = parameters_of(view, where)
     arguments = _classified(parameters, where, path_names, methods)
     slots = {name: f"p{number}" for number, name in enumerate(path_names)}
+    asks: list[str] = []  # who it is, by the names of the parameters
     by_name = {each.name: _source(each, slots) for each in arguments if each.kind != "service"}
 
     def source(parameter: Parameter) -> str | Read | None:
+        kind = _KINDS.get(parameter.plain) if isinstance(parameter.plain, type) else None
+        if kind == "identity":
+            asks.append(parameter.name)
         if parameter.where == where:
             return by_name.get(parameter.name)
         # A parameter of a service that is made for the call: it may be made of the request.
-        kind = _KINDS.get(parameter.plain) if isinstance(parameter.plain, type) else None
         if parameter.name in slots:
             kind = "path"
         return None if kind is None else _source(Argument(parameter.name, kind, parameter.annotation), slots)
@@ -135,14 +140,15 @@ def bind(
         call = "kept({call}, request)"
     gate = None if watch is None else watch(plan.services, stale)
     if gate is None:
-        return Binding(plan.compile(f"return {call}", **values), arguments, result, plan.is_async)
+        composed = plan.compile(f"return {call}", **values)
+        return Binding(composed, arguments, result, plan.is_async, bool(asks))
     values |= {"closed": gate.closed, "enter": gate.enter, "leave": gate.leave}
     values["plain"] = plan.compile(f"return {call}", **values)
     # An `async def` view is looked at when it is done too, unless it is a websocket's, whose end answers nobody.
     if plan.is_async and methods & ANSWERED_METHODS:
         call = f"leave({call})"
     body = f"if closed: return enter(plain, {{arguments}})\nreturn {call}"
-    return Binding(plan.compile(body, **values), arguments, result, plan.is_async)
+    return Binding(plan.compile(body, **values), arguments, result, plan.is_async, bool(asks))
 
 
 def _check_writes(view: Callable[..., Any], where: str, plan: Plan) -> None:

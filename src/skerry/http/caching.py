@@ -27,7 +27,7 @@ def private(answer: Response) -> Response:
     """The same answer for a route behind a token. One that says so already is returned as it is; others are copied:
     a view may give the same answer to many."""
     head = answer.head
-    if PRIVATE_LINE in head:
+    if answer.private or PRIVATE_LINE in head:
         return answer
     said = _control(head.split("\r\n")) if "ache-" in head else None
     made = answer.copy()
@@ -37,6 +37,7 @@ def private(answer: Response) -> Response:
         made.head = f"{head}Cache-Control: private\r\n{PRIVATE_LINE}\r\n"
     else:
         made.head = f"{head}{PRIVATE_LINE}\r\n"
+    made.private = True
     return made
 
 

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from skerry.errors import Unavailable
 from skerry.http.auth import SAFE_METHODS, refuse_foreign_page
 from skerry.http.authentication import Authentication
-from skerry.http.caching import keeping_private
+from skerry.http.caching import keeping_private, private
 from skerry.http.conditional import not_modified
 from skerry.http.headers import Headers
 from skerry.http.identity import IDENTITY, Identity
@@ -82,7 +82,9 @@ async def serve(
     """Answer one HTTP request by its view."""
     route = found.route
     request = request_of(scope)
-    if route.guarded:
+    # With nobody in between, a complete answer needs no messages.
+    reply_whole = getattr(getattr(send, "__self__", None), "reply", None) if "skerry" in scope else None
+    if route.personal:
         send = keeping_private(send)
     answer: ASGIApp
     try:
@@ -91,10 +93,13 @@ async def serve(
             assert route.right is not None
             request.identity = await guard.admit(route.right, request)
             introduce(scope, request.identity)
-        elif route.writes:
-            refuse_foreign_page(request.method, request.headers, writers, request.peer)
+        else:
+            if route.writes:
+                refuse_foreign_page(request.method, request.headers, writers, request.peer)
+            if route.recognizes:
+                await recognize(request, scope, guard)
         carried.set(request.provenance)  # of this task, which ends with the request
-        if route.binding.needs_connection:
+        if route.needs_connection:
             scope["path_params"] = dict(zip(route.template.names, decoded(route, found.raw), strict=True))
             scope["skerry.connection"] = StarletteRequest(scope, receive, send)
         else:
@@ -118,7 +123,10 @@ async def serve(
         answer = failure(error, request)
     status = answer.status if answer.__class__ is Response else getattr(answer, "status_code", 200)
     route.counts[status] = route.counts.get(status, 0) + 1
-    await answer(scope, receive, send)
+    if reply_whole is not None and answer.__class__ is Response:
+        await reply_whole(private(answer) if route.personal else answer)
+    else:
+        await answer(scope, receive, send)
 
 
 async def serve_websocket(
@@ -136,6 +144,8 @@ async def serve_websocket(
             assert route.right is not None
             request.identity = await guard.admit(route.right, request)
             introduce(scope, request.identity)
+        elif route.recognizes:
+            await recognize(request, scope, guard)
         carried.set(request.provenance)
         conversation = route.call(request, *decoded(route, found.raw))
     except (Problem, Unavailable) as error:  # Unavailable: what it would read from has stopped
@@ -144,6 +154,15 @@ async def serve_websocket(
         await refuse_websocket(problem, scope, receive, send)
         return
     await conversation
+
+
+async def recognize(request: Request, scope: Scope, guard: Authentication | None) -> None:
+    """Find out who it is where nobody has to say so."""
+    assert guard is not None
+    found = guard.recognize(request)
+    request.identity = found if found is None or isinstance(found, Identity) else await found
+    if request.identity is not None:
+        introduce(scope, request.identity)
 
 
 def introduce(scope: Scope, identity: Identity) -> None:

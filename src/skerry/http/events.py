@@ -90,14 +90,13 @@ class Events:
                 f"this is a stream: connect by WebSocket, or accept {MEDIA_TYPE}",
                 headers={"Vary": "Accept"},
             )
-        if scope["method"] == "GET":
-            self._admit(wanted)
+        self._admit(wanted, listens=scope["method"] == "GET")
         return EventStream(self, wanted)
 
-    def _admit(self, wanted: Wanted) -> None:
+    def _admit(self, wanted: Wanted, *, listens: bool = True) -> None:
         if not allowed(wanted.origin, wanted.host, self.origins):
             raise Problem(403, "pages of that origin may not listen here")
-        retry = self.hub.admit()
+        retry = self.hub.admit() if listens else None
         if retry is not None:
             raise Problem(503, "no room for one more listener", headers={"Retry-After": str(int(retry))})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Right = Literal["read", "write"]
 Source = Literal["token", "session", "application"]
@@ -21,8 +21,8 @@ class Identity:
     `subject`: who it is, unique and stable: events, logs and idempotency keys name it. `name`: for people, the subject
     unless given. `rights`: `read`, `write` (which includes `read`), and whatever else an application tells apart.
     `claims`: what else is known, as of a JWT. `expires`: seconds since 1970, after which it is no proof any more.
-    `source`: a token, a browser that logged in with one (`session`), or `app.authenticate`. Raises ValueError for an
-    empty subject.
+    `source`: a token, a browser that logged in with one (`session`), or `app.authenticate`. `session`: the id of that
+    browser's session, "" without one. Raises ValueError for an empty subject.
     """
 
     subject: str
@@ -31,6 +31,7 @@ class Identity:
     claims: Mapping[str, Any] = field(default_factory=lambda: NO_CLAIMS, hash=False)
     expires: float | None = None
     source: Source = "application"
+    session: str = ""
 
     def __post_init__(self) -> None:
         if type(self.subject) is not str or not self.subject:
@@ -61,12 +62,27 @@ class Identity:
         return self.subject if self.source != "application" else f"application {self.subject}"
 
 
+class Guarded(Protocol):
+    """A route, as far as it asks for a right."""
+
+    @property
+    def right(self) -> str | None: ...
+
+
 class Remembered:
     """The identity that a header block proved. It counts while the generation is the same, and `until` (seconds since
-    1970; None: as long as the generation) has not passed."""
+    1970; None: as long as the generation) has not passed. `route`: the last one that it was found to open."""
 
-    __slots__ = ("generation", "identity", "rights", "until")
+    __slots__ = ("generation", "identity", "route", "until")
 
     def __init__(self, identity: Identity, generation: int, until: float | None) -> None:
-        self.identity, self.generation, self.until = identity, generation, until
-        self.rights = identity.rights
+        self.identity, self.generation = identity, generation
+        self.until = None if until is None else float(until)  # two of a kind are compared faster
+        self.route: Guarded | None = None
+
+    def opens(self, route: Guarded) -> bool:
+        """Whether the identity has the right that this route asks for."""
+        if route.right not in self.identity.rights:
+            return False
+        self.route = route
+        return True

@@ -12,10 +12,9 @@ from collections.abc import Sized
 from typing import Any
 
 from skerry.http.headers import Headers
-from skerry.http.reply import STATUS_LINES, Response
+from skerry.http.reply import OK, Response
 from skerry.http.routes import Route
 
-OK = STATUS_LINES[200]
 OVERHEAD = 250
 """Bytes that an answer takes beside its own and those of its request, about."""
 
@@ -35,7 +34,7 @@ class KeptAnswers:
 
     def offer(self, request: bytes, headers: Headers, route: Route, answer: Response) -> None:
         """Keep this answer of a route that is declared so, unless it may depend on more than path and memory."""
-        if answer.status != 200 or route.guarded or headers.conditional or self.stopped:
+        if answer.status != 200 or route.personal or headers.conditional or self.stopped:
             return
         if headers.get("skerry-position") is not None:
             return

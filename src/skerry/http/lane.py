@@ -72,8 +72,15 @@ class Lane:
                 if not isinstance(found, Identity):
                     return self.guard.later(self._answer_later(found, route, request, raw))
                 request.identity = found
-            elif route.writes:
-                refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
+            else:
+                if route.writes:
+                    refuse_foreign_page(request.method, request.headers, self._writers, request.peer)
+                if route.recognizes:
+                    assert self.guard is not None
+                    known = self.guard.recognize(request)
+                    if known is not None and not isinstance(known, Identity):
+                        return self.guard.later(self._answer_later(known, route, request, raw))
+                    request.identity = known
             if route.writes:
                 refuse_encoded(request.headers)
                 cause = carried.set(request.provenance)
@@ -86,7 +93,7 @@ class Lane:
             return self.failed(route, error, request)
 
     async def _answer_later(
-        self, asked: Awaitable[Identity], route: Route, request: Request, raw: tuple[bytes, ...]
+        self, asked: Awaitable[Identity | None], route: Route, request: Request, raw: tuple[bytes, ...]
     ) -> Any:
         """What the view returns once the client's identity is known; `settle` makes an answer of it."""
         request.identity = await asked
@@ -102,7 +109,7 @@ class Lane:
         if isinstance(result, asyncio.Future):
             return result
         response = self._complete(route, result)
-        if route.guarded:
+        if route.personal:
             response = private(response)
         if request.headers.conditional and request.method in ("GET", "HEAD"):
             return not_modified(response, request.headers)
@@ -112,7 +119,7 @@ class Lane:
         """The answer of a future that is done. Never raises."""
         try:
             result = self._complete(route, future.result())
-            if route.guarded:
+            if route.personal:
                 result = private(result)
             if request.headers.conditional and request.method in ("GET", "HEAD"):
                 return not_modified(result, request.headers)
@@ -153,7 +160,7 @@ class Lane:
     def failed(self, route: Route, error: Exception, request: Request) -> Response:
         """The answer for what a view, or what stands before it, has raised."""
         answer = self._failure(error, request)
-        return private(answer) if route.guarded else answer
+        return private(answer) if route.personal else answer
 
     def _complete(self, route: Route, result: Any) -> Response:
         if inspect.iscoroutine(result):

@@ -33,6 +33,7 @@ PHRASES = {each.value: each.phrase for each in HTTPStatus} | {
 STATUS_LINES = {
     status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode("ascii") for status in range(200, 600)
 }
+OK = STATUS_LINES[200]
 MEDIA_LINES = {
     media: f"Content-Type: {media}\r\n" for media in (JSON, TEXT, HTML, BINARY, "application/problem+json")
 }
@@ -76,10 +77,11 @@ class Response:
     bytes unless given); `headers` a mapping, or `Fields` made before; `etag` an opaque tag without quotes, or a
     number (it becomes a strong ETag and is what conditional requests are evaluated against; caches keep the answer and
     ask each time, `Cache-Control: no-cache`, unless `headers` say something else). Content-Length and Date are added
-    when it is sent; HEAD leaves the body out.
+    when it is sent; HEAD leaves the body out. `private`: its lines say already that it is for who asked
+    (`http.caching`).
     """
 
-    __slots__ = ("body", "etag", "head", "status")
+    __slots__ = ("body", "etag", "head", "private", "status")
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Response:
             if media_type is None:
                 media_type = TEXT
         self.body = body
+        self.private = False
         self.status = status
         self.etag = etag
         ready = media_type is None and type(headers) is Fields
@@ -109,11 +112,12 @@ class Response:
         self.head = head
 
     @classmethod
-    def ready(cls, body: bytes, lines: str, etag: str) -> Response:
+    def ready(cls, body: bytes, lines: str, etag: str, private: bool = False) -> Response:
         """A 200 from header lines that are known to be well formed (`Fields.lines`) and a tag of the caller's own
         making: nothing is checked, for the hottest views."""
         made = cls.__new__(cls)
         made.body, made.status, made.etag = body, 200, etag
+        made.private = private
         made.head = f'{lines}ETag: "{etag}"\r\n'
         return made
 
@@ -152,6 +156,7 @@ class Response:
         """Another answer that says the same."""
         made = Response.__new__(Response)
         made.body, made.status, made.head, made.etag = self.body, self.status, self.head, self.etag
+        made.private = self.private
         return made
 
     def headers(self) -> list[tuple[str, str]]:
@@ -170,20 +175,31 @@ class Response:
     def render(self, common: bytes, *, with_body: bool = True) -> bytes:
         """The whole message. `common` are ready lines that every answer carries (Date, perhaps Connection)."""
         body, status = self.body, self.status
-        head = self.head.encode("latin-1")
-        if status == 304 or status == 204:
-            return b"".join((STATUS_LINES[status], common, head, b"\r\n"))
+        head = self.head
+        lines = (
+            head.encode() if head.isascii() else head.encode("latin-1")
+        )  # the usual one, without a codec's name
+        if status == 200:
+            line = OK
+        elif status in BODILESS:
+            return b"".join((STATUS_LINES[status], common, lines, b"\r\n"))
+        else:
+            line = STATUS_LINES[status]
         size = len(body)
         length = LENGTH_LINES[size] if size < 4096 else b"Content-Length: %d\r\n\r\n" % size
-        return b"".join((STATUS_LINES[status], common, head, length, body if with_body else b""))
+        return b"".join((line, common, lines, length, body if with_body else b""))
+
+    def whole(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """The field lines as ASGI wants them, Content-Length among them, and the body."""
+        headers, body = self.raw_headers(), self.body
+        if self.status in BODILESS:
+            return headers, b""
+        headers.append((b"content-length", b"%d" % len(body)))
+        return headers, body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as an ASGI application."""
-        headers, body = self.raw_headers(), self.body
-        if self.status in BODILESS:
-            body = b""
-        else:
-            headers.append((b"content-length", b"%d" % len(body)))
+        headers, body = self.whole()
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

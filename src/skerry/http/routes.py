@@ -42,7 +42,8 @@ class Route:
 
     `lane`: answered where its bytes arrive. `right`: what a caller needs when there are tokens, None for everybody.
     `writes`: it has a method that changes things. `keep`: its answer follows from path and memory (`http.kept`).
-    `counts`: answers so far by status, read by the metrics.
+    `recognizes`: it is open to all, and asks who a client is all the same; `personal`: so that its answers are for who
+    asked, as those of a guarded one. `counts`: answers so far by status, read by the metrics.
     """
 
     template: PathTemplate
@@ -58,14 +59,19 @@ class Route:
     keep: bool = False
     tags: tuple[str, ...] = ()
     response: Any = None
+    recognizes: bool = False
     counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # The hot attribute is reached in one step.
         self.call = self.binding.call
+        self.personal = self.guarded or self.recognizes
+        self.needs_connection = self.binding.needs_connection
         self.writes = not self.methods <= SAFE_METHODS | {WEBSOCKET}
 
     call: Callable[..., Any] = field(init=False)
+    needs_connection: bool = field(init=False)
+    personal: bool = field(init=False)
     writes: bool = field(init=False)
 
     @property
@@ -204,7 +210,7 @@ class RouteTable:
         found: dict[bytes, Route] = {}
         for number, route in enumerate(self._templates):
             prefix = route.template.prefix
-            if prefix is None or not route.lane or "GET" not in route.methods:
+            if prefix is None or not route.lane or "GET" not in route.methods or route.recognizes:
                 continue
             earlier = [each for each in self._templates[:number] if "GET" in each.methods]
             if any(each.template.match(prefix + b"/x") or each.template.prefix is None for each in earlier):

@@ -161,7 +161,7 @@ class HttpReads:
 
     def __init__(self, projector: Projector, *, guarded: bool = False) -> None:
         """`guarded`: there are tokens, so that what is read is for its client only."""
-        self._projector, self._stopped = projector, projector.stopped
+        self._projector, self._stopped, self._guarded = projector, projector.stopped, guarded
         # A cache that kept an answer without regard to the position asked for would answer with an older one.
         caching = PRIVATE if guarded else OPEN
         self._caching = {**caching, "Vary": ", ".join(filter(None, (caching.get("Vary"), POSITION_HEADER)))}
@@ -185,7 +185,9 @@ class HttpReads:
         """The same about one row: its ETag is the position of its last change, by the epoch in which that was."""
         position = self._projector.position if not self._stopped else self.position
         fields = self._fields if position is self._made_at else self._lines(position)
-        return Response.ready(body, fields.lines, f"{self._projector.epoch_of(offset)}:{offset}")
+        return Response.ready(
+            body, fields.lines, f"{self._projector.epoch_of(offset)}:{offset}", self._guarded
+        )
 
     def missing(self) -> Response:
         """Nothing has that name: 404 with an empty body, and where this server's memory is."""

@@ -66,8 +66,10 @@ class Answer:
         "_way",
         "answerer",
         "closed",
+        "finished",
         "on_start",
         "on_stream",
+        "started",
         "transfer",
         "turn",
     )
@@ -75,7 +77,7 @@ class Answer:
     def __init__(self, way: Way, turn: Turn, date: bytes) -> None:
         self._way, self.turn, self._date = way, turn, date
         self._framing = Framing(turn.request.method, turn.version, turn.keep)
-        self.closed = False
+        self.closed = self.started = self.finished = False
         self.answerer: Answerer | None = None
         self.on_start: Callable[[], None] | None = None
         self.on_stream: Callable[[], None] | None = None
@@ -105,14 +107,6 @@ class Answer:
     def room(self) -> bool:
         return self._way.room
 
-    @property
-    def started(self) -> bool:
-        return self._framing.started
-
-    @property
-    def finished(self) -> bool:
-        return self._framing.finished
-
     def take(self) -> bytes:
         if self.finished or self.closed:
             return b""
@@ -132,7 +126,7 @@ class Answer:
         framing, turn = self._framing, self.turn
         framing.keep = turn.keep if framing.keep else CLOSE  # the server may be ending by now
         data = framing.head(status, fields, self._date, reason)
-        turn.started = True
+        turn.started = self.started = True
         if self.on_start is not None:
             self.on_start()
             self.on_start = None
@@ -157,6 +151,7 @@ class Answer:
         self._end()
 
     def _end(self) -> None:
+        self.finished = self._framing.finished
         if not self.finished:
             raise RuntimeError("Response content shorter than Content-Length")
         self._way.answered()
@@ -187,11 +182,9 @@ class Answer:
         if self.closed:
             return
         if not whole:
-            self.abort()
-            if self.answerer is not None:
-                self.answerer.gone()
+            self.break_off()
             return
-        self._framing.finished = True
+        self._framing.finished = self.finished = True
         if self.answerer is not None:
             self.answerer.writable()
         self._way.answered()
@@ -203,6 +196,12 @@ class Answer:
             self.closed = True
             self._stop_transfer()
             self._way.abort()
+
+    def break_off(self) -> None:
+        """Nothing more is sent, the connection ends; the answerer is told."""
+        self.abort()
+        if self.answerer is not None:
+            self.answerer.gone()
 
     def close(self) -> None:
         """Nothing more is sent; the answerer is told. The connection calls this."""

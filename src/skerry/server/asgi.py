@@ -19,6 +19,7 @@ from skerry.exchange import ClientDisconnected, Exchange
 from skerry.http.headers import Headers
 from skerry.http.identity import IDENTITY
 from skerry.http.path import encode_path
+from skerry.http.reply import Response
 from skerry.http.request import Peer, Request
 from skerry.http.routes import Found, Missing, Mount
 from skerry.http.scope import HOST
@@ -43,19 +44,18 @@ class Known:
 
 
 def scope_of(
-    request: Request, version: str, found: Found | Mount | Missing, state: dict[str, Any], kind: str = "http"
+    request: Request, peer: Peer, version: str, found: Found | Mount | Missing, state: dict[str, Any]
 ) -> dict[str, Any]:
-    """The ASGI scope of a request (ASGI HTTP 2.4)."""
+    """The ASGI scope of a request (ASGI HTTP 2.4) of `peer`."""
     raw_path, _, query = request.target.partition(b"?")
     path = raw_path.decode("ascii")
     if "%" in path:
         path = unquote(path)
-    peer = request.peer
     root = peer.root_path
     if root and path != "*":
         path, raw_path = root + path, encode_path(root) + raw_path
     scope: dict[str, Any] = {
-        "type": kind,
+        "type": "http",
         "asgi": ASGI,
         "http_version": version,
         "server": peer.server,
@@ -68,12 +68,11 @@ def scope_of(
         "path": path,
         "raw_path": raw_path,
         "query_string": query,
+        "extensions": {PATHSEND: {}},
         "skerry": Known(found, request),
     }
     if peer.host is not None:
         scope[HOST] = peer.host
-    if kind == "http":
-        scope["extensions"] = {PATHSEND: {}}
     return scope
 
 
@@ -125,6 +124,11 @@ class AsgiAnswer:
     def stream(self) -> None:
         """The answer is one that goes on."""
         self._ledger.stream(self._task)
+
+    @property
+    def identity(self) -> Any:
+        """Of its client, where the application has asked for it."""
+        return self._scope["state"].get(IDENTITY)
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -182,6 +186,19 @@ class AsgiAnswer:
                 self._wake()
         except ClientDisconnected:
             # Who goes on all the same takes a turn of the loop for it.
+            await asyncio.sleep(0)
+            raise
+
+    async def reply(self, response: Response) -> None:
+        """A complete answer of our own in one: what `send` would be told by it in two messages."""
+        exchange = self._exchange
+        while not exchange.room and not exchange.gone and not exchange.finished:
+            await self._change()
+        try:
+            exchange.reply(response.status, *response.whole())
+            self._status = response.status
+            self._wake()
+        except ClientDisconnected:
             await asyncio.sleep(0)
             raise
 
@@ -246,6 +263,4 @@ class AsgiAnswer:
         try:
             await self._run()
         finally:
-            log_access(
-                self._scope, self._status, time.monotonic() - began, self._scope["state"].get(IDENTITY)
-            )
+            log_access(self._scope, self._status, time.monotonic() - began, self.identity)

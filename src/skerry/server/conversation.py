@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from websockets.http11 import Response
 
 from skerry.exchange import ClientDisconnected
+from skerry.http.identity import IDENTITY
 
 logger = logging.getLogger("skerry.server")
 ABNORMAL = 1006
@@ -79,6 +80,11 @@ class Conversation:
         self._inbox: deque[dict[str, Any]] = deque(({"type": "websocket.connect"},))
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
+
+    @property
+    def identity(self) -> Any:
+        """Of the client, where the application has asked for it."""
+        return self._scope["state"].get(IDENTITY)
 
     @property
     def unread(self) -> bool:

@@ -18,7 +18,11 @@ CLOSE, KEEP, KEEP_OLD = range(3)
 
 _names: dict[bytes, bytes] = {}
 """Names of fields that were checked, and how they are sent: applications have few."""
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+"""Whole fields that were checked and say nothing about framing, as they are sent."""
 _REMEMBERED = 1_000
+_LONGEST = 200
+_FRAMING = frozenset({b"content-length", b"date", b"transfer-encoding", b"connection"})
 
 
 def _checked(name: bytes) -> bytes:
@@ -49,6 +53,9 @@ class Framing:
         break the message."""
         if self.started:
             raise RuntimeError("the answer has begun already")
+        if status < 200:
+            # Whoever asked would wait for the final one, and take the answer to the next request for it.
+            raise RuntimeError(f"an answer has a final status, not {status}")
         line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         if reason and line[13:-2] != reason:
             if _NOT_IN_VALUE.search(reason):
@@ -59,12 +66,24 @@ class Framing:
         place = 0  # of its line
         chunked = closes = False
         for name, value in fields:
-            name = _names.get(name) or _checked(name)
+            known = _lines.get((name, value)) if value.__class__ is bytes else None
+            if known is not None:
+                parts.append(known)
+                continue
+            given, name = name, _names.get(name) or _checked(name)
             if _NOT_IN_VALUE.search(value):
                 raise RuntimeError("Invalid HTTP header value.")
+            if name not in _FRAMING:
+                line = b"%b: %b\r\n" % (name, value)
+                if len(line) < _LONGEST and len(_lines) < _REMEMBERED and value.__class__ is bytes:
+                    _lines[given, value] = line
+                parts.append(line)
+                continue
             if name == b"content-length":
                 if length is not None:
                     continue
+                if not value.isdigit():
+                    raise RuntimeError("Invalid Content-Length.")
                 length, place = int(value), len(parts)
             elif name == b"date":
                 parts[1] = b""
@@ -73,15 +92,15 @@ class Framing:
                 continue  # the coding of this hop is ours
             elif name == b"connection":
                 closes = closes or b"close" in [token.strip() for token in value.lower().split(b",")]
-            parts += (name, b": ", value, b"\r\n")
+            parts.append(b"%b: %b\r\n" % (name, value))
         self.started = True
-        if status in BODILESS or status < 200:
+        if status in BODILESS:
             self._bodiless, chunked = True, False
         elif length is None and not self._bodiless and self._version == "1.1":
             chunked = True
         if chunked:
             if length is not None:
-                del parts[place : place + 4]  # a message has one of the two (RFC 9112 section 6.1)
+                del parts[place]  # a message has one of the two (RFC 9112 section 6.1)
             parts.append(b"transfer-encoding: chunked\r\n")
         self._chunked = chunked and not self._bodiless
         self._left = None if chunked or self._bodiless else length

@@ -95,7 +95,7 @@ class Http1:
     the client says no more, `eof`: and all it said was read; `paused`: nothing is read; `over`: nothing is left to do.
 
     `memory`: after `settle`, the header block behind which a GET may be answered without the machine, None where it
-    may not; `memory_headers` is what it says.
+    may not; `memory_headers` is what it says, `memory_peer` who sends it.
     """
 
     __slots__ = (
@@ -322,6 +322,10 @@ class Http1:
     @property
     def memory_headers(self) -> Headers:
         return self._parser.memory_headers
+
+    @property
+    def memory_peer(self) -> Peer:
+        return self._parser.memory_peer
 
     @property
     def _full(self) -> bool:

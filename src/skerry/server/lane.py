@@ -60,7 +60,9 @@ def rendered(turn: Turn, response: Response, state: State) -> bytes:
         state.long_lane.observe(seconds)
     state.lane_seconds += seconds
     if state.log_lane:
-        log_access(scope_of(request, turn.version, Missing(), {}), status, seconds, request.identity)
+        log_access(
+            scope_of(request, request.peer, turn.version, Missing(), {}), status, seconds, request.identity
+        )
     return response.render(state.common[turn.keep], with_body=request.method != "HEAD")
 
 

@@ -16,12 +16,11 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from skerry.http.caching import PRIVATE_LINE, private
+from skerry.http.caching import private
 from skerry.http.headers import Headers
-from skerry.http.kept import OK
 from skerry.http.lane import Answer as LaneAnswer
-from skerry.http.reply import Response
-from skerry.http.request import Ends, Request
+from skerry.http.reply import OK, Response
+from skerry.http.request import Ends, Peer, Request
 from skerry.http.routes import Found, Mount
 from skerry.loop.passing import Passed
 from skerry.loop.proxy_head import Told
@@ -54,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_answering",
         "_block",
         "_direct",
+        "_from",
         "_guard",
         "_headers",
         "_kept",
@@ -79,15 +79,15 @@ class Connection(asyncio.Protocol):
         self.state = state
         self.settings: ServerSettings = state.settings
         self._lane = state.lane
-        # Behind a proxy the client and the root path differ from request to request: no short cut then.
-        self._direct = state.lane.direct if state.settings.outside is None else {}
+        self._direct = state.lane.direct
         self._guard = state.lane.guard
         self._kept = state.lane.kept.answers
         self._long = min(self.settings.slow_view_seconds, QUICK_SECONDS)  # over it an answer is looked at
         self._longest = self.settings.max_target_bytes  # of a request that may skip the parser
         self._memory: bytes | None = None  # the header block that may be repeated now
-        self._block: bytes | None = None  # the last one, and what it says
+        self._block: bytes | None = None  # the last one, what it says, and who sent it
         self._headers = NONE
+        self._from: Peer = self
         self.http = Http1(self.settings, state, self, monotonic)
         self._answering: Answer | asyncio.Future[Any] | None = None
         self._work: list[Action] | None = None  # what is being executed
@@ -116,6 +116,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
+        self.state.held.pop(self, None)
         self._memory = None
         answering, self._answering = self._answering, None
         self.http.lost()
@@ -148,7 +149,7 @@ class Connection(asyncio.Protocol):
             self._repeat(line, data)
             return
         http, headers = self.http, self._headers
-        request = Request("GET", line[4:], headers, b"", self)
+        request = Request("GET", line[4:], headers, b"", self._from)
         if route.guarded:
             known = headers.remembered
             guard = self._guard
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
                 known is None
                 or known.generation != guard.generation  # type: ignore[union-attr]  # where a route is guarded
                 or (known.until is not None and known.until <= guard.now())  # type: ignore[union-attr]
-                or route.right not in known.rights
+                or (known.route is not route and not known.opens(route))
             ):
                 self._repeat(line, data)
                 return
@@ -167,7 +168,7 @@ class Connection(asyncio.Protocol):
             answer = route.call(request, last.decode("ascii"))
             if answer.__class__ is not Response or headers.conditional:
                 answer = self._lane.complete(route, request, answer)
-            elif route.guarded and PRIVATE_LINE not in answer.head:
+            elif route.guarded and not answer.private:
                 answer = private(answer)
         except Exception as error:
             answer = self._lane.failed(route, error, request)
@@ -249,7 +250,10 @@ class Connection(asyncio.Protocol):
             self._work = None
         memory = http.memory
         if memory is not None and memory is not self._block:
-            self._block, self._headers = memory, http.memory_headers
+            self._block, self._headers, self._from = memory, http.memory_headers, http.memory_peer
+            # Below a root path a target is not what is looked up.
+            below = self._from.root_path
+            self._direct, self._kept = ({}, {}) if below else (self._lane.direct, self._lane.kept.answers)
         self._memory = memory
 
     def _obey(self, signal: Action) -> None:
@@ -335,13 +339,20 @@ class Connection(asyncio.Protocol):
             if self.http.gone:
                 answerer.gone()
             return
-        scope = scope_of(turn.request, turn.version, found, state.app_state)
+        peer = turn.request.peer
+        scope = scope_of(
+            turn.request, self.peer if peer is self else peer, turn.version, found, state.app_state
+        )
         application = AsgiAnswer(
             answer, scope, state.application.asgi, state.applications, logged=state.log_asgi
         )
-        answer.answerer, answer.on_stream = application, application.stream
+        answer.answerer, answer.on_stream = application, partial(self._streams, application)
         if self.http.gone:
             application.gone()
+
+    def _streams(self, application: AsgiAnswer) -> None:
+        application.stream()
+        self.state.hold(self, application.identity)
 
     def _started(self, turn: Turn) -> None:
         self.state.asgi_seconds.observe(monotonic() - turn.began)
@@ -386,6 +397,8 @@ class Connection(asyncio.Protocol):
 
     def answered(self) -> None:
         self._answering = None
+        if self.state.held:
+            self.state.held.pop(self, None)
         self._execute(self.http.answered())
 
     def abort(self) -> None:
@@ -442,6 +455,11 @@ class Connection(asyncio.Protocol):
             answering.close()
         transport.write(ENDING)
         transport.close()
+
+    def expel(self) -> None:
+        """Cut off an answer that goes on: its client may not have the rest."""
+        if isinstance(self._answering, Answer):
+            self._answering.break_off()
 
     @property
     def idle(self) -> bool:

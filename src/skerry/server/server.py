@@ -284,6 +284,7 @@ class HttpServer:
         if self._state is not None:
             await self.drain(seconds, idle_seconds=idle_seconds)
             await self._cut(self._state)
+            self._state.close()
         if self._timer is not None:
             self._timer.cancel()
         await self.application.shutdown()
@@ -357,6 +358,7 @@ class HttpServer:
         for connection in list(state.connections):
             connection.sweep(now)
         state.applications.sweep(now)
+        state.review()
         self._note_closed()
         shortest = min(
             settings.head_seconds,

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import Any, Protocol
 
 from skerry.http.application import Application
+from skerry.http.identity import Identity
 from skerry.http.problems import Problem
 from skerry.http.routes import WEBSOCKET, Found, Missing, Mount, Route
 from skerry.server.http1 import Early, Turn
@@ -61,6 +62,10 @@ class Served(Protocol):
 
     def give_up(self) -> None:
         """The time for that is over: close at once."""
+        ...
+
+    def expel(self) -> None:
+        """Its client may not listen any more: end what goes on."""
         ...
 
 
@@ -152,6 +157,9 @@ class State:
         self.connections: set[Served] = set()
         self.websockets = 0  # of the connections
         self.applications = Applications(settings)
+        self.held: dict[Served, Identity] = {}
+        """Of the long-lived connections those whose client may lose the right to listen."""
+        self._reviews = False
         self.app_state: dict[str, Any] = {}
         self.max_body_bytes = application.settings.max_body_bytes
         self.draining = self.closing = False  # closing: connections between two requests too
@@ -172,6 +180,8 @@ class State:
         self.date = b""
         self._find = application.lane.table.find
         self._on_slow, self._on_closed = on_slow, on_closed
+        if self.lane.guard is not None:
+            self.lane.guard.listeners.append(self._forgot)
         self.tick()
 
     @property
@@ -214,6 +224,30 @@ class State:
         self.common = (line + b"Connection: close\r\n", line, line + b"Connection: keep-alive\r\n")
         self.common_keep = line
         self.date = b"date: " + date + b"\r\n"
+
+    def hold(self, connection: Served, identity: object) -> None:
+        """A long-lived connection has begun; `identity` of its client, where it was asked for."""
+        if isinstance(identity, Identity) and (identity.session or identity.expires is not None):
+            self.held[connection] = identity
+
+    def review(self) -> None:
+        """End what was begun by those whose session was revoked meanwhile, or who have expired."""
+        self._reviews = False
+        guard = self.lane.guard
+        for connection, identity in list(self.held.items()):
+            if guard is not None and not guard.holds(identity):
+                del self.held[connection]
+                connection.expel()
+
+    def close(self) -> None:
+        """The server has stopped."""
+        if self.lane.guard is not None:
+            self.lane.guard.listeners.remove(self._forgot)
+
+    def _forgot(self) -> None:
+        if self.held and not self._reviews:
+            self._reviews = True
+            self.loop.call_soon(self.review)
 
     def lane_times(self) -> Histogram:
         """How long the answers of the lane took: the view, and what it waited for."""

@@ -61,3 +61,7 @@ class Tunnel(asyncio.Protocol):
 
     def give_up(self) -> None:
         self.transport.abort()
+
+    def expel(self) -> None:
+        """Who listens is known to the other process only, which closes it."""
+        self.transport.abort()

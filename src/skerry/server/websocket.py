@@ -27,7 +27,9 @@ from skerry.server.handshake import denial, scope_of, shake
 from skerry.server.http1 import Turn
 from skerry.server.peer import has_left
 from skerry.server.state import State
-from skerry.server.ws13 import RESTART, Action, Ended, Expire, Failed, Message, Ws13
+from skerry.server.ws13 import POLICY, RESTART, Action, Ended, Expire, Failed, Message, Ws13
+
+OVER = "who listens may not any more: the session has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         state = self._state
         state.connections.discard(self)
+        state.held.pop(self, None)
         state.websockets -= 1
         self.machine.drop()
         if self._close_timer is not None:
@@ -251,6 +254,11 @@ class WebSocketConnection(asyncio.Protocol):
         """The time is over."""
         self.transport.abort()
 
+    def expel(self) -> None:
+        """Its client may not listen any more: say so with 1008."""
+        self._tell(POLICY, OVER)
+        self.close(POLICY, OVER)
+
     # --- the sink of a listener
 
     @property
@@ -313,6 +321,8 @@ class WebSocketConnection(asyncio.Protocol):
             self._state.applications.settle(self._task)
         self._execute(self.machine.accept(response))
         self._slot = self._server.watch(self)
+        if self._conversation is not None:
+            self._state.hold(self, self._conversation.identity)
 
     def deny(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
         self._execute(self.machine.deny(denial(status, fields, body)))

@@ -24,7 +24,7 @@ from skerry.server.handshake import denial
 from skerry.server.inflow import Inflow
 
 SLICE = 2_048  # some hundreds of the smallest frames
-RESTART, TOO_SILENT = 1012, 1011
+RESTART, TOO_SILENT, POLICY = 1012, 1011, 1008
 
 
 @dataclass(frozen=True, slots=True)

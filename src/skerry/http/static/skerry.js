@@ -20,6 +20,7 @@ const LONGEST_PAUSE_MS = 15_000;
 const HELLO_TIMEOUT_MS = 10_000;
 const LATE_BEAT_MS = 10_000;
 const RESTART = 1012;
+const DENIED = 1008;
 
 /** Split "EPOCH:NUMBER". */
 export function parsePosition(text) {
@@ -135,6 +136,7 @@ class Stream {
     clearTimeout(this.timer);
     this.drop();
     if (this.state.phase === "closed") return;
+    if (code === DENIED) this.probe(); // the session has ended: no use in coming again
     if (greeted) this.failures = 0;
     else if (++this.failures >= 2) {
       this.probe();
