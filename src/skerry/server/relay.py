@@ -149,8 +149,8 @@ def _named(fields: Any) -> frozenset[bytes]:
 
 
 class Relay:
-    """One request on its way, an `Answerer`. `renew` gives another channel, for a request that the old one has not
-    taken."""
+    """One request on its way, an `Answerer`. `renew` gives another channel, for one that may be repeated: it is safe
+    (RFC 9110 section 9.2.1) and has no body. It is, once, when a channel ends without a byte of an answer."""
 
     def __init__(self, exchange: Exchange, channel: Channel, renew: Callable[[], Channel]) -> None:
         self._exchange, self._renew = exchange, renew
@@ -236,8 +236,9 @@ class Relay:
         self._answer()
 
     def ended(self) -> None:
-        if self._repeatable and self._channel.served and not self._seen:
-            self._begin(self._renew())  # it was closed while it was idle
+        if self._repeatable and not self._seen:
+            self._repeatable = False
+            self._begin(self._renew())
         elif self._headed and not self._bounded:
             self._complete = True
             self._answer()
