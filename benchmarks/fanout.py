@@ -1,4 +1,5 @@
-"""One event to a thousand WebSocket listeners, against a C loop of send() and against websockets.broadcast.
+"""One event to a thousand listeners: over WebSockets against a C loop of send() and against websockets.broadcast, as an
+event stream against WebSockets.
 
 CPU microseconds (user and system time of the sending process) per delivery, the median of the rounds; every kind in
 a process of its own with the same readers on the other core. Also bursts, and the memory of an idle listener.
@@ -45,13 +46,15 @@ FRAME_BYTES = len(PAYLOAD) + 4
 
 READERS = """
 import select, socket, sys
-port, number, shake = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1"
+port, number, kind = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 poll, all = select.epoll(), {}
 ask = (b"GET /events HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n\\r\\n" % port)
+if kind == "stream":
+    ask = b"GET /events HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\nAccept: text/event-stream\\r\\n\\r\\n" % port
 for n in range(number):
     s = socket.create_connection(("127.0.0.1", port))
-    if shake:
+    if kind != "plain":
         s.sendall(ask)
     s.setblocking(False)
     all[s.fileno()] = s
@@ -103,6 +106,13 @@ def run() -> list[Row]:
             note="resident memory of the process; Centrifugo tuned: 10.9 KB, published",
         )
     )  # fmt: skip
+    stream, one = _python("skerry-stream", LISTENERS)["one"], ours["one"]
+    peer = f"WebSocket {one:.2f} us"
+    rows.append(
+        Row(f"one event to {LISTENERS:,} event streams", stream, "us/delivery", peer, stream / one, 1.1)
+    )
+    idle = _python("skerry-stream-idle", IDLE)["bytes"]
+    rows.append(Row(f"an idle event stream, of {IDLE:,}", idle, "bytes", "9 kB", idle / 9_000, 1.0))
     return rows
 
 
@@ -115,24 +125,25 @@ def _c() -> float | None:
         program = Path(place) / "sendloop"
         subprocess.run([compiler, "-O2", "-o", program, source], check=True)
         return float(
-            _measure([str(program), str(LISTENERS), str(ROUNDS), str(FRAME_BYTES)], LISTENERS, shake=False)
+            _measure([str(program), str(LISTENERS), str(ROUNDS), str(FRAME_BYTES)], LISTENERS, "plain")
         )
 
 
 def _python(kind: str, listeners: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.fanout", kind, str(listeners)]
-    found: dict[str, float] = json.loads(_measure(command, listeners, shake=True))
+    reader = "stream" if "stream" in kind else "websocket"
+    found: dict[str, float] = json.loads(_measure(command, listeners, reader))
     return found
 
 
-def _measure(command: list[str], listeners: int, *, shake: bool) -> str:
-    """Start a sender that prints its port, then a result; connect the readers to it."""
+def _measure(command: list[str], listeners: int, reader: str) -> str:
+    """Start a sender that prints its port, then a result; connect readers of that kind to it."""
     sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_on_core(0))
     assert sender.stdout is not None
     try:
         port = sender.stdout.readline().strip()
         readers = subprocess.Popen(
-            [sys.executable, "-c", READERS, port, str(listeners), str(int(shake))], preexec_fn=_on_core(1)
+            [sys.executable, "-c", READERS, port, str(listeners), reader], preexec_fn=_on_core(1)
         )
         try:
             return sender.stdout.readline()
@@ -191,6 +202,7 @@ async def _skerry(port: Callable[[int], None], listeners: int, *, idle: bool) ->
     events = Events(hub.channel("/events", feed), hub)
     application = Application()
     application.websocket("/events")(events.websocket)
+    application.get("/events")(events.stream)
     server = HttpServer(application, ServerSettings(access_log="off"), websocket=WebSockets())
     sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
     hub.start()

@@ -12,8 +12,8 @@ SRC = Path(__file__).parent.parent / "src"
 
 FLOORS = {
     "errors": 0, "faces": 0, "provenance": 0, "options": 1, "plugins": 1,
-    "clock": 1, "injection": 1, "position": 1, "emitter": 1, "telemetry": 1, "tracing": 1, "otel": 2,
-    "messages": 2, "loop": 2, "http": 2, "balancing": 2, "exchange": 2,
+    "clock": 1, "exchange": 1, "injection": 1, "position": 1, "emitter": 1, "telemetry": 1, "tracing": 1, "otel": 2,
+    "messages": 2, "loop": 2, "http": 2, "balancing": 2,
     "journal": 3, "supervision": 3, "server": 3, "tars": 3,
     "bus": 4, "hosting": 4,
     "kernel": 5, "backends": 5, "bridge": 5,

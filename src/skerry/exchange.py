@@ -142,5 +142,36 @@ class Exchange(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Writes on by itself, frame by frame as something happens (a listener of events). None of these raises."""
+
+    def pause(self) -> None:
+        """There is no room: write nothing until `resume`. May be told from within a write."""
+        ...
+
+    def resume(self) -> None:
+        """There is room again."""
+        ...
+
+    def gone(self) -> None:
+        """Nobody reads any more."""
+        ...
+
+
+class LongExchange(Exchange, Protocol):
+    """An exchange of our own server, whose answer may go on for long after its answerer is done."""
+
+    @property
+    def chunked(self) -> bool:
+        """Whether each part of the body is framed as a chunk (RFC 9112 section 7.1). Known when it has begun."""
+        ...
+
+    def follow(self, follower: Follower) -> Callable[[bytes], None]:
+        """Between `start` and `finish`: the rest of the body is `follower`'s, who is told in place of the answerer. It
+        writes by what this returns: parts as the connection has them, framed where it is `chunked`, and none after
+        `gone`. Raises ClientDisconnected when nothing reaches the client any more."""
+        ...
+
+
 Respond = Callable[[Exchange], Answerer]
 """Takes on a request whose turn it is; called in the loop, does not wait."""

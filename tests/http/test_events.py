@@ -209,6 +209,49 @@ async def test_an_event_stream_has_the_same_cursor() -> None:
     assert await stream.block() == {}, "draining ends the stream in good order"
 
 
+async def test_an_event_stream_costs_no_task(site: Site) -> None:
+    """While it goes on nothing runs for it; it is counted until its client leaves, by a FIN too."""
+    stream = await site.stream()
+    await stream.block()
+    assert (await stream.event())["type"] == "hello"
+    assert not site.server.state.tasks
+    metrics = {each.name: each.samples[0].value for each in site.server.collect() if each.samples}
+    assert metrics["skerry_http_streams"] == 1
+    async with site.websocket() as other:
+        await hear(other, 2)
+        stream.writer.write_eof()
+        (closed,) = await hear(other, 1)
+        assert closed["type"] == "connection_closed"
+    assert not site.server.state.followed
+
+
+async def test_an_event_stream_of_an_old_client_is_not_cut_into_chunks(site: Site) -> None:
+    """HTTP/1.0 knows no chunks: the answer ends with its connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(b"GET /events HTTP/1.0\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert await reader.readuntil(b"\n\n") == b"retry: 2000\n\n"
+    assert b'data: {"type":"hello"' in await reader.readuntil(b"\n\n")
+    site.hub.reset()
+    assert b"retry" not in await reader.read()
+    writer.close()
+
+
+async def test_requests_behind_an_event_stream_are_answered_when_it_ends(site: Site) -> None:
+    """The connection is kept: the next answer begins where the stream has ended."""
+    stream = await site.stream()
+    stream.writer.write(b"HEAD /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await stream.block()
+    await stream.event()
+    site.hub.reset()
+    while await stream.block():
+        pass
+    head = await stream.reader.read()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"text/event-stream" in head
+
+
 async def test_a_snapshot_over_an_event_stream_moves_the_cursor_at_its_end(site: Site) -> None:
     """Who is cut within a snapshot must not resume behind it."""
     site.apply(put(1, "a"), put(2, "b"))

@@ -82,8 +82,9 @@ async def serve(
     """Answer one HTTP request by its view."""
     route = found.route
     request = request_of(scope)
-    # With nobody in between, a complete answer needs no messages.
-    reply_whole = getattr(getattr(send, "__self__", None), "reply", None) if "skerry" in scope else None
+    # With nobody in between, neither a complete answer nor a stream of our own needs messages.
+    own = getattr(send, "__self__", None) if "skerry" in scope else None
+    reply_whole = getattr(own, "reply", None)
     if route.personal:
         send = keeping_private(send)
     answer: ASGIApp
@@ -125,6 +126,8 @@ async def serve(
     route.counts[status] = route.counts.get(status, 0) + 1
     if reply_whole is not None and answer.__class__ is Response:
         await reply_whole(private(answer) if route.personal else answer)
+    elif reply_whole is not None and hasattr(answer, "follow") and scope["method"] == "GET":
+        await answer.follow(await own.lend(), private=route.personal)  # type: ignore[union-attr]  # it has a reply
     else:
         await answer(scope, receive, send)
 

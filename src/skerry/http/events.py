@@ -1,14 +1,15 @@
 """How a browser listens: one route, as WebSocket or as server-sent events, over one channel of the hub.
 
 `?since=E:N` (or `Last-Event-ID`) resumes, `?snapshot=1` sends the current values first when there is nothing to
-resume, `?prefix=` filters, `?beat=1` asks for a frame with each ping that a page can see. A websocket that our own
-server carries is handed to the hub as it is; under another ASGI server, and for event streams, a small pump here
-sends what the hub writes. What is sent to whom is the hub's.
+resume, `?prefix=` filters, `?beat=1` asks for a frame with each ping that a page can see. What our own server carries
+is handed to the hub as it is, a websocket or the answer that goes on; under another ASGI server, and where a
+middleware stands in between, a small pump here sends what the hub writes. What is sent to whom is the hub's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,11 +18,13 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from skerry.exchange import ClientDisconnected, LongExchange
+from skerry.http.caching import private_fields
 from skerry.http.channel import Channel
 from skerry.http.endpoint import keep_direct, refuse_websocket
 from skerry.http.headers import Headers
 from skerry.http.hub import Hub
-from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Direct, Listener, Wire
+from skerry.http.listener import CHUNKED, EVENT_STREAM, LINES, WEBSOCKET, Direct, Listener, Wire
 from skerry.http.origin import allowed
 from skerry.http.problems import Problem
 from skerry.http.scope import HOST
@@ -29,7 +32,14 @@ from skerry.position import Position
 
 MEDIA_TYPE = "text/event-stream"
 HIGH_WATER = 64 * 1024
-RETRY_MS = 2000
+RETRY = b"retry: 2000\n\n"
+"""After how many milliseconds a browser comes back."""
+FIELDS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"vary", b"Accept, Origin"),
+)
 MAX_PREFIX_BYTES = 512
 GRACE_SECONDS = 5.0
 
@@ -147,25 +157,52 @@ class EventStream:
         self._events, self._wanted = events, wanted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fields = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-            (b"vary", b"Accept, Origin"),
-        ]
-        origin = self._wanted.origin
-        if origin is not None:
-            fields += [
-                (b"access-control-allow-origin", origin.encode("latin-1")),
-                (b"access-control-allow-credentials", b"true"),
-            ]
-        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.start", "status": 200, "headers": self._fields()})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
         pump = Pump(send)
-        pump.write(b"retry: %d\n\n" % RETRY_MS)
+        pump.write(RETRY)
         await pump.run(self._events, EVENT_STREAM, self._wanted, receive)
+
+    async def follow(self, exchange: LongExchange, *, private: bool) -> None:
+        """Answer on a connection of our own server: what the hub writes goes to its transport, without a task. Returns
+        when the listener is one of the channel's."""
+        fields = self._fields()
+        exchange.start(200, private_fields(fields) if private else fields)
+        exchange.write(RETRY)
+        wanted = self._wanted
+        wire = CHUNKED if exchange.chunked else EVENT_STREAM
+        listener = Listener(Ending(exchange), wire, wanted.prefix, beats=wanted.beats)
+        listener.write = exchange.follow(listener)
+        await self._events.channel.open(listener, wanted.since, snapshot=wanted.snapshot)
+
+    def _fields(self) -> list[tuple[bytes, bytes]]:
+        origin = self._wanted.origin
+        if origin is None:
+            return list(FIELDS)
+        return [
+            *FIELDS,
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-allow-credentials", b"true"),
+        ]
+
+
+class Ending:
+    """The sink of a listener whose bytes go to the transport by another way: it ends the answer."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: LongExchange) -> None:
+        self._exchange = exchange
+
+    def write(self, data: bytes) -> None:
+        raise AssertionError("what is written goes to the transport")
+
+    def close(self, code: int, reason: str) -> None:
+        """What was written is still sent, within the server's own time limits."""
+        with contextlib.suppress(ClientDisconnected):
+            self._exchange.finish()
 
 
 class Pump:

@@ -85,6 +85,16 @@ class EventStreamWire:
         return b"id: %s\ndata: %s\n\n" % (str(position).encode("ascii"), payload)
 
 
+class ChunkedWire(EventStreamWire):
+    """The same, each frame a chunk (RFC 9112 section 7.1): the same bytes serve every connection of HTTP/1.1."""
+
+    ping = b"3\r\n:\n\n\r\n"
+
+    def frame(self, payload: bytes, position: Position | None) -> bytes:
+        data = super().frame(payload, position)
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 class LineWire:
     """One JSON object a line (NDJSON), for ASGI servers that make the frames themselves, and for logs."""
 
@@ -98,6 +108,7 @@ class LineWire:
 BEAT = b'{"type":"beat"}'
 WEBSOCKET = WebSocketWire()
 EVENT_STREAM = EventStreamWire()
+CHUNKED = ChunkedWire()
 LINES = LineWire()
 
 
@@ -144,7 +155,7 @@ class Listener:
         self, sink: Sink, wire: Wire, prefix: str = "", id: str = "", *, beats: bool = False
     ) -> None:
         self.sink, self.wire, self.prefix, self.id, self.beats = sink, wire, prefix, id, beats
-        self.write = sink.write
+        self.write: Callable[[bytes], None] = sink.write
         self.notify: Callable[[Listener, Change], None] | None = None
         self.live = self.paused = self.closed = self.replaying = self.pumping = self.attached = False
         self.answered = True

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from skerry.exchange import Answerer, ClientDisconnected, Fields, Head
+from skerry.exchange import Answerer, ClientDisconnected, Fields, Follower, Head
 from skerry.server.framing import CLOSE, Framing
 from skerry.server.http1 import Turn
 from skerry.server.transfer import Transfer
@@ -34,6 +34,10 @@ class Way(Protocol):
         ...
 
     def write(self, data: bytes) -> None: ...
+
+    def follow(self) -> Callable[[bytes], None]:
+        """What writes to the transport; the answer goes on for long."""
+        ...
 
     def take(self, turn: Turn) -> bytes:
         """What has come of its body; reads on."""
@@ -67,6 +71,7 @@ class Answer:
         "answerer",
         "closed",
         "finished",
+        "follower",
         "on_start",
         "on_stream",
         "started",
@@ -79,6 +84,7 @@ class Answer:
         self._framing = Framing(turn.request.method, turn.version, turn.keep)
         self.closed = self.started = self.finished = False
         self.answerer: Answerer | None = None
+        self.follower: Follower | None = None
         self.on_start: Callable[[], None] | None = None
         self.on_stream: Callable[[], None] | None = None
         self.transfer: Transfer | None = None
@@ -143,6 +149,17 @@ class Answer:
         if framed:
             self._way.write(framed)
 
+    @property
+    def chunked(self) -> bool:
+        return self._framing.chunked
+
+    def follow(self, follower: Follower) -> Callable[[bytes], None]:
+        self._check()
+        self.follower, self.answerer = follower, None
+        if not self._way.room:
+            follower.pause()
+        return self._way.follow()
+
     def finish(self, data: bytes = b"") -> None:
         self._check()
         data = self._framing.part(data, last=True)
@@ -200,16 +217,22 @@ class Answer:
     def break_off(self) -> None:
         """Nothing more is sent, the connection ends; the answerer is told."""
         self.abort()
+        self.tell_gone()
+
+    def tell_gone(self) -> None:
+        """Tell the answerer or the follower that the client says no more, or is lost. A follower's answer ends then."""
         if self.answerer is not None:
             self.answerer.gone()
+        elif self.follower is not None:
+            self.follower.gone()
+            self.abort()
 
     def close(self) -> None:
         """Nothing more is sent; the answerer is told. The connection calls this."""
         self._stop_transfer()
         if not self.closed and not self.finished:
             self.closed = True
-            if self.answerer is not None:
-                self.answerer.gone()
+            self.tell_gone()
 
     def _stop_transfer(self) -> None:
         transfer, self.transfer = self.transfer, None

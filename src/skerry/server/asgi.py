@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from skerry.exchange import ClientDisconnected, Exchange
+from skerry.exchange import ClientDisconnected, Exchange, LongExchange
 from skerry.http.headers import Headers
 from skerry.http.identity import IDENTITY
 from skerry.http.path import encode_path
@@ -95,13 +95,24 @@ class Ledger(Protocol):
 class AsgiAnswer:
     """One request answered by an ASGI application, in a task of its own. An `Answerer`."""
 
-    __slots__ = ("_application", "_exchange", "_ledger", "_read", "_scope", "_status", "_task", "_waiter")
+    __slots__ = (
+        "_application",
+        "_exchange",
+        "_ledger",
+        "_lent",
+        "_read",
+        "_scope",
+        "_status",
+        "_task",
+        "_waiter",
+    )
 
     def __init__(
-        self, exchange: Exchange, scope: dict[str, Any], application: Any, ledger: Ledger, *, logged: bool
+        self, exchange: LongExchange, scope: dict[str, Any], application: Any, ledger: Ledger, *, logged: bool
     ) -> None:
         self._exchange, self._scope, self._application, self._ledger = exchange, scope, application, ledger
         self._read = False  # the whole body, by the application
+        self._lent = False
         self._status = 0
         self._waiter: asyncio.Future[None] | None = None
         logs = logged and access.isEnabledFor(logging.INFO)
@@ -202,6 +213,15 @@ class AsgiAnswer:
             await asyncio.sleep(0)
             raise
 
+    async def lend(self) -> LongExchange:
+        """The exchange, with room, for an answer of our own that goes on when the application has returned. Nothing is
+        sent or received here any more."""
+        exchange = self._exchange
+        while not exchange.room and not exchange.gone and not exchange.finished:
+            await self._change()
+        self._lent, self._status = True, 200
+        return exchange
+
     async def _send_file(self, exchange: Exchange, path: str) -> None:
         """The whole rest of the answer; returns when it has gone out. Raises OSError for a file that is not there."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -230,7 +250,7 @@ class AsgiAnswer:
                 logger.error("Exception in ASGI application\n", exc_info=error)
                 self._fail()
         else:
-            if exchange.finished:
+            if exchange.finished or self._lent:
                 return
             if exchange.gone:
                 exchange.abort()

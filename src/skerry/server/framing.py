@@ -111,6 +111,10 @@ class Framing:
         parts.append(b"\r\n")
         return b"".join(parts)
 
+    @property
+    def chunked(self) -> bool:
+        return self._chunked
+
     def part(self, data: bytes, *, last: bool = False) -> bytes:
         """A part of the body, framed; nothing for an answer that has none. Raises RuntimeError when more comes than
         the head has declared; after the last part, less has come when the answer is not `finished`."""

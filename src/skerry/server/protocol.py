@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
-        self.state.held.pop(self, None)
+        self.state.long_ended(self)
         self._memory = None
         answering, self._answering = self._answering, None
         self.http.lost()
@@ -209,6 +209,9 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._memory = None
+        answering = self._answering
+        if isinstance(answering, Answer) and answering.follower is not None:
+            answering.follower.pause()
         self._stalled = (monotonic(), self.transport.get_write_buffer_size())
         self.http.room(False)
 
@@ -221,6 +224,8 @@ class Connection(asyncio.Protocol):
                 answering.transfer.resume()
             elif answering.answerer is not None:
                 answering.answerer.writable()
+            elif answering.follower is not None:
+                answering.follower.resume()
         self._execute(actions)
 
     # What the machine decides
@@ -272,8 +277,8 @@ class Connection(asyncio.Protocol):
                 if answer is not None and answer.answerer is not None:
                     answer.answerer.readable()
             case Signal.GONE:
-                if answer is not None and answer.answerer is not None:
-                    answer.answerer.gone()
+                if answer is not None:
+                    answer.tell_gone()
             case Signal.DROP:
                 self._answering = None
                 if answer is not None:
@@ -387,6 +392,10 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         self.transport.write(data)
 
+    def follow(self) -> Callable[[bytes], None]:
+        self.state.followed.add(self)
+        return self.transport.write
+
     def send_file(self, transfer: Transfer) -> None:
         transfer.start(self.transport, self.state.loop)
 
@@ -397,8 +406,7 @@ class Connection(asyncio.Protocol):
 
     def answered(self) -> None:
         self._answering = None
-        if self.state.held:
-            self.state.held.pop(self, None)
+        self.state.long_ended(self)
         self._execute(self.http.answered())
 
     def abort(self) -> None:

@@ -376,7 +376,7 @@ class HttpServer:
         for name, text, number in (
             ("skerry_http_connections", "Open connections, websockets included.", len(state.connections)),
             ("skerry_http_websockets", "Open connections that are websockets.", state.websockets),
-            ("skerry_http_streams", "ASGI answers whose body goes on.", len(running.streams)),
+            ("skerry_http_streams", "Answers whose body goes on.", len(running.streams) + len(state.followed)),
             ("skerry_http_pending", "ASGI requests whose answer has not begun.", len(running.pending)),
             ("skerry_http_abandoned", "ASGI applications that run on for nobody.", len(running.abandoned)),
             ("skerry_http_kept_answers", "Answers kept until an event.", len(state.lane.kept.answers)),

@@ -160,6 +160,8 @@ class State:
         self.held: dict[Served, Identity] = {}
         """Of the long-lived connections those whose client may lose the right to listen."""
         self._reviews = False
+        self.followed: set[Served] = set()
+        """Answers that go on without an application (event streams)."""
         self.app_state: dict[str, Any] = {}
         self.max_body_bytes = application.settings.max_body_bytes
         self.draining = self.closing = False  # closing: connections between two requests too
@@ -229,6 +231,13 @@ class State:
         """A long-lived connection has begun; `identity` of its client, where it was asked for."""
         if isinstance(identity, Identity) and (identity.session or identity.expires is not None):
             self.held[connection] = identity
+
+    def long_ended(self, connection: Served) -> None:
+        """Its answer does not go on any more."""
+        if self.held:
+            self.held.pop(connection, None)
+        if self.followed:
+            self.followed.discard(connection)
 
     def review(self) -> None:
         """End what was begun by those whose session was revoked meanwhile, or who have expired."""
