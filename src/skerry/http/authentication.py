@@ -85,7 +85,7 @@ class Authentication:
         return self._permit_later(found, right, request)
 
     def recognize(self, request: Request) -> Identity | Awaitable[Identity | None] | None:
-        """Who sends it, or the promise of that, where nobody has to say so; None for who does not."""
+        """The identity of the client of an open route, or the promise of it; None for a client that proves none."""
         found = self._find(request)
         if found is None or isinstance(found, Identity):
             return _own(found, request)

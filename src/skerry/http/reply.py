@@ -77,7 +77,7 @@ class Response:
     bytes unless given); `headers` a mapping, or `Fields` made before; `etag` an opaque tag without quotes, or a
     number (it becomes a strong ETag and is what conditional requests are evaluated against; caches keep the answer and
     ask each time, `Cache-Control: no-cache`, unless `headers` say something else). Content-Length and Date are added
-    when it is sent; HEAD leaves the body out. `private`: its lines say already that it is for who asked
+    when it is sent; HEAD leaves the body out. `private`: its lines say already that it is for one client only
     (`http.caching`).
     """
 

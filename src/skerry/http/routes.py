@@ -42,8 +42,8 @@ class Route:
 
     `lane`: answered where its bytes arrive. `right`: what a caller needs when there are tokens, None for everybody.
     `writes`: it has a method that changes things. `keep`: its answer follows from path and memory (`http.kept`).
-    `recognizes`: it is open to all, and asks who a client is all the same; `personal`: so that its answers are for who
-    asked, as those of a guarded one. `counts`: answers so far by status, read by the metrics.
+    `recognizes`: it is open to all, and asks for the client's identity all the same; `personal`: its answers are for
+    that client only, as those of a guarded one. `counts`: answers so far by status, read by the metrics.
     """
 
     template: PathTemplate

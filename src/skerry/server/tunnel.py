@@ -63,5 +63,5 @@ class Tunnel(asyncio.Protocol):
         self.transport.abort()
 
     def expel(self) -> None:
-        """Who listens is known to the other process only, which closes it."""
+        """Close it; the listener's identity is known to the other process only."""
         self.transport.abort()
