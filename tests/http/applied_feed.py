@@ -50,6 +50,7 @@ class AppliedFeed(JournalFeed):
             self.projector, reader, serializer, {}, keep=max_events, keep_bytes=max_bytes, hidden=[UNSEEN]
         )
         self._given_backlog = backlog
+        self._withheld: dict[Position, str] = {}
 
     def append(self, events: Iterable[FeedEvent], position: Position | None = None) -> None:
         """Apply these events, and so many unseen ones that memory is at `position`."""
@@ -61,8 +62,11 @@ class AppliedFeed(JournalFeed):
             if event.position.epoch != at.epoch:
                 at = Position(event.position.epoch, event.position.offset - 1)
                 self.reset(at)
+            if event.withheld:
+                self._withheld[event.position] = event.withheld
+            is_shown = bool(event.payload or event.withheld)
             for offset in range(at.offset + 1, event.position.offset + 1):
-                name = "shown" if offset == event.position.offset and event.payload else UNSEEN
+                name = "shown" if offset == event.position.offset and is_shown else UNSEEN
                 data = msgspec.Raw(event.payload)
                 records.append(Record(offset, "", event.key or "", name, 1, event.at, False, data))
             at = event.position
@@ -78,4 +82,5 @@ class AppliedFeed(JournalFeed):
 
     def _event(self, record: Record) -> FeedEvent:
         position = Position(self.projector.position.epoch, record.offset)
-        return FeedEvent(position, record.key or None, bytes(record.data), record.at)
+        withheld = self._withheld.get(position, "")
+        return FeedEvent(position, record.key or None, bytes(record.data), record.at, withheld)
