@@ -30,6 +30,7 @@ ALONE = {
 VARYING = (
     (rb'(name="csrf(?:_?middleware)?_?token"[^>]*value=")[^"]*', rb"\1-"),
     (rb'(nonce[="-]+)[\w+/=-]+', rb"\1-"),
+    (rb"/(?:skerry|gunicorn|uvicorn)(?=&#x27;)", rb"/COPY"),
     (rb"127\.0\.0\.1:\d+", rb"HOST"),
     (rb"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?", rb"TIME"),
     (rb"\b(midnight|noon)\b|\d+ (p|a)\.m\.", rb"TIME"),

@@ -279,7 +279,7 @@ async def test_a_client_notices_nothing(tmp_path: Path) -> None:
             await client.ask("GET", f"/{number}")
 
         def open_in_hosts() -> float:
-            return sum(float(process.gauges["connections"]) for process in world.processes("host"))
+            return sum(float(process.gauges.get("connections", 1)) for process in world.processes("host"))
 
         await world.until(lambda: open_in_hosts() == 0)
         assert (await client.ask("GET", "/hello/you")).body == b"lane you"
