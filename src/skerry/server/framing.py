@@ -20,7 +20,11 @@ _names: dict[bytes, bytes] = {}
 """Names of fields that were checked, and how they are sent: applications have few."""
 _lines: dict[tuple[bytes, bytes], bytes] = {}
 """Whole fields that were checked and say nothing about framing, as they are sent."""
+_values: dict[bytes, int] = {}
+"""How many values of a name are among them."""
 _REMEMBERED = 1_000
+_VALUES = 8
+"""So many of a name, at most: one that has more has another with each answer."""
 _LONGEST = 200
 _FRAMING = frozenset({b"content-length", b"date", b"transfer-encoding", b"connection"})
 
@@ -33,6 +37,17 @@ def _checked(name: bytes) -> bytes:
     if len(_names) < _REMEMBERED:
         _names[name] = found
     return found
+
+
+def _line(given: bytes, name: bytes, value: bytes) -> bytes:
+    """A field as it is sent; remembered where it may come again. `given`: the name as the application writes it."""
+    line = b"%b: %b\r\n" % (name, value)
+    if len(line) < _LONGEST and value.__class__ is bytes and name != b"set-cookie":
+        number = _values.get(name, 0)
+        if number < _VALUES and len(_lines) < _REMEMBERED:
+            _values[name] = number + 1
+            _lines[given, value] = line
+    return line
 
 
 class Framing:
@@ -74,10 +89,7 @@ class Framing:
             if _NOT_IN_VALUE.search(value):
                 raise RuntimeError("Invalid HTTP header value.")
             if name not in _FRAMING:
-                line = b"%b: %b\r\n" % (name, value)
-                if len(line) < _LONGEST and len(_lines) < _REMEMBERED and value.__class__ is bytes:
-                    _lines[given, value] = line
-                parts.append(line)
+                parts.append(_line(given, name, value))
                 continue
             if name == b"content-length":
                 if length is not None:
