@@ -43,7 +43,7 @@ def test_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting of a part with its meaning; a table that is none is told."""
     monkeypatch.chdir(tmp_path)
     code, output = run("--table", "projector")
-    assert (code, len(output.splitlines())) == (0, 4)
+    assert (code, len(output.splitlines())) == (0, 5)
     assert "seconds between two looks at the journal's end" in output
     code, output = run("--table", "projectr")
     assert (code, output.startswith("skerry: table: 'projectr' is none of server,")) == (2, True)

@@ -83,7 +83,7 @@ async def test_a_bad_event_is_mended_while_it_runs(pair: Pair, data: str | None)
         async with server.client.stream("GET", f"/events?since={epoch}:1", headers=EVENTS) as stream:
             told = b""
             async with asyncio.timeout(20):
-                while f"{epoch}:4".encode() not in told:
+                while f"id: {epoch}:4".encode() not in told:
                     told += await anext(stream)
         assert b"ann" not in told
         assert b"it has no n" not in told

@@ -9,6 +9,7 @@ _ANSWERS = {
     413: b"Content Too Large\n",
     500: b"Internal Server Error\n",
     503: b"Service Unavailable\n",
+    504: b"Gateway Timeout\n",
 }
 
 

@@ -99,10 +99,12 @@ class IntakeSuite:
         return Mover(journal, transport, serializer(), TAKEN if taken is None else taken, lease=lambda: lease)
 
     async def settle(self, journal: JournalWriter) -> list[Record]:
-        """Let everything that is committed come into the journal; all of its events."""
-        mover = self.mover(journal)
-        while mover is not None and await mover.move():
-            pass
+        """Let everything that is committed come into the journal; all of its events. A mover that was ended may have a
+        commit under way: then it is tried again, as movers do."""
+        mover, moves = self.mover(journal), True
+        while mover is not None and moves:
+            with contextlib.suppress(Conflict):
+                moves = bool(await mover.move())
         return await all_records(journal)
 
     # --- with the application's rows, or not at all
