@@ -178,6 +178,9 @@ async def test_a_queue_at_a_limit_refuses(world: RabbitWorld, rabbitmq: PrivateB
 async def test_a_blocked_broker_is_overload(lively: RabbitWorld, rabbitmq: PrivateBroker) -> None:
     """While the broker has an alarm: sends are refused at once as overload, with its reason; events are dropped,
     the connection stays; then all goes on."""
+    lively.settings = replace(
+        lively.settings, resend_seconds=300.0
+    )  # however long the broker's command takes
     process = lively.process()
     async with started(process):
         await rabbitmq.control("set_vm_memory_high_watermark", "absolute", "1")
