@@ -131,7 +131,8 @@ class Connection(asyncio.Protocol):
             self._memory = None
             self._execute(self.http.receive(data))
             return
-        kept = self._kept.get(data)
+        # Nothing is hashed where no answer is kept.
+        kept = self._kept.get(data) if self._kept else None
         if kept is not None:
             self.http.since = 0.0
             began = monotonic()
