@@ -10,8 +10,8 @@ import asyncpg
 import msgspec
 import pytest
 
+from skerry.backends.postgres.queue.notifications import ANSWER, HINT, Receiver, Sender
 from skerry.backends.postgres.queue.settings import QueueSettings
-from skerry.backends.postgres.queue.telegrams import ANSWER, HINT, Receiver, Sender
 from skerry.backends.postgres.queue.transport import PostgresTransport
 from skerry.bus.transport import Announcement, Transport
 from skerry.errors import Disconnected, MessageTooLarge, SettingsError

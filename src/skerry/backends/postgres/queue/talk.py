@@ -16,9 +16,9 @@ from typing import Any
 
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.faults import Foreign
+from skerry.backends.postgres.queue.notifications import BEAT, Receiver, Sender
 from skerry.backends.postgres.queue.settings import QueueSettings
 from skerry.backends.postgres.queue.table import Queue, prepare
-from skerry.backends.postgres.queue.telegrams import BEAT, Receiver, Sender
 from skerry.backends.postgres.session import Session
 from skerry.clock import Clock
 from skerry.errors import Disconnected

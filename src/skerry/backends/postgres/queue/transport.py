@@ -19,7 +19,7 @@ import msgspec
 from skerry.backends import packets
 from skerry.backends.listeners import Hearing
 from skerry.backends.postgres.connections import Connections
-from skerry.backends.postgres.queue import telegrams
+from skerry.backends.postgres.queue import notifications
 from skerry.backends.postgres.queue.consumer import WorkSession, wake
 from skerry.backends.postgres.queue.outbox import Outbox
 from skerry.backends.postgres.queue.settings import QueueSettings
@@ -179,16 +179,16 @@ class PostgresTransport(Hearing):
         return await session.consume(partition)
 
     def publish(self, hint: Hint) -> None:
-        for body in packets.encode_hint(hint, telegrams.MOST_BYTES):
-            self._tell(self._queue.everybody, telegrams.HINT, body)
+        for body in packets.encode_hint(hint, notifications.MOST_BYTES):
+            self._tell(self._queue.everybody, notifications.HINT, body)
 
     def answer(self, sender: str, outcomes: list[Outcome], epoch: str) -> None:
         for body in packets.encode_answer(outcomes, epoch):
-            self._tell(self._queue.channel(sender), telegrams.ANSWER, body)
+            self._tell(self._queue.channel(sender), notifications.ANSWER, body)
 
     def announce(self, announcement: Announcement) -> None:
         body = packets.encode_announcement(announcement)
-        self._tell(self._queue.everybody, telegrams.ANNOUNCEMENT, body)
+        self._tell(self._queue.everybody, notifications.ANNOUNCEMENT, body)
 
     def _check(self, partition: int) -> None:
         if not 0 <= partition < self._settings.partitions:
@@ -221,11 +221,11 @@ class PostgresTransport(Hearing):
     def _heard(self, kind: str, body: bytes) -> None:
         try:
             match kind:
-                case telegrams.HINT:
+                case notifications.HINT:
                     self._hints.tell(packets.decode_hint(body))
-                case telegrams.ANSWER:
+                case notifications.ANSWER:
                     self._answers.tell(*packets.decode_answer(body))
-                case telegrams.ANNOUNCEMENT:
+                case notifications.ANNOUNCEMENT:
                     self._announcements.tell(packets.decode_announcement(body))
                 case _:
                     raise msgspec.DecodeError(f"of kind {kind!r}")
