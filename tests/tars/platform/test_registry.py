@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,18 @@ def test_the_cache_file_is_tarscpps(tmp_path: Path) -> None:
     assert again.value("logLevel") == "ERROR"
     path.write_text("<tars>\n<broken", encoding="utf-8")
     assert again.get(NAME) is None
+
+
+def test_threads_that_write_the_cache_file_at_once_keep_what_the_others_wrote(tmp_path: Path) -> None:
+    """A communicator of the loop and one of threads share the file: no change is lost, none fails."""
+    path = tmp_path / "PyServer.tarsdat"
+    caches = [EndpointCache(path, f"tars.tarsregistry.QueryObj@{number}") for number in range(8)]
+
+    def write(cache: EndpointCache) -> None:
+        for number in range(20):
+            cache.put(f"Demo.Server{number}.Obj", Located(parse_endpoints(A), ()))
+
+    with ThreadPoolExecutor(len(caches)) as threads:
+        list(threads.map(write, caches))
+    assert all(cache.get(f"Demo.Server{number}.Obj") for cache in caches for number in range(20))
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["PyServer.tarsdat"]

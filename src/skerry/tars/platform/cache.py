@@ -1,16 +1,16 @@
 """The cache file of a server, `datapath/SERVER.tarsdat`: what should survive the process and the registry.
 
 Endpoints of the last good answers, and single values such as the log level. The format is TarsCpp's (`AppCache`), so
-that its tools read it: a domain per locator with `Object=endpoint:endpoint` and `inactive_Object=...`. Several
-processes may write it: each change reads the file anew and replaces it as a whole. A file that cannot be read or
-written costs the cache, nothing else.
+that its tools read it: a domain per locator with `Object=endpoint:endpoint` and `inactive_Object=...`. Threads and
+processes may write it at once: each change holds a lock beside the file, reads the file anew and replaces it as a
+whole. A file that cannot be read or written costs the cache, nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -65,12 +65,14 @@ class EndpointCache:
 
     def _write(self, change: Domain) -> None:
         marks = {"tarsversion": VERSION, "modify": time.strftime("%Y-%m-%d %H:%M:%S")}
-        new = self._read().merged(change).merged(Domain(domains={ROOT: Domain(marks)}))
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        temporary = self.path.with_name(f"{self.path.name}.new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(new.text(), encoding="utf-8")
-            os.replace(temporary, self.path)
+            with open(self.path.with_name(f".{self.path.name}.lock"), "wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                new = self._read().merged(change).merged(Domain(domains={ROOT: Domain(marks)}))
+                temporary.write_text(new.text(), encoding="utf-8")
+                temporary.replace(self.path)
         except OSError as error:
             log.warning("the cache file %s cannot be written: %s", self.path, error)
             with contextlib.suppress(OSError):
