@@ -258,6 +258,40 @@ async def test_a_new_balancer_takes_over(world: World) -> None:
             assert await read(client) == b"still here"
 
 
+async def test_what_servers_give_while_a_balancer_ends_reaches_others(world: World) -> None:
+    """A connection that was given back just before is handed over still; afterwards a server keeps what it has until the
+    next balancer is there."""
+    first = world.balancer()
+    await first.start()
+    giver = await world.server("s1")
+    clients = [await world.client() for _ in range(2)]
+    await until(lambda: world.all_taken() == 2)
+    taker = await world.server("s2")
+    world.taken["s2"].extend(
+        [world.public, world.public]
+    )  # busier than s1 will be, so that it is last in line
+    await until(lambda: first.servers.get("s2") == 2)
+    await giver.drain(60)
+    connection, kept = world.taken["s1"]
+    assert giver.give_back(connection)
+    ending = asyncio.create_task(first.stop(60))
+    await until(lambda: len(world.taken["s2"]) == 3)
+    await until(lambda: not taker.can_give)
+    assert not taker.give_back(kept)
+    await ending
+    del world.taken["s2"][:2]
+    assert len(world.kept) == 1
+    async with running(world.balancer()):
+        giver.start()
+        await until(lambda: giver.can_give and taker.can_give)
+        assert taker.give_back(kept)
+        del world.taken["s1"][:]
+        await until(lambda: len(world.kept) == 2)
+    for client, served in zip(clients, world.kept, strict=True):
+        served.send(b"still here")
+        assert await read(client) == b"still here"
+
+
 async def test_an_unknown_group_or_nonsense_is_turned_away(world: World) -> None:
     """Who joins a group that does not exist, or speaks another protocol, is disconnected; others go on."""
     async with running(world.balancer()):

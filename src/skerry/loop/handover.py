@@ -10,10 +10,12 @@ may still give to somebody else when a server dies or hangs. The balancer's end 
                          BACK + descriptor     a connection between two requests, for somebody else
                          PASS size group       a connection for a group, with two descriptors: its own, and that of what
                                                goes with it (passing.py)
+                         DONE                  the answer to CLOSING: no BACK and no PASS comes after it
     balancer -> server   WELCOME               the answer to JOIN
                          SOCKET + descriptor   a connection: the byte MARK_SOCKET, or MARK_KEPT for one that came BACK;
                                                MARK_PASSED and MARK_WITH, for the two of PASS
                          LEFT                  the answer to LEAVE: nothing comes after it
+                         CLOSING               the link ends soon: give nothing back or on; sockets may still come
 """
 
 from __future__ import annotations
@@ -31,14 +33,15 @@ from skerry.loop.passing import Passed, unwrapped, wrapped
 
 log = logging.getLogger("skerry.handover")
 
-JOIN, REPORT, LEAVE, BACK, PASS = b"J", b"R", b"L", b"B", b"P"
-MARK_SOCKET, LEFT, WELCOME, MARK_KEPT, MARK_PASSED, MARK_WITH = (
+JOIN, REPORT, LEAVE, BACK, PASS, DONE = b"J", b"R", b"L", b"B", b"P", b"D"
+MARK_SOCKET, LEFT, WELCOME, MARK_KEPT, MARK_PASSED, MARK_WITH, CLOSING = (
     b"\x01",
     b"\x02",
     b"\x03",
     b"\x04",
     b"\x05",
     b"\x06",
+    b"\x07",
 )
 _MARKS = MARK_SOCKET + MARK_KEPT + MARK_PASSED + MARK_WITH
 REPORT_SIZE = 9
@@ -105,6 +108,7 @@ class HandoverReceiver:
         self._pause = report_seconds
         self._leaving = False
         self._left = asyncio.Event()
+        self._ending = False  # of the link, as the balancer has said
         self.joined = asyncio.Event()
 
     # --- life
@@ -136,11 +140,16 @@ class HandoverReceiver:
             self._drop()
             return False
 
+    @property
+    def can_give(self) -> bool:
+        """Whether a balancer is there that takes connections from here."""
+        return self._link is not None and self.joined.is_set() and not self._ending
+
     def give_back(self, connection: socket.socket) -> bool:
         """Hand an idle connection to another server; False when there is no balancer, and it stays the caller's.
         True: it is the balancer's, this process's copy is closed."""
         link = self._link
-        if link is None or not self.joined.is_set():
+        if link is None or not self.can_give:
             return False
         try:
             socket.send_fds(link, [BACK], [connection.fileno()])
@@ -153,7 +162,7 @@ class HandoverReceiver:
         """Hand a connection to a process of that group, with what goes with it. False when there is no balancer or no
         room, and it stays the caller's. True: it is the balancer's, this process's copy is closed."""
         link = self._link
-        if link is None or not self.joined.is_set():
+        if link is None or not self.can_give:
             return False
         message = pass_message(group)
         try:
@@ -194,6 +203,7 @@ class HandoverReceiver:
                 continue
             self._lost = loop.create_future()
             self._received = 0
+            self._ending = False
             self._left.clear()
             self._reported = -1  # this balancer knows nothing yet
             self._link = link
@@ -228,6 +238,9 @@ class HandoverReceiver:
             log.debug("joined the balancer as %s/%s", self._group, self._name)
         if LEFT in data:
             self._left.set()
+        if CLOSING in data:
+            self._ending = True
+            self._write(DONE)
 
     def _acknowledge(self, taken: list[tuple[int, socket.socket]]) -> None:
         """Say that they are ours, then serve them; when it cannot be said, they are not ours."""

@@ -111,12 +111,20 @@ class Balancer:
             acceptor.start()
 
     async def stop(self, seconds: float = 2.0) -> None:
-        """Accept nothing more, hand over what was accepted, let the servers go: they join the next balancer."""
+        """Accept nothing more, hand over what was accepted and what servers still gave back or on, let the servers go:
+        they join the next balancer."""
         await self.hold()
         loop = asyncio.get_running_loop()
         self._door.shut()
-        deadline = loop.time() + seconds
-        while self._under_way() and loop.time() < deadline:
+        for link in self._all_links():
+            link.announce_end()
+        began = loop.time()
+        while loop.time() < began + seconds:
+            is_heard = loop.time() > began + self.settings.silent_seconds or all(
+                link.done for link in self._all_links()
+            )
+            if is_heard and not self._under_way():
+                break
             self.distribute()
             await asyncio.sleep(0.005)
         if self._timer is not None:

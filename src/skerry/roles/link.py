@@ -15,6 +15,8 @@ from typing import Protocol
 from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed, pass_descriptors
 from skerry.loop.handover import (
     BACK,
+    CLOSING,
+    DONE,
     JOIN,
     LEAVE,
     LEFT,
@@ -85,6 +87,7 @@ class Link:
         self.acknowledged = 0
         self.leaving = False
         self.full = False
+        self.done = False  # nothing comes back from it, as it was told that the link ends
         self.unacknowledged: deque[Waiting] = deque()
         self.silent_since = 0.0
         self._buffer = bytearray()
@@ -156,6 +159,9 @@ class Link:
                 case kind if kind == LEAVE:
                     at += 1
                     self._on_leave()
+                case kind if kind == DONE:
+                    at += 1
+                    self.done = True
                 case kind if kind == JOIN and not self.name:
                     if len(buffer) - at < 2 or len(buffer) - at < 2 + buffer[at + 1]:
                         break
@@ -189,6 +195,13 @@ class Link:
             self.sock.send(word)
         except OSError as error:
             raise LinkClosed(*error.args) from error
+
+    def announce_end(self) -> None:
+        """Say that the link ends: the server gives nothing back or on from now, and answers (`done`)."""
+        try:
+            self.tell(CLOSING)
+        except LinkClosed as why:
+            self._owner.lost(self, str(why))
 
     def give_up(self) -> list[Waiting]:
         """Close the link. What this server has not acknowledged by now it can never serve, and is ours again."""

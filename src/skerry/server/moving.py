@@ -54,7 +54,7 @@ class Moves:
     @property
     def are_possible(self) -> bool:
         """Whether somebody is there that would pass a connection on."""
-        return self.handover is not None and self.handover.joined.is_set()
+        return self.handover is not None and self.handover.can_give
 
     def send(self, sock: socket.socket, passed: Passed, until: float | None = None) -> None:
         """Give a connection to the group; while the balancer is away, as soon as it is there again."""
