@@ -22,7 +22,6 @@ from skerry.testing.program import HttpConnection
 sys.path.insert(0, str(Path(__file__).parent))
 from upworld import Up, up  # type: ignore[import-not-found]
 
-
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes as on Linux"),
     pytest.mark.timeout(600),

@@ -259,7 +259,7 @@ async def test_a_new_balancer_takes_over(world: World) -> None:
 
 
 async def test_what_servers_give_while_a_balancer_ends_reaches_others(world: World) -> None:
-    """A connection that was given back just before is handed over still; afterwards a server keeps what it has until the
+    """A connection given back just before is handed over still; afterwards a server keeps what it has until the
     next balancer is there."""
     first = world.balancer()
     await first.start()
