@@ -122,6 +122,11 @@ def body_as_dict(app: App) -> None:
     def x(body: dict[str, int]) -> None: ...
 
 
+def body_of_an_unmarked_foreign_class(app: App) -> None:
+    @app.post("/x")
+    def x(body: Foreign) -> None: ...
+
+
 def body_of_a_foreign_class(app: App) -> None:
     @app.post("/x")
     def x(body: Annotated[list[Foreign], Body]) -> None: ...
@@ -233,6 +238,10 @@ SLIPS = [
         "mailer: nothing fills parameter foreign: there is no service Foreign",
     ),
     (body_as_dict, "For the JSON body write body: Annotated[dict[str, int], Body]"),
+    (
+        body_of_an_unmarked_foreign_class,
+        "a JSON body is read into a msgspec.Struct, a dataclass, a TypedDict or a pydantic model, and Foreign",
+    ),
     (
         body_of_a_foreign_class,
         "Foreign cannot be decoded from JSON: make it a msgspec.Struct, a dataclass or",

@@ -349,11 +349,14 @@ def _hint_of(arguments: tuple[Argument, ...]) -> Callable[[Parameter], str]:
 
     def hint(parameter: Parameter) -> str:
         told = "it is neither in the path nor a request value"
-        if parameter.annotation is EMPTY or isinstance(
-            msgspec.inspect.type_info(parameter.plain), msgspec.inspect.CustomType
-        ):
+        if parameter.annotation is EMPTY:
             return told
         kind = named(parameter.plain) if typing.get_origin(parameter.plain) is None else repr(parameter.plain)
+        if isinstance(msgspec.inspect.type_info(parameter.plain), msgspec.inspect.CustomType):
+            return (
+                f"{told}. A service is declared with @app.service; a JSON body is read into a msgspec.Struct, a "
+                f"dataclass, a TypedDict or a pydantic model, and {kind} is none of them"
+            )
         return f"{told}. For the JSON body write {parameter.name}: Annotated[{kind}, Body]"
 
     return hint
