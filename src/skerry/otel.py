@@ -11,7 +11,7 @@ of its span.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from skerry.errors import SettingsError
@@ -19,7 +19,8 @@ from skerry.tracing import Kind, OpenSpan, Tracer
 
 try:
     from opentelemetry import trace
-    from opentelemetry.trace import SpanKind, Status, StatusCode
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as error:
     raise SettingsError("tracing", "OpenTelemetry is not installed: pip install 'skerry[otel]'") from error
@@ -40,10 +41,21 @@ class OpenTelemetry(Tracer):
         self._tracer = trace.get_tracer("skerry", tracer_provider=provider)
 
     def begin(
-        self, name: str, parent: str | None = None, kind: Kind = "internal", **attributes: str
+        self,
+        name: str,
+        parent: str | None = None,
+        kind: Kind = "internal",
+        links: Sequence[str] = (),
+        **attributes: str,
     ) -> OpenSpan:
         context = _propagator.extract({"traceparent": parent}) if parent else None
-        return _Open(self._tracer.start_span(name, context, KINDS[kind], attributes))
+        linked = [_link(each) for each in links]
+        return _Open(self._tracer.start_span(name, context, KINDS[kind], attributes, linked))
+
+
+def _link(traceparent: str) -> Link:
+    context = _propagator.extract({"traceparent": traceparent}, Context())
+    return Link(trace.get_current_span(context).get_span_context())
 
 
 class _Open:

@@ -4,15 +4,15 @@
     with tracer.span("price of tea", table="prices") as span:
         ask(headers={"traceparent": span.traceparent})
 
-An application turns them on with `app.traces(tracer)`. Then there is a span for each view, command that is decided,
-event that a projection applies, reactor and listener, in one trace from the request on. Without it, nothing of this is
-called.
+An application turns them on with `app.traces(tracer)`. Then there is a span for each request to a view or a mounted
+application, command that is sent and decided, commit, event that a projection applies, reactor and listener, in one
+trace from the request on. Without it, nothing of this is called.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _current: ContextVar[str | None] = ContextVar("skerry_span", default=None)
 @dataclass(frozen=True, slots=True)
 class Span:
     """A piece of work that ended: when it began (seconds, on the tracer's clock), how long it took, what it is part of.
-    `error`: the class of the exception that ended it."""
+    `error`: the class of the exception that ended it. `links`: the `traceparent` of each span that also caused it."""
 
     name: str
     kind: Kind
@@ -39,6 +39,7 @@ class Span:
     seconds: float
     attributes: dict[str, str]
     error: str | None
+    links: tuple[str, ...] = ()
 
 
 class OpenSpan(Protocol):
@@ -65,18 +66,24 @@ class Tracer:
         self._monotonic, self._sink = monotonic, sink
 
     def begin(
-        self, name: str, parent: str | None = None, kind: Kind = "internal", **attributes: str
+        self,
+        name: str,
+        parent: str | None = None,
+        kind: Kind = "internal",
+        links: Sequence[str] = (),
+        **attributes: str,
     ) -> OpenSpan:
         """A span that begins now and ends with its `end()`. `parent`: the `traceparent` of a span in another process;
-        without one the current span, else it begins a trace."""
-        return _Open(self._monotonic, self._sink, name, parent or _current.get(), kind, attributes)
+        without one the current span, else it begins a trace. `links`: those of spans that caused it too."""
+        parent = parent or _current.get()
+        return _Open(self._monotonic, self._sink, name, parent, kind, tuple(links), attributes)
 
     @contextmanager
     def span(
         self, name: str, parent: str | None = None, kind: Kind = "internal", **attributes: str
     ) -> Iterator[OpenSpan]:
         """A block as a span, which is the current one within it."""
-        span = self.begin(name, parent, kind, **attributes)
+        span = self.begin(name, parent, kind, (), **attributes)
         try:
             with span.current():
                 yield span
@@ -91,6 +98,7 @@ class _Open:
         "_attributes",
         "_began",
         "_kind",
+        "_links",
         "_monotonic",
         "_name",
         "_parent_id",
@@ -106,10 +114,11 @@ class _Open:
         name: str,
         parent: str | None,
         kind: Kind,
+        links: tuple[str, ...],
         attributes: dict[str, str],
     ) -> None:
         self._monotonic, self._sink, self._name = monotonic, sink, name
-        self._kind, self._attributes = kind, attributes
+        self._kind, self._links, self._attributes = kind, links, attributes
         self._parent_id: str | None = None
         self._trace_id = f"{random.getrandbits(128) or 1:032x}"
         self._span_id = f"{random.getrandbits(64) or 1:016x}"
@@ -133,4 +142,6 @@ class _Open:
         seconds = self._monotonic() - self._began
         failed = None if error is None else type(error).__name__
         ids = self._trace_id, self._span_id, self._parent_id
-        self._sink(Span(self._name, self._kind, *ids, self._began, seconds, self._attributes, failed))
+        self._sink(
+            Span(self._name, self._kind, *ids, self._began, seconds, self._attributes, failed, self._links)
+        )

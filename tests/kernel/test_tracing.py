@@ -13,8 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from skerry import App, Command, CommandBus, Event, HttpWrites, Projection, Record, Request, Response, Unit
-from skerry.errors import Rejected
+from skerry.errors import Disconnected, Overloaded, Rejected
 from skerry.http import Problem
+from skerry.kernel.traced import traced_send
+from skerry.messages.envelope import Envelope
 from skerry.otel import OpenTelemetry
 from skerry.testing import World, running
 from skerry.tracing import Span, Tracer
@@ -116,14 +118,22 @@ async def ordered(traces: Traces, world: World, key: str = "tea") -> None:
 
 
 async def test_one_trace_from_the_request_to_the_listener() -> None:
-    """The client's trace goes on through view, decision, memory, reactor, its command and the listener of that."""
+    """The client's trace goes on through view, queue, decision, memory, reactor, its command and the listener of that."""
     traces = Traces()
     async with running(traces.app) as world:
         await ordered(traces, world)
         await traces.noted.wait()
         await asyncio.sleep(0)
     spans = traces.spans()
-    chain = ["PUT /orders/{key}", "decide order", "react notes", "decide note", "hear heard"]
+    chain = [
+        "PUT /orders/{key}",
+        "send order",
+        "decide order",
+        "react notes",
+        "send note",
+        "decide note",
+        "hear heard",
+    ]
     assert {f"{span.context.trace_id:032x}" for span in spans.values() if span.context} == {
         CLIENT.split("-")[1]
     }
@@ -175,6 +185,99 @@ async def test_only_faults_are_errors(path: str, method: str, name: str, failed:
         await world.client.request(method, path)
     status = traces.spans()[name].status.status_code
     assert status is (StatusCode.ERROR if failed else StatusCode.UNSET)
+
+
+def commits(spans: list[Span]) -> list[Span]:
+    return [span for span in spans if span.name == "commit"]
+
+
+async def test_a_commit_of_one_command_is_in_its_trace() -> None:
+    """Beside the decision: both were caused by the command that was sent."""
+    spans = list[Span]()
+    app = shop(asyncio.Event())
+    app.traces(Tracer(lambda: 1.0, spans.append))
+    async with running(app) as world:
+        await world.commands.send(Note("one"))
+    [committed] = commits(spans)
+    [sent] = [span for span in spans if span.name == "send note"]
+    assert (committed.trace_id, committed.parent_id) == (sent.trace_id, sent.span_id)
+    assert (sent.kind, sent.error, committed.links) == ("producer", None, ())
+    assert committed.attributes == {"skerry.commands": "1", "skerry.events": "1"}
+
+
+async def test_a_commit_of_several_commands_is_linked_to_each() -> None:
+    """It has no single cause: a trace of its own, from which each of theirs is found."""
+    spans = list[Span]()
+    app = shop(asyncio.Event())
+    app.traces(Tracer(lambda: 1.0, spans.append))
+    async with running(app) as world:
+        await asyncio.gather(*(world.commands.send(Note(key)) for key in "abc"))
+    [committed] = commits(spans)
+    sent = [span for span in spans if span.name == "send note"]
+    assert committed.parent_id is None
+    assert committed.links == tuple(f"00-{span.trace_id}-{span.span_id}-01" for span in sent)
+    assert committed.attributes["skerry.commands"] == "3"
+
+
+async def test_links_reach_opentelemetry() -> None:
+    """As links of the span, with the trace and the span that they name."""
+    traces = Traces()
+    async with running(traces.app) as world:
+        await asyncio.gather(*(world.commands.send(Note(key)) for key in "ab"))
+    found = traces.exporter.get_finished_spans()
+    [committed] = [span for span in found if span.name == "commit"]
+    sent = {span.context.span_id for span in found if span.name == "send note" and span.context}
+    assert {link.context.span_id for link in committed.links} == sent
+
+
+async def test_a_command_that_cannot_be_sent_is_an_error() -> None:
+    """The span of sending says why, whether the queue refuses at once or later."""
+    spans = list[Span]()
+
+    def refuses(pack: list[Envelope], partition: int) -> Any:
+        raise Overloaded("the window is full")
+
+    async def loses(pack: list[Envelope], partition: int) -> None:
+        raise Disconnected("away")
+
+    for send, error in ((refuses, "Overloaded"), (loses, "Disconnected")):
+        sent = traced_send(send, Tracer(lambda: 1.0, spans.append))
+        with pytest.raises((Overloaded, Disconnected)):
+            await sent([Envelope("1", "note", 1, "a")], 0)
+        assert spans.pop().error == error
+    assert spans == []
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+async def test_a_mounted_application_is_a_part_of_the_trace(kind: str) -> None:
+    """Its request names the span as the cause, in the client's trace; an answer from 500 on is an error."""
+    spans, told = list[Span](), list[str]()
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        fields = [value.decode() for name, value in scope["headers"] if name == b"traceparent"]
+        told.extend(fields)
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"broken"})
+
+    def wsgi(environ: Any, start: Any) -> list[bytes]:
+        told.append(environ["HTTP_TRACEPARENT"])
+        start("500 Broken", [])
+        return [b"broken"]
+
+    app = App("front")
+    if kind == "asgi":
+        app.mount("/shop", asgi)
+    else:
+        app.host("/shop", wsgi)
+    app.traces(Tracer(lambda: 1.0, spans.append))
+    async with running(app) as world:
+        answer = await world.client.get("/shop/tea", headers={"traceparent": CLIENT})
+    assert answer.status == 500
+    [span] = spans
+    assert (span.name, span.kind, span.error) == ("GET /shop", "server", "SkerryError")
+    assert (span.trace_id, span.parent_id) == tuple(CLIENT.split("-")[1:3])
+    assert told == [f"00-{span.trace_id}-{span.span_id}-01"]
+    assert span.attributes["url.path"] == "/shop/tea"
 
 
 async def test_untraced_applications_call_nothing_of_it() -> None:

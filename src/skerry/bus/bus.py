@@ -13,7 +13,7 @@ import hashlib
 import os
 import random
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypedDict, TypeVar, Union, Unpack, get_args, get_origin
@@ -40,6 +40,7 @@ from skerry.provenance import carried
 
 R = TypeVar("R")
 Guard = Callable[[Callable[..., Any], Sequence[object]], Callable[..., Any]]
+SendPack = Callable[[list[Envelope], int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _checked_key(name: str, key: str) -> str:
 
 class CommandBus:
     """Sends commands. All commands of one turn of the loop travel as one message per partition; one that is
-    alone goes at once."""
+    alone goes at once. `send`: what takes such a message, in place of the transport's."""
 
     def __init__(
         self,
@@ -124,8 +125,10 @@ class CommandBus:
         handlers: Mapping[type[Command[Any]], Handler[Command[Any]]],
         settings: CommandBusSettings | None = None,
         clock: Clock | None = None,
+        send: SendPack | None = None,
     ) -> None:
         self._transport, self._outcomes = transport, outcomes
+        self._send = send
         self._settings = settings or CommandBusSettings()
         self.wait_seconds = self._settings.wait_seconds
         """How long a sender waits that does not say."""
@@ -211,7 +214,7 @@ class CommandBus:
             self._refuse(pack, Disconnected("the command queue is away"))
             return
         try:
-            future = asyncio.ensure_future(self._transport.send(pack, partition))
+            future = asyncio.ensure_future((self._send or self._transport.send)(pack, partition))
         except SkerryError as error:
             self._refuse(pack, error)
             return

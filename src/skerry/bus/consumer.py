@@ -289,7 +289,7 @@ class Consumer:
             writes = overlay.writes
             base = self._position.offset
             if writes.outcomes or writes.events or writes.dead:
-                base = await batch.commit(writes)
+                base = await self._decider.commit(batch, writes, first.values())
         before = self._last[1] if self._last[0] == Position(self._position.epoch, base) else ""
         if writes.outcomes or writes.events:
             self._position = Position(self._position.epoch, base + len(writes.events))

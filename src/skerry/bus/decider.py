@@ -27,7 +27,7 @@ from skerry.errors import (
     Unavailable,
 )
 from skerry.injection import Resolve
-from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status
+from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status, Writes
 from skerry.journal.unit import Overlay, Unit
 from skerry.messages.envelope import PLACE, TRACE, WHO, Envelope, encode_body
 from skerry.messages.message import Command, Event
@@ -133,6 +133,10 @@ class Decider:
             details = "".join(traceback.format_exception(error, limit=-20))
             overlay.writes.dead.append(letter_of(envelope, reason, details, at))
         return []
+
+    async def commit(self, batch: Batch, writes: Writes, envelopes: Collection[Envelope]) -> int:
+        """Write what was decided of these commands: `batch.commit`."""
+        return await batch.commit(writes)
 
     async def _run(self, compiled: _Compiled, command: Any, unit: Unit, envelope: Envelope) -> list[Any]:
         result = compiled.decide(command, unit)

@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 from urllib.parse import urlencode
@@ -37,7 +38,7 @@ from skerry.http.problems import problem_of, unexpected
 from skerry.http.reply import Response, response_of
 from skerry.http.request import Request
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Rights, Route, RouteOptions, RouteTable
-from skerry.http.traced import traced
+from skerry.http.traced import traced, traced_mount
 from skerry.injection import Resolve, plain_of
 from skerry.tracing import Tracer
 
@@ -105,7 +106,7 @@ class Application:
         self._cors: Cors | None = None
         self._crossing: Crossing | None = None
         self.tracer: Tracer | None = None
-        """Makes spans of the views that are documented; None: nothing of it is called."""
+        """Makes spans of the views that are documented, and of mounts; None: nothing of it is called."""
 
     # Declaring
 
@@ -410,16 +411,15 @@ class Application:
         for declared in (*self._declared, *self._own_pages()):
             table.add(self._compose(declared, resolve, watch))
         for mount in self._mounts:
-            open_to_all = self.guard is None or mount.right is None
-            mount.respond = (
-                getattr(mount.app, "respond", None) if open_to_all and not self._covering else None
-            )
+            bare = not self._covering and self.tracer is None and (self.guard is None or mount.right is None)
+            mount.respond = getattr(mount.app, "respond", None) if bare else None
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
         self.lane = Lane(
             table, self.failure, self.guard, decides_misses=unseen, crossing=self._crossing, hosts=hosts
         )
-        stack: ASGIApp = Dispatch(table, self.guard, self.failure, self._crossing)
+        mounted = None if self.tracer is None else partial(traced_mount, self.tracer)
+        stack: ASGIApp = Dispatch(table, self.guard, self.failure, self._crossing, mounted)
         for covering in reversed(self._covering):
             stack = Covered(covering, covering.factory(stack, **covering.options), stack)
         self._stack = Edge(stack, self.failure) if self._covering else stack

@@ -5,7 +5,10 @@ What a middleware covers stands around this; what the lane answers never comes h
 
 from __future__ import annotations
 
-from starlette.types import Receive, Scope, Send
+from collections.abc import Callable
+from operator import attrgetter
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from skerry.http.auth import SAFE_METHODS
 from skerry.http.authentication import Authentication
@@ -20,7 +23,8 @@ from skerry.http.scope import foreign_headers, relative_path_of, request_of
 
 
 class Dispatch:
-    """An ASGI application over a table of routes. `failure` turns an exception into an answer."""
+    """An ASGI application over a table of routes. `failure` turns an exception into an answer, `mounted` gives the
+    application of a mount, where it is not as it was declared."""
 
     def __init__(
         self,
@@ -28,8 +32,10 @@ class Dispatch:
         guard: Authentication | None,
         failure: Failure,
         crossing: Crossing | None = None,
+        mounted: Callable[[Mount], ASGIApp] | None = None,
     ) -> None:
         self._table, self._guard, self._failure = table, guard, failure
+        self._mounted = mounted or attrgetter("app")
         self._crossing = crossing
         self._writers = crossing.cors.writers if crossing is not None else ()
 
@@ -75,4 +81,4 @@ class Dispatch:
         inner["root_path"] = scope.get("root_path", "") + mount.root_path
         inner["state"] = {**scope.get("state", {}), **mount.state}
         inner["headers"] = foreign_headers(scope["headers"])
-        await Edge(mount.app, self._failure)(inner, receive, send)
+        await Edge(self._mounted(mount), self._failure)(inner, receive, send)

@@ -1,5 +1,5 @@
-"""Views as spans: the time until an answer is made, part of the trace that the request brings. Composed at start, and
-only where an application is traced: elsewhere nothing of this is called."""
+"""Views and mounted applications as spans: the time until an answer is made, part of the trace that the request brings.
+Composed at start, and only where an application is traced: elsewhere nothing of this is called."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from skerry.errors import SkerryError
 from skerry.http.binding import Binding
 from skerry.http.problems import problem_of
+from skerry.http.headers import Headers
 from skerry.http.request import Request
+from skerry.http.routes import Mount
 from skerry.provenance import TRACE, carried
 from skerry.tracing import OpenSpan, Tracer
+
+FIELD = TRACE.encode()
 
 
 def traced(binding: Binding, tracer: Tracer, path: str) -> Binding:
@@ -45,6 +52,39 @@ def traced(binding: Binding, tracer: Tracer, path: str) -> Binding:
         return result
 
     return replace(binding, call=answer_later if binding.is_async else answer)
+
+
+def traced_mount(tracer: Tracer, mount: Mount) -> ASGIApp:
+    """The mounted application, each of its HTTP requests a span until it has returned. It sees the span as the request's
+    `traceparent`; an answer from 500 on is an error."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await mount.app(scope, receive, send)
+            return
+        method, prefix = scope["method"], mount.root_path or "/"
+        brought = Headers(scope["headers"]).get(TRACE)
+        attributes = {"http.request.method": method, "http.route": prefix, "url.path": scope["path"]}
+        status = 200
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        span = tracer.begin(f"{method} {prefix}", brought, "server", **attributes)
+        fields = [field for field in scope["headers"] if field[0] != FIELD]
+        inner = dict(scope, headers=[*fields, (FIELD, span.traceparent.encode())])
+        try:
+            with span.current():
+                await mount.app(inner, receive, noting)
+        except BaseException as error:
+            span.end(error)
+            raise
+        span.end(SkerryError(f"answered {status}") if status >= 500 else None)
+
+    return serve
 
 
 @contextmanager

@@ -36,7 +36,13 @@ from skerry.kernel.losses import Losses
 from skerry.kernel.services import Services
 from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import Settings
-from skerry.kernel.traced import TracedDecider, traced_listener, traced_projection, traced_reactor
+from skerry.kernel.traced import (
+    TracedDecider,
+    traced_listener,
+    traced_projection,
+    traced_reactor,
+    traced_send,
+)
 from skerry.kernel.visibility import Visibility
 from skerry.kernel.writable import Writable
 from skerry.kernel.writes import HttpReads, HttpWrites
@@ -144,6 +150,7 @@ class Kernel:
             declaration.handlers.commands,
             CommandBusSettings(settings.partitions, settings.wait),
             self.clock,
+            None if self.tracer is None else traced_send(transport.send, self.tracer),
         )
         self.queries = QueryBus(declaration.handlers.queries)
         self.events = EventBus()
