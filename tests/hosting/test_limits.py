@@ -17,7 +17,8 @@ from skerry.hosting.call import Call
 from skerry.http.application import Application
 from skerry.http.trusted import Trusted
 from skerry.server.settings import ServerSettings
-from skerry.testing.wsgi import PLAIN, SECONDS, Wire, ask, until
+from skerry.testing.raw_http import SECONDS, RawConnection, ask, until
+from skerry.testing.wsgi import PLAIN
 
 
 def ok(environ: dict[str, Any], start: Any) -> list[bytes]:
@@ -151,7 +152,7 @@ async def test_an_answer_that_stands_still_is_cut_off(serve: Hosting) -> None:
         assert go.wait(SECONDS)
 
     port = await serve(app, threads="1")
-    wire = await Wire.open(port)
+    wire = await RawConnection.open(port)
     await wire.send("GET / HTTP/1.1")
     await wire.head()
     assert await wire.chunk() == b"begun"
@@ -173,7 +174,7 @@ async def test_what_moves_is_in_time(serve: Hosting) -> None:
         assert seen.wait(SECONDS)
 
     port = await serve(app, threads="1", timeout=1_000)
-    wire = await Wire.open(port)
+    wire = await RawConnection.open(port)
     await wire.send("POST / HTTP/1.1", "Content-Length: 2")
     await until(entered.is_set)
     [call] = running(serve)
@@ -205,7 +206,7 @@ async def test_an_answer_that_streams_leaves_the_others_their_threads(serve: Hos
     port = await serve(app, threads="1", stream_seconds=0.1, idle_seconds=0.1)
     streams = []
     for _ in range(3):
-        wire = await Wire.open(port)
+        wire = await RawConnection.open(port)
         await wire.send("GET /stream HTTP/1.1")
         assert (await wire.head()).status == 200
         streams.append(wire)

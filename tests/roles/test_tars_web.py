@@ -28,7 +28,7 @@ from skerry.tars.platform.configuration import AdapterConfiguration, TlsFiles
 from skerry.tars.platform.services import Services
 from skerry.tars.server import Server
 from skerry.testing.tars import TarsPlatform
-from skerry.testing.wsgi import SECONDS, until
+from skerry.testing.raw_http import SECONDS, until
 
 Serve = Callable[..., Awaitable[WebAdapter]]
 TLS = Path(__file__).parent.parent / "tars" / "tls"

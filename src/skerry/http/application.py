@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
-from urllib.parse import urlencode
 
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,16 +27,26 @@ from skerry.http.authentication import Authentication
 from skerry.http.binding import Binding, Watch, bind, no_services
 from skerry.http.cors import Cors, Crossing, reading
 from skerry.http.dispatch import Dispatch
-from skerry.http.documentation import page
+from skerry.http.documentation import documentation
+from skerry.http.failures import answer_of
 from skerry.http.hosts import Hosts
 from skerry.http.lane import Lane
-from skerry.http.lifespan import Lifespan
+from skerry.http.lifespan import Lifespans, answer_lifespan
 from skerry.http.middleware import Covered, Covering, Edge
 from skerry.http.path import PathTemplate, encode_path
-from skerry.http.problems import problem_of, unexpected
-from skerry.http.reply import Response, response_of
+from skerry.http.reply import Response
 from skerry.http.request import Request
-from skerry.http.routes import BY_METHOD, WEBSOCKET, Missing, Mount, Rights, Route, RouteOptions, RouteTable
+from skerry.http.routes import (
+    BY_METHOD,
+    WEBSOCKET,
+    DeclaredRoute,
+    Missing,
+    Mount,
+    Rights,
+    Route,
+    RouteOptions,
+    RouteTable,
+)
 from skerry.http.traced import traced, traced_mount
 from skerry.injection import Resolve, plain_of
 from skerry.tracing import Tracer
@@ -56,21 +65,6 @@ class ApplicationSettings:
     openapi: str | None = "/openapi.json"
     docs: str | None = "/docs"
     max_body_bytes: int = 1_048_576
-
-
-@dataclass(frozen=True, slots=True)
-class _Declared:
-    path: str
-    methods: frozenset[str]
-    view: Callable[..., Any]
-    name: str
-    right: Rights
-    max_body_bytes: int | None
-    documented: bool = True
-    stale: bool = False
-    keep: bool = False
-    tags: tuple[str, ...] = ()
-    response: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +90,11 @@ class Application:
         self.settings = settings or ApplicationSettings()
         self.compiled = False
         self.login_path: str | None = None  # where browsers without a token are sent
-        self._declared: list[_Declared] = []
+        self._declared: list[DeclaredRoute] = []
         self._mounts: list[Mount] = []
         self._covering: list[Covering] = []
         self._handlers: dict[type[Exception], Callable[[Request, Any], Any]] = {}
-        self._lifespans: list[tuple[Mount, Lifespan]] = []
+        self._lifespans = Lifespans()
         self._authenticate: _Authenticate | None = None
         self.guard: Authentication | None = None
         self._cors: Cors | None = None
@@ -153,20 +147,9 @@ class Application:
             chosen_name = name or str(getattr(view, "__name__", type(view).__name__))
             if keep and inspect.iscoroutinefunction(view):
                 raise DeclarationError(f"{path}: keep=True is for plain def views, which read memory only")
+            limits = max_body_bytes, documented, stale, keep
             self._declare(
-                _Declared(
-                    path,
-                    chosen,
-                    view,
-                    chosen_name,
-                    rights,
-                    max_body_bytes,
-                    documented,
-                    stale,
-                    keep,
-                    tuple(tags),
-                    response,
-                )
+                DeclaredRoute(path, chosen, view, chosen_name, rights, *limits, tuple(tags), response)
             )
             return view
 
@@ -203,7 +186,7 @@ class Application:
                 raise DeclarationError(f"websocket {path}: the view must be an async def")
             chosen = frozenset({WEBSOCKET})
             self._declare(
-                _Declared(path, chosen, view, name or view.__name__, rights, None, documented=False)
+                DeclaredRoute(path, chosen, view, name or view.__name__, rights, documented=False)
             )
             return view
 
@@ -325,20 +308,15 @@ class Application:
         for each in other._declared:
             self._declare(replace(each, path=prefix + each.path, tags=(*tags, *each.tags)))
 
-    def _declare(self, declared: _Declared) -> None:
+    def _declare(self, declared: DeclaredRoute) -> None:
         self.compiled = False
         self._declared.append(declared)
 
     def copy(self) -> Application:
         """Another application with the same declarations: what is added to it, and how it is compiled, is its own."""
-        other = Application(self.settings)
+        other = self.surroundings(self.settings)
         other._declared = list(self._declared)
         other._mounts = [replace(mount) for mount in self._mounts]
-        other._covering = list(self._covering)
-        other._handlers = dict(self._handlers)
-        other._cors = self._cors
-        other.tracer = self.tracer
-        other._authenticate = self._authenticate
         other.login_path = self.login_path
         return other
 
@@ -408,7 +386,8 @@ class Application:
         self.guard = guard if guard else None
         table = RouteTable()
         self.table = table
-        for declared in (*self._declared, *self._own_pages()):
+        described = documentation(self.settings.openapi, self.settings.docs, self.describe)
+        for declared in (*self._declared, *(() if self.hosts_everything else described)):
             table.add(self._compose(declared, resolve, watch))
         for mount in self._mounts:
             bare = not self._covering and self.tracer is None and (self.guard is None or mount.right is None)
@@ -436,7 +415,7 @@ class Application:
             raise DeclarationError(f"{where}: Starlette's request exists on the ASGI side only; take Request")
         return binding
 
-    def _compose(self, declared: _Declared, resolve: Resolve, watch: Watch | None) -> Route:
+    def _compose(self, declared: DeclaredRoute, resolve: Resolve, watch: Watch | None) -> Route:
         template = PathTemplate(declared.path)
         where = f"{'/'.join(sorted(declared.methods))} {declared.path} ({declared.name})"
         binding = bind(declared.view, where, template.names, declared.methods, resolve, watch, declared.stale)
@@ -482,38 +461,6 @@ class Application:
             recognizes=self.guard is not None and right is None and binding.asks_identity,
         )
 
-    def _own_pages(self) -> list[_Declared]:
-        """The description of the routes and the page that shows it, unless switched off."""
-        pages = []
-        settings = self.settings
-        if self.hosts_everything:
-            return []
-
-        def describe(request: Request) -> dict[str, Any]:
-            document = self.describe()
-            if request.root_path:
-                document["servers"] = [{"url": request.url_path("")}]
-            return document
-
-        if settings.openapi is not None:
-
-            def openapi_json(request: Request) -> Response:
-                """The OpenAPI description of this application."""
-                return Response.json(describe(request))
-
-            pages.append(
-                _Declared(settings.openapi, frozenset({"GET"}), openapi_json, "openapi", "read", None, False)
-            )
-        if settings.docs is not None:
-
-            def docs(request: Request) -> Response:
-                """This application's routes as a page."""
-                described = None if settings.openapi is None else request.url_path(settings.openapi)
-                return page(describe(request), described)
-
-            pages.append(_Declared(settings.docs, frozenset({"GET"}), docs, "docs", "read", None, False))
-        return [replace(each) for each in pages]
-
     def describe(self) -> dict[str, Any]:
         """The OpenAPI document of its routes; it must have been compiled."""
         return openapi.document(
@@ -536,30 +483,10 @@ class Application:
 
     def failure(self, error: Exception, request: Request) -> Response:
         """The answer for an exception: its declared handler, its problem, or 500 and a log line with the stack."""
-        answer = self._answer_for(error, request)
+        answer = answer_of(error, request, self._handlers, self.login_path)
         if self._crossing is not None:
             answer = self._crossing.crossed(answer, request)
         return answer
-
-    def _answer_for(self, error: Exception, request: Request) -> Response:
-        for kind in type(error).__mro__:
-            handler = self._handlers.get(kind)
-            if handler is not None:
-                try:
-                    return response_of(handler(request, error))
-                except Exception as second:
-                    error = second
-                    break
-        problem = problem_of(error)
-        if problem is not None:
-            if problem.status == 401 and self.login_path is not None and _is_page_view(request):
-                wanted = request.url_path(request.target.decode("latin-1"))
-                login = request.url_path(self.login_path) + "?" + urlencode({"next": wanted})
-                fields = {"Location": login, "Cache-Control": "no-store", "Vary": "Accept"}
-                return Response(b"", 303, headers=fields)
-            return problem.response()
-        logger.error("%s %s failed (request %s)", request.method, request.path, request.id, exc_info=error)
-        return unexpected(request.id)
 
     @property
     def asgi(self) -> ASGIApp:
@@ -570,7 +497,7 @@ class Application:
         if not self.compiled:
             self.compile()
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await answer_lifespan(receive, send, self.startup, self.shutdown)
         else:
             await self._stack(scope, receive, send)
 
@@ -582,39 +509,11 @@ class Application:
         When one fails, those that started are stopped again and its LifecycleError is raised.
         """
         for mount in self._mounts:
-            lifespan = Lifespan(mount.app, mount.name)
-            try:
-                await lifespan.start()
-            except BaseException:
-                await lifespan.stop()
-                await self.shutdown()
-                raise
-            mount.state = lifespan.state
-            self._lifespans.append((mount, lifespan))
+            mount.state = await self._lifespans.start(mount.app, mount.name)
 
     async def shutdown(self) -> None:
         """Stop the mounted applications, the last one first."""
-        while self._lifespans:
-            _, lifespan = self._lifespans.pop()
-            await lifespan.stop()
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        """Under a foreign ASGI server: its lifespan is ours."""
-        await receive()
-        try:
-            await self.startup()
-        except Exception as error:
-            logger.error("startup failed", exc_info=error)
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.shutdown()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-def _is_page_view(request: Request) -> bool:
-    return request.method == "GET" and "text/html" in (request.headers.get("accept") or "")
+        await self._lifespans.stop()
 
 
 __all__ = ["BY_METHOD", "Application", "ApplicationSettings", "Missing"]

@@ -1,12 +1,15 @@
-"""The page at /docs: the OpenAPI document as plain HTML, without a script of anybody's."""
+"""The routes that describe an application: its OpenAPI document, and that document as plain HTML, without a script."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
 from skerry.http.reply import Response
+from skerry.http.request import Request
+from skerry.http.routes import DeclaredRoute
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 STYLE = """
@@ -18,6 +21,30 @@ summary { cursor: pointer; } summary b { display: inline-block; min-width: 4.5re
 code, pre { font: .9rem ui-monospace, monospace; } pre { overflow-x: auto; background: #8881; padding: .6rem; }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top; }
 """
+
+
+def documentation(
+    openapi: str | None, docs: str | None, describe: Callable[[], dict[str, Any]]
+) -> Iterator[DeclaredRoute]:
+    """The routes, at these paths; None: there is none. `describe` makes the document."""
+
+    def document(request: Request) -> dict[str, Any]:
+        found = describe()
+        if request.root_path:
+            found["servers"] = [{"url": request.url_path("")}]
+        return found
+
+    def openapi_json(request: Request) -> Response:
+        """The OpenAPI description of this application."""
+        return Response.json(document(request))
+
+    def docs_page(request: Request) -> Response:
+        """This application's routes as a page."""
+        return page(document(request), None if openapi is None else request.url_path(openapi))
+
+    for path, view, name in ((openapi, openapi_json, "openapi"), (docs, docs_page, "docs")):
+        if path is not None:
+            yield DeclaredRoute(path, frozenset({"GET"}), view, name, "read", documented=False)
 
 
 def page(document: dict[str, Any], source: str | None) -> Response:

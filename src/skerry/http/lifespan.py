@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive, Send
 
 from skerry.errors import DeadlineExceeded, LifecycleError
 
@@ -96,3 +96,46 @@ class Lifespan:
                 self._stopped.set()
             case other:
                 raise RuntimeError(f"{other!r} is no message of a lifespan")  # it does not know lifespan
+
+
+class Lifespans:
+    """Those of several applications, one after the other."""
+
+    def __init__(self) -> None:
+        self._running: list[Lifespan] = []
+
+    async def start(self, app: ASGIApp, name: str) -> dict[str, Any]:
+        """Run its startup; returns the state for its requests. When it fails, those that run are stopped."""
+        lifespan = Lifespan(app, name)
+        self._running.append(lifespan)
+        try:
+            await lifespan.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return lifespan.state
+
+    async def stop(self) -> None:
+        """Run their shutdowns, the last one first."""
+        while self._running:
+            await self._running.pop().stop()
+
+
+async def answer_lifespan(
+    receive: Receive,
+    send: Send,
+    startup: Callable[[], Awaitable[None]],
+    shutdown: Callable[[], Awaitable[None]],
+) -> None:
+    """The application's side of a lifespan, as a foreign server runs it."""
+    await receive()
+    try:
+        await startup()
+    except Exception as error:
+        logger.error("startup failed", exc_info=error)
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await shutdown()
+    await send({"type": "lifespan.shutdown.complete"})

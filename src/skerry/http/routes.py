@@ -36,6 +36,23 @@ class RouteOptions(TypedDict, total=False):
     response: Any
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredRoute:
+    """A view and its options, as `Application.route` was given them. `right` "method": the method decides."""
+
+    path: str
+    methods: frozenset[str]
+    view: Callable[..., Any]
+    name: str
+    right: Rights
+    max_body_bytes: int | None = None
+    documented: bool = True
+    stale: bool = False
+    keep: bool = False
+    tags: tuple[str, ...] = ()
+    response: Any = None
+
+
 @dataclass(slots=True, eq=False)
 class Route:
     """One declared route, composed.

@@ -17,110 +17,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from wsgiref.validate import validator
 
+from skerry.testing.raw_http import SECONDS, RawConnection, ask, until
+
 WsgiApp = Callable[[dict[str, Any], Any], Any]
 Serve = Callable[[WsgiApp], Awaitable[int]]
-SECONDS = 60.0
-"""How long an answer may take on a machine that is busy."""
 Headers = list[tuple[str, str]]
 PLAIN: Headers = [("Content-Type", "text/plain")]
-
-
-@dataclass
-class Received:
-    """An answer as it came. `ended`: the connection was closed before the body was complete."""
-
-    status: int
-    reason: str
-    headers: dict[str, str]
-    body: bytes = b""
-    ended: bool = False
-
-
-@dataclass
-class Wire:
-    """One connection, spoken by hand."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    informed: list[int] = field(default_factory=list)
-    """Statuses of answers before the final one (100)."""
-
-    @classmethod
-    async def open(cls, port: int) -> Wire:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    async def send(self, *lines: str, body: bytes = b"") -> None:
-        """A request: its first line, its fields (Host is added), its body."""
-        first, *fields = lines
-        self.writer.write("\r\n".join([first, "Host: test", *fields, "", ""]).encode("latin-1") + body)
-        await self.writer.drain()
-
-    async def head(self) -> Received:
-        async with asyncio.timeout(SECONDS):
-            while True:
-                first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                _, status, reason = first.split(" ", 2)
-                if not status.startswith("1"):
-                    break
-                self.informed.append(int(status))
-        headers: dict[str, str] = {}
-        for line in filter(None, lines):
-            name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
-        return Received(int(status), reason, headers)
-
-    async def answer(self, *, method: str = "GET") -> Received:
-        """A whole answer, framed as it says."""
-        found = await self.head()
-        if method == "HEAD" or found.status in (204, 304):
-            return found
-        try:
-            async with asyncio.timeout(SECONDS):
-                if found.headers.get("transfer-encoding") == "chunked":
-                    while (chunk := await self.chunk()) is not None:
-                        found.body += chunk
-                elif "content-length" in found.headers:
-                    found.body = await self.reader.readexactly(int(found.headers["content-length"]))
-                else:
-                    found.body = await self.reader.read()
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            found.body += getattr(error, "partial", b"")
-            found.ended = True
-        return found
-
-    async def chunk(self) -> bytes | None:
-        async with asyncio.timeout(SECONDS):
-            size = int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16)
-            data = await self.reader.readexactly(size)
-            await self.reader.readexactly(2)
-        return data if size else None
-
-    async def ask(self, *lines: str, body: bytes = b"") -> Received:
-        await self.send(*lines, body=body)
-        return await self.answer(method=lines[0].partition(" ")[0])
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-async def ask(port: int, *lines: str, body: bytes = b"") -> Received:
-    """One request on a connection of its own."""
-    wire = await Wire.open(port)
-    try:
-        return await wire.ask(*lines, body=body)
-    finally:
-        wire.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another thread does."""
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  # a thread sets no asyncio event
-            await asyncio.sleep(0.01)
 
 
 class Closing:
@@ -204,7 +109,7 @@ class WsgiSuite:
             environ["mine"] = environ["HTTP_HOST"] = "dirty"
             return [found.encode()]
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         for _ in range(8):
             assert (await wire.ask("GET / HTTP/1.1")).body == b"clean None"
         wire.close()
@@ -218,7 +123,7 @@ class WsgiSuite:
             start("404 Nowhere", [*PLAIN, ("X-Name", "café"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
             return [b"ok"]
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         await wire.send("GET / HTTP/1.1")
         raw = await wire.reader.readuntil(b"\r\n\r\n")
         assert raw.startswith(b"HTTP/1.1 404 Nowhere\r\n" if self.keeps_reason else b"HTTP/1.1 404 ")
@@ -306,7 +211,7 @@ class WsgiSuite:
             start("200 OK", PLAIN)
             return [b"hello"] if environ["PATH_INFO"] == "/one" else []
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         for _ in range(3):
             found = await wire.ask("GET /one HTTP/1.1")
             assert (found.headers["content-length"], found.body) == ("5", b"hello")
@@ -333,7 +238,7 @@ class WsgiSuite:
         port = await serve(app)
         for path in ("/iterate", "/write"):
             seen.clear()
-            wire = await Wire.open(port)
+            wire = await RawConnection.open(port)
             await wire.send(f"GET {path} HTTP/1.1")
             assert (await wire.head()).headers["transfer-encoding"] == "chunked"
             assert await wire.chunk() == b"first"
@@ -350,7 +255,7 @@ class WsgiSuite:
             yield from ([b"hel", b"lo and more", b"more"] if environ["PATH_INFO"] == "/long" else [b"hel"])
 
         port = await serve(app)
-        wire = await Wire.open(port)
+        wire = await RawConnection.open(port)
         assert (await wire.ask("GET /long HTTP/1.1")).body == b"hello"
         assert (await wire.ask("GET /long HTTP/1.1")).body == b"hello"
         wire.close()
@@ -365,7 +270,7 @@ class WsgiSuite:
             start(f"{status} Status", [("Content-Length", "5")] if status == "200" else [])
             return Closing([b"hello", b"and more"]) if environ["QUERY_STRING"] else [b"hello"]
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         for query in ("", "?parts"):
             assert (await wire.ask(f"HEAD /200{query} HTTP/1.1")).headers["content-length"] == "5"
             assert (await wire.ask(f"GET /204{query} HTTP/1.1")).status == 204
@@ -394,7 +299,7 @@ class WsgiSuite:
 
         port = await serve(app)
         for number, path in enumerate(("/whole", "/early", "/late", "/left")):
-            wire = await Wire.open(port)
+            wire = await RawConnection.open(port)
             await wire.send(f"GET {path} HTTP/1.1")
             await wire.head()
             if path == "/left":
@@ -415,7 +320,7 @@ class WsgiSuite:
                 sent[0] += 65_536
                 yield b"x" * 65_536
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         await wire.send("GET / HTTP/1.1")
         await wire.head()
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -449,7 +354,7 @@ class WsgiSuite:
                 result.close = close
             return result
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         for path in ("/file", "/file?length", "/memory", "/memory?length"):
             found = await wire.ask(f"GET {path} HTTP/1.1")
             assert found.body == b"0123456789" * 99_999, path
@@ -491,7 +396,7 @@ class WsgiSuite:
         for path, wanted in expected.items():
             found = await ask(port, f"POST {path} HTTP/1.1", f"Content-Length: {len(sent)}", body=sent)
             assert found.body == wanted, path
-            wire = await Wire.open(port)
+            wire = await RawConnection.open(port)
             await wire.send(f"POST {path} HTTP/1.1", "Transfer-Encoding: chunked")
             for part in (b"fir", b"st\nse", b"cond\nth", b"ird"):
                 wire.writer.write(b"%x\r\n%b\r\n" % (len(part), part))
@@ -511,7 +416,7 @@ class WsgiSuite:
             start("200 OK", PLAIN)
             return [line + b"|" + environ["wsgi.input"].read(5)]
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         await wire.send("POST / HTTP/1.1", "Content-Length: 10")
         await until(asked.is_set)
         wire.writer.write(b"line\n")
@@ -538,7 +443,7 @@ class WsgiSuite:
         port = await serve(app)
         for number, abort in enumerate((False, True)):
             asked.clear()
-            wire = await Wire.open(port)
+            wire = await RawConnection.open(port)
             await wire.send("POST / HTTP/1.1", "Content-Length: 10", body=b"half")
             await until(asked.is_set)
             if abort:
@@ -557,7 +462,7 @@ class WsgiSuite:
             return [data]
 
         port = await serve(app)
-        wire = await Wire.open(port)
+        wire = await RawConnection.open(port)
         await wire.send("POST /read HTTP/1.1", "Content-Length: 5", "Expect: 100-continue")
         async with asyncio.timeout(SECONDS):
             assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -565,7 +470,7 @@ class WsgiSuite:
         assert (await wire.answer()).body == b"hello"
         assert wire.informed == []
         wire.close()
-        wire = await Wire.open(port)
+        wire = await RawConnection.open(port)
         await wire.send("POST /no HTTP/1.1", "Content-Length: 5", "Expect: 100-continue")
         assert (await wire.answer()).body == b"not read"
         assert wire.informed == []
@@ -584,7 +489,7 @@ class WsgiSuite:
             start("200 OK", PLAIN)
             return [b"%d" % found]
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         await wire.send("POST / HTTP/1.1", f"Content-Length: {size}")
         wire.writer.transport.set_write_buffer_limits(high=0)
         sent = same = 0
@@ -630,7 +535,7 @@ class WsgiSuite:
             yield environ["PATH_INFO"].encode()
             yield data
 
-        wire = await Wire.open(await serve(app))
+        wire = await RawConnection.open(await serve(app))
         for number in range(5):
             wire.writer.write(
                 f"POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{number}".encode()
