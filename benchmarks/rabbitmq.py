@@ -26,7 +26,7 @@ from pamqp.commands import Basic
 
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.transport import RabbitTransport
-from skerry.bus.transport import Hint, tip
+from skerry.journal.hints import Hint, tip
 from skerry.messages.envelope import Envelope, pack, unpack
 from skerry.position import Position
 from skerry.testing.broker import PrivateBroker

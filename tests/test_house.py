@@ -36,7 +36,7 @@ PURE = [
     "journal/epochs.py", "journal/place.py",
     "supervision/policy.py", "supervision/failure.py", "supervision/rules.py",
     "hosting/trend.py",
-    "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py", "bus/told.py",
+    "bus/transport.py", "bus/handlers.py", "bus/pipeline.py", "bus/batch.py", "bus/commit_notice.py",
     "kernel/lifecycle.py", "kernel/presence.py",
 ]  # fmt: skip
 

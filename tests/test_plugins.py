@@ -15,7 +15,7 @@ from skerry.errors import SettingsError
 from skerry.kernel.settings import Settings, load_settings, sections
 from skerry.plugins import BACKENDS, OURS, ROLES, SETTINGS, find, name_of, names, others
 from skerry.roles.admin import open_admin
-from skerry.roles.parts import open_parts, plan
+from skerry.roles.wiring import open_parts, plan
 from skerry.testing.program import HttpConnection, Program, call
 
 ACME = Path(__file__).parent / "fixtures" / "acme"

@@ -184,8 +184,8 @@ class App(Declares):
         self.http.static(path, directory, name=name)
 
     def traces(self, tracer: Tracer) -> None:
-        """Make spans of views, mounted applications, commands, commits, projections, reactors and listeners, in the trace
-        of the request that caused them: `skerry.otel.OpenTelemetry()`, or a `skerry.tracing.Tracer`. Views with
+        """Make spans of views, mounted applications, commands, commits, projections, reactors and listeners, in the
+        trace of the request that caused them: `skerry.otel.OpenTelemetry()`, or a `skerry.tracing.Tracer`. Views with
         `documented=False` make none."""
         self.http.tracer = tracer
 

@@ -21,9 +21,10 @@ from skerry.backends.local.owner import LOCK_NAME, LocalOwner, Lock, hub_path, l
 from skerry.backends.local.peer import LocalPeer, PeerSettings
 from skerry.backends.local.reader import remote_journal
 from skerry.backends.queues import Message
-from skerry.bus.transport import Announcement, Hint, Transport
+from skerry.bus.transport import Announcement, Transport
 from skerry.errors import Disconnected, JournalError, SettingsError, Trimmed
 from skerry.journal.epochs import Epoch
+from skerry.journal.hints import Hint
 from skerry.journal.journal import DeadLetter, Head, JournalPeer, Outcome, Record, Status, StoredProjection
 from skerry.loop.sockets import listen_unix
 from skerry.position import Position

@@ -8,8 +8,9 @@ import pytest
 
 from skerry.backends.endpoint import DEFAULT_WINDOW
 from skerry.backends.memory.transport import MemoryHub
-from skerry.bus.transport import Hint, Transport, tip
+from skerry.bus.transport import Transport
 from skerry.errors import Disconnected, LifecycleError
+from skerry.journal.hints import Hint, tip
 from skerry.position import Position
 from skerry.testing.transports import TransportSuite, World, envelope, started, take
 

@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from skerry.backends.rabbitmq.bodies import GONE
 from skerry.backends.rabbitmq.brokers import Address, Brokers
+from skerry.backends.rabbitmq.large_bodies import GONE
 from skerry.backends.rabbitmq.link import Link
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology
 from skerry.backends.rabbitmq.transport import RabbitTransport
-from skerry.bus.transport import Hint, Transport, tip
+from skerry.bus.transport import Transport
 from skerry.errors import Disconnected, MessageTooLarge, Overloaded, SettingsError
+from skerry.journal.hints import Hint, tip
 from skerry.messages.envelope import Envelope, encode_body
 from skerry.position import Position
 from skerry.testing.broker import PrivateBroker

@@ -9,8 +9,9 @@ from skerry.backends import packets
 from skerry.backends.rabbitmq.settings import RabbitSettings
 from skerry.backends.rabbitmq.topology import Topology, explain_mismatch
 from skerry.backends.rabbitmq.transport import RabbitTransport
-from skerry.bus.transport import MAX_HINT_BYTES, Announcement, Hint, tip
+from skerry.bus.transport import MAX_HINT_BYTES, Announcement
 from skerry.errors import SettingsError
+from skerry.journal.hints import Hint, tip
 from skerry.journal.journal import Outcome, Record, Status
 from skerry.position import Position
 from skerry.testing.transports import envelope, record

@@ -18,7 +18,6 @@ from skerry.bus.decider import Decider
 from skerry.bus.handlers import Handler, Handlers
 from skerry.bus.outcomes import Level, Outcomes, Receipt
 from skerry.bus.pipeline import Proceed
-from skerry.bus.transport import Hint
 from skerry.errors import (
     Disconnected,
     InvalidMessage,
@@ -27,6 +26,7 @@ from skerry.errors import (
     PreconditionFailed,
     Rejected,
 )
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Status
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 ROOMS = (
-    "kernel/numbers.py",
+    "kernel/metrics.py",
     "kernel/losses.py",
     "server/moving.py",
     "server/server.py",
@@ -29,7 +29,7 @@ def measured() -> set[str]:
             text = path.read_text(encoding="utf-8")
             found |= set(re.findall(r'"(skerry_[a-z_]+)"', text))
             if 'f"skerry_listeners_{name}"' in text:
-                block = text.partition("def measure_hub")[2].partition("registry.gauge(f")[0]
+                block = text.partition("def register_hub_metrics")[2].partition("registry.gauge(f")[0]
                 names = re.findall(r'^        \("(\w+)",', block, re.M)
                 found |= {f"skerry_listeners_{name}{end}" for name in names for end in ("", "_total")}
     return found

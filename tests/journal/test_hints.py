@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from skerry.bus.transport import Hint
-from skerry.journal.hints import EarlyHints
+from skerry.journal.hints import EarlyHints, Hint
 from skerry.journal.journal import Record
 
 

@@ -14,8 +14,8 @@ from sortedcontainers import SortedList
 from skerry.backends.listeners import Listeners
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.errors import Disconnected
+from skerry.journal.disposal import FREED, emptied
 from skerry.journal.journal import Correction, NewEvent, NewOutcome, Record, Status, Writes
-from skerry.journal.letting_go import FREED, emptied
 from skerry.journal.loading import SLICE
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector, ProjectorSettings

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.backends.memory.journal import MemoryJournal
-from skerry.bus.transport import Hint, tip
 from skerry.clock import Deadline
 from skerry.errors import DeclarationError, Disconnected, JournalError
+from skerry.journal.hints import Hint, tip
 from skerry.journal.journal import (
     Correction,
     Head,

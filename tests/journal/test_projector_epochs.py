@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.backends.memory.journal import MemoryJournal
-from skerry.bus.transport import Hint
 from skerry.clock import Deadline
 from skerry.errors import Disconnected
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Head, NewEvent, NewOutcome, Record, Status, Writes
 from skerry.journal.projection import Projection
 from skerry.journal.projector import Projector, ProjectorSettings

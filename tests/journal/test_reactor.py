@@ -13,8 +13,8 @@ import pytest
 
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
-from skerry.bus.transport import tip
 from skerry.errors import Disconnected
+from skerry.journal.hints import tip
 from skerry.journal.journal import NewEvent, NewOutcome, Record, Status, Writes
 from skerry.journal.reactor import REPLAY, RETRY, Reactor, ReactorRun
 from skerry.messages.message import Event, MessageTypes

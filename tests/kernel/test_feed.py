@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from skerry.backends.memory.journal import MemoryJournal
-from skerry.bus.transport import Hint
 from skerry.clock import Deadline, SystemClock
 from skerry.errors import Disconnected
 from skerry.http.feed import FeedEvent
+from skerry.journal.hints import Hint
 from skerry.journal.journal import NewEvent, NewOutcome, Record, Status, Writes
 from skerry.journal.projector import Projector
 from skerry.kernel.feed import JournalFeed

@@ -19,7 +19,7 @@ from skerry.journal.journal import Status
 from skerry.journal.memory import Stopped
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.routes import LISTENERS, Surroundings, TransportAnnouncer, _snapshot, declare_routes
+from skerry.kernel.routes import LISTENERS, ProcessInfo, TransportAnnouncer, _snapshot, declare_routes
 from skerry.kernel.settings import Settings
 from skerry.roles.consumer import ConsumerRole
 from skerry.settings import HubSettings
@@ -60,7 +60,7 @@ async def ready(kernel: Kernel, purpose: str = "", *reasons: str) -> tuple[int, 
     return answer.status, answer.text
 
 
-async def ask(kernel: Kernel, around: Surroundings, path: str) -> Any:
+async def ask(kernel: Kernel, around: ProcessInfo, path: str) -> Any:
     declare_routes(kernel, around)
     kernel.application.compile(kernel.services.resolve)
     async with Client(kernel.application) as client:
@@ -78,7 +78,7 @@ async def test_live_and_ready(world: World) -> None:
 
 async def test_a_runtime_that_mends_something_is_not_ready(kernel: Kernel) -> None:
     """503 with the reason, so that the balancer sends nobody."""
-    answer = await ask(kernel, Surroundings(reasons=lambda: ("failed: the loop",)), "/health/ready")
+    answer = await ask(kernel, ProcessInfo(reasons=lambda: ("failed: the loop",)), "/health/ready")
     assert answer.status == 503
     assert "failed: the loop" in answer.text
 
@@ -86,7 +86,7 @@ async def test_a_runtime_that_mends_something_is_not_ready(kernel: Kernel) -> No
 async def test_a_projection_that_failed_is_not_ready(kernel: Kernel) -> None:
     """Its memory is wrong from then on: 503 with its name and the event."""
     kernel.projector.stopped["Values"] = STOPPED
-    answer = await ask(kernel, Surroundings(), "/health/ready")
+    answer = await ask(kernel, ProcessInfo(), "/health/ready")
     assert answer.status == 503
     assert "Values stopped at event 7" in answer.text
 
@@ -94,7 +94,7 @@ async def test_a_projection_that_failed_is_not_ready(kernel: Kernel) -> None:
 async def test_a_queue_that_is_away_is_said_but_ready(kernel: Kernel) -> None:
     """Reads go on from memory: taking the server out would help nobody."""
     await kernel.transport.stop()
-    answer = await ask(kernel, Surroundings(), "/health/ready")
+    answer = await ask(kernel, ProcessInfo(), "/health/ready")
     assert answer.status == 200
     assert "writes answer 503" in answer.text
 
@@ -208,10 +208,10 @@ async def test_metrics_of_all_processes(kernel: Kernel) -> None:
     async def nobody() -> str:
         raise TimeoutError
 
-    answer = await ask(kernel, Surroundings(all_metrics=everybody), "/metrics")
+    answer = await ask(kernel, ProcessInfo(all_metrics=everybody), "/metrics")
     assert answer.text == 'skerry_memory_offset{process="server-1"} 3\n'
     kernel.application = kernel.declaration.http.copy()
-    answer = await ask(kernel, Surroundings(all_metrics=nobody), "/metrics")
+    answer = await ask(kernel, ProcessInfo(all_metrics=nobody), "/metrics")
     assert answer.status == 200
     assert answer.headers["cache-control"] == "no-store"
     assert "skerry_listeners" in answer.text
@@ -237,7 +237,7 @@ async def test_without_a_stream_there_is_none(kernel: Kernel) -> None:
     """An application that declares no `live` has no /events."""
     quiet = App("quiet")
     other = Kernel(quiet.declaration, MEMORY, kernel.transport, kernel.reader, name="two")
-    assert (await ask(other, Surroundings(), "/events")).status == 404
+    assert (await ask(other, ProcessInfo(), "/events")).status == 404
 
 
 async def test_a_snapshot_is_taken_at_memorys_position(world: World) -> None:

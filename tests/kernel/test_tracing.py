@@ -118,7 +118,7 @@ async def ordered(traces: Traces, world: World, key: str = "tea") -> None:
 
 
 async def test_one_trace_from_the_request_to_the_listener() -> None:
-    """The client's trace goes on through view, queue, decision, memory, reactor, its command and the listener of that."""
+    """The client's trace goes on through view, queue, decision, memory, reactor, its command and its listener."""
     traces = Traces()
     async with running(traces.app) as world:
         await ordered(traces, world)

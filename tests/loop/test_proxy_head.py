@@ -14,13 +14,13 @@ from skerry.loop.proxy_head import (
     LONGEST_LINE,
     SIGNATURE,
     HeadReader,
-    Told,
+    ProxyReport,
     begins_like_a_head,
     head_of,
 )
 
-ENDS = Told(("192.0.2.7", 40_001), ("198.51.100.1", 443))
-SIXTH = Told(("2001:db8::7", 40_001), ("2001:db8::1", 443))
+ENDS = ProxyReport(("192.0.2.7", 40_001), ("198.51.100.1", 443))
+SIXTH = ProxyReport(("2001:db8::7", 40_001), ("2001:db8::1", 443))
 
 
 def version_2(command: int, family: int, body: bytes) -> bytes:
@@ -31,14 +31,14 @@ BODY = bytes((192, 0, 2, 7, 198, 51, 100, 1)) + struct.pack("!HH", 40_001, 443)
 HEADS = {
     "v1 tcp4": (b"PROXY TCP4 192.0.2.7 198.51.100.1 40001 443\r\n", ENDS),
     "v1 tcp6": (b"PROXY TCP6 2001:db8::7 2001:db8::1 40001 443\r\n", SIXTH),
-    "v1 unknown": (b"PROXY UNKNOWN\r\n", Told()),
-    "v1 unknown with words": (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", Told()),
+    "v1 unknown": (b"PROXY UNKNOWN\r\n", ProxyReport()),
+    "v1 unknown with words": (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", ProxyReport()),
     "v2 tcp4": (head_of(ENDS.client, ENDS.server), ENDS),
     "v2 tcp6": (head_of(SIXTH.client, SIXTH.server), SIXTH),
-    "v2 local": (LOCAL_HEAD, Told()),
-    "v2 local with addresses": (version_2(0, 0x11, BODY), Told()),
-    "v2 unspecified": (head_of(None, None), Told()),
-    "v2 unix": (version_2(1, 0x31, b"\0" * 216), Told()),
+    "v2 local": (LOCAL_HEAD, ProxyReport()),
+    "v2 local with addresses": (version_2(0, 0x11, BODY), ProxyReport()),
+    "v2 unspecified": (head_of(None, None), ProxyReport()),
+    "v2 unix": (version_2(1, 0x31, b"\0" * 216), ProxyReport()),
     "v2 tls": (version_2(1, 0x11, BODY + b"\x05\0\x01x\x20\0\x05\x01\0\0\0\0"), replace(ENDS, tls=True)),
     "v2 without tls": (version_2(1, 0x11, BODY + b"\x20\0\x05\0\0\0\0\0"), ENDS),
 }

@@ -12,7 +12,16 @@ import time
 
 import pytest
 
-from skerry.process.words import Collect, Failed, Gathered, Lines, Now, Numbers, Stop, line
+from skerry.process.control_messages import (
+    Collect,
+    Failed,
+    GatherReply,
+    Lines,
+    MetricsReply,
+    StateChanged,
+    Stop,
+    line,
+)
 from skerry.process.worker import CONTROL, Worker
 from skerry.supervision.failure import Failure
 
@@ -58,8 +67,8 @@ def test_without_a_runner_there_is_no_line(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_the_wish_to_end_comes_once(wire: Line) -> None:
     """Said twice, and then by the end of the line: it is told once."""
     wire.ours.send(line(Stop(2.0)) + line(Stop(1.0)))
-    stopping = await wire.hear(Now)
-    assert stopping == Now("stopping")
+    stopping = await wire.hear(StateChanged)
+    assert stopping == StateChanged("stopping")
     wire.ours.close()
     await asyncio.sleep(0)
     assert wire.stops == [2.0]
@@ -82,17 +91,17 @@ async def test_numbers_are_given_and_asked_for(wire: Line) -> None:
     """Own metrics on demand, also when their source fails; those of all by one question."""
     wire.worker.metrics = lambda: "mine 1\n"
     wire.ours.send(line(Collect(7)))
-    assert await wire.hear(Numbers) == Numbers(7, "mine 1\n")
+    assert await wire.hear(MetricsReply) == MetricsReply(7, "mine 1\n")
 
     def broken() -> str:
         raise RuntimeError("no numbers today")
 
     wire.worker.metrics = broken
     wire.ours.send(line(Collect(8)))
-    assert await wire.hear(Numbers) == Numbers(8, "")
+    assert await wire.hear(MetricsReply) == MetricsReply(8, "")
     asking = asyncio.create_task(wire.worker.all_metrics(60.0))
     await asyncio.sleep(0)
-    wire.ours.send(line(Gathered(1, "all 2\n")))
+    wire.ours.send(line(GatherReply(1, "all 2\n")))
     assert await asking == "all 2\n"
     with pytest.raises(TimeoutError):
         await wire.worker.all_metrics(0.01)
@@ -138,7 +147,7 @@ async def test_a_line_that_was_closed_leaves_no_watch_behind() -> None:
     watching = {thread for thread in threading.enumerate() if thread.name == "skerry-stillness"}
     assert len(watching) == 1
     wire.ours.send(line(Stop(500.0)))
-    await wire.hear(Now)
+    await wire.hear(StateChanged)
     watching |= {thread for thread in threading.enumerate() if thread.name == "skerry-stillness"}
     await wire.worker.close()
     for thread in watching:

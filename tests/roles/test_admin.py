@@ -18,7 +18,7 @@ from skerry.journal.reactor import RETRY
 from skerry.kernel.settings import Settings
 from skerry.messages.envelope import Envelope
 from skerry.roles.admin import Admin, open_admin
-from skerry.roles.parts import plan
+from skerry.roles.wiring import plan
 
 ID = "0" * 31 + "1"
 LETTER = DeadLetter(ID, "put", 1, "key", b'{"key":"key"}', "KeyError: 'x'", headers={"trace": "t"})

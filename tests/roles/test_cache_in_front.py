@@ -15,7 +15,7 @@ from livekv import app
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_reading
+from skerry.kernel.metrics import register_memory_metrics
 from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.consumer import ConsumerRole
@@ -64,7 +64,7 @@ async def site(more: str = "", **settings: Any) -> AsyncIterator[Site]:
         await transport.start()
         stack.push_async_callback(transport.stop)
         kernel = Kernel(app.declaration, chosen, transport, journal, journal, name="one")
-        measure_reading(kernel)
+        register_memory_metrics(kernel)
         consumer = ConsumerRole(kernel)
         await consumer.start()
         stack.push_async_callback(consumer.stop)

@@ -19,7 +19,7 @@ from skerry.errors import DeclarationError, Disconnected, SettingsError
 from skerry.http.reply import Response
 from skerry.journal.journal import Head
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_reading
+from skerry.kernel.metrics import register_memory_metrics
 from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
 from skerry.roles import limits
@@ -60,7 +60,7 @@ async def world(**settings: Any) -> AsyncIterator[World]:
         await transport.start()
         stack.push_async_callback(transport.stop)
         kernel = Kernel(app.declaration, chosen, transport, journal, journal, name="one")
-        measure_reading(kernel)
+        register_memory_metrics(kernel)
         consumer = ConsumerRole(kernel)
         await consumer.start()
         stack.push_async_callback(consumer.stop)

@@ -27,8 +27,8 @@ from skerry.tars.platform import log as remote_log
 from skerry.tars.platform.configuration import AdapterConfiguration, TlsFiles
 from skerry.tars.platform.services import Services
 from skerry.tars.server import Server
-from skerry.testing.tars import TarsPlatform
 from skerry.testing.raw_http import SECONDS, until
+from skerry.testing.tars import TarsPlatform
 
 Serve = Callable[..., Awaitable[WebAdapter]]
 TLS = Path(__file__).parent.parent / "tars" / "tls"

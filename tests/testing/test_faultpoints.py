@@ -17,7 +17,7 @@ from skerry.kernel.kernel import Kernel
 from skerry.kernel.settings import Settings
 from skerry.roles import running
 from skerry.roles.consumer import ConsumerRole
-from skerry.roles.parts import Parts
+from skerry.roles.wiring import Parts
 from skerry.testing.faultpoints import ACTIONS, STEPS, FaultPoint, install, wrapped
 
 SETTINGS = Settings(journal="memory:", transport="memory:", warm_start=False)

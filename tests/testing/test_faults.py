@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from skerry.backends.memory.transport import MemoryHub
-from skerry.bus.transport import Hint, Transport, tip
+from skerry.bus.transport import Transport
+from skerry.journal.hints import Hint, tip
 from skerry.position import Position
 from skerry.testing.faults import MAX_LATE, FaultyTransport, HintFaults
 from skerry.testing.transports import started

@@ -16,11 +16,11 @@ from skerry.http.application import Application
 from skerry.http.auth import Tokens
 from skerry.journal.journal import JournalWriter
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_reading
+from skerry.kernel.metrics import register_memory_metrics
 from skerry.kernel.routes import declare_routes
 from skerry.kernel.settings import Settings
 from skerry.roles.consumer import ConsumerRole
-from skerry.roles.parts import open_parts, plan
+from skerry.roles.wiring import open_parts, plan
 from skerry.server.websocket import WebSockets
 from skerry.testing.client import Client
 
@@ -63,7 +63,7 @@ class Pair:
                 open_parts(app.declaration, settings, chosen, decides=decides, name=name)
             )
             kernel = Kernel(app.declaration, settings, parts.transport, parts.reader, parts.writer, name=name)
-            measure_reading(kernel)
+            register_memory_metrics(kernel)
             consumer = ConsumerRole(kernel, shared=parts.shared) if decides else None
             if consumer is not None:
                 await consumer.start()

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, ParamSpec
 
-from skerry.bus.transport import Announcement, Hint
+from skerry.bus.transport import Announcement
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 
 P = ParamSpec("P")

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import msgspec
 
 from skerry.backends.outcomes import WireOutcome, from_wire, to_wire
-from skerry.bus.transport import MAX_HINT_BYTES, Announcement, Hint
+from skerry.bus.transport import MAX_HINT_BYTES, Announcement
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome, Record
 from skerry.messages.envelope import Envelope, encode_body
 

@@ -17,14 +17,15 @@ from typing import TypeVar
 
 from skerry.bus.attempts import Attempts
 from skerry.bus.batch import BatchLimit, halves
+from skerry.bus.commit_notice import CommitNotice, answers_to, hint_of
 from skerry.bus.decider import Decider, letter_of_bytes, refuse
-from skerry.bus.told import Told, answers_to, hint_of
-from skerry.bus.transport import Commands, Delivery, Transport, tip
+from skerry.bus.transport import Commands, Delivery, Transport
 from skerry.bus.waiting import Line, envelope_of, letter_that_waits
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable, UnknownMessage
 from skerry.journal.epochs import Epochs
+from skerry.journal.hints import tip
 from skerry.journal.journal import WAITS, DeadLetter, JournalWriter, Lease, Status
 from skerry.journal.unit import Overlay
 from skerry.messages.envelope import Envelope
@@ -250,7 +251,7 @@ class Consumer:
         self._stored.clear()
         self._tell(told)
 
-    async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> Told:
+    async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> CommitNotice:
         """One transaction over these commands."""
         first: dict[str, Envelope] = {}
         refused: dict[str, MessageError] = {}
@@ -301,7 +302,7 @@ class Consumer:
         for letter in writes.dead:
             self._note_letter(letter)
         hint = hint_of(writes.events, self._position.epoch, base, before)
-        return Told(hint, answers_to(envelopes, known, writes, base, self._epochs), hooks)
+        return CommitNotice(hint, answers_to(envelopes, known, writes, base, self._epochs), hooks)
 
     def _note_letter(self, letter: DeadLetter) -> None:
         self._letters = True
@@ -311,7 +312,7 @@ class Consumer:
             self.waiting += 1
         self.events.emit("waiting" if WAITS in letter.headers else "dead", letter)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: CommitNotice) -> None:
         if told.hint is not None:
             self._transport.publish(told.hint)
         for sender, outcomes in told.answers.items():

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from skerry.bus.told import hint_of
+from skerry.bus.commit_notice import hint_of
 from skerry.bus.transport import Transport
 from skerry.clock import Backoff, Clock, SystemClock
 from skerry.emitter import EventEmitter

@@ -11,35 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
-
-from skerry.journal.journal import Outcome, Record
+from skerry.journal.hints import Hint
+from skerry.journal.journal import Outcome
 from skerry.messages.envelope import Envelope
-from skerry.position import Position
 
 MAX_HINT_BYTES = 256 * 1024
 """A hint above this size carries positions only; readers fetch the records from the journal."""
-
-
-class Hint(msgspec.Struct, frozen=True, array_like=True):
-    """Events `first`..`last` of `epoch` were committed. Without records: fetch them (or just a tip, when
-    first = last + 1). `records`, when there, are exactly those offsets. `before`: whose event stands before the first,
-    "" when that is not known."""
-
-    epoch: str
-    first: int
-    last: int
-    records: list[Record] | None = None
-    before: str = ""
-
-    @property
-    def position(self) -> Position:
-        return Position(self.epoch, self.last)
-
-
-def tip(position: Position, command_id: str = "") -> Hint:
-    """The journal's end, said without events. `command_id`: whose event that is, if it is known."""
-    return Hint(position.epoch, position.offset + 1, position.offset, None, command_id)
 
 
 @dataclass(slots=True)

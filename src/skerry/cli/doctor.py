@@ -10,7 +10,7 @@ import click
 from skerry.cli.options import app_of, fail, namespace_of, settings_of, with_settings
 from skerry.errors import SettingsError
 from skerry.roles.diagnosis import diagnose
-from skerry.roles.parts import plan
+from skerry.roles.wiring import plan
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ERROR", "red")}
 

@@ -12,7 +12,7 @@ import click
 from skerry.cli.options import app_of, fail, namespace_of, settings_of, with_settings
 from skerry.errors import SettingsError, SkerryError
 from skerry.roles import infra as work
-from skerry.roles.parts import plan
+from skerry.roles.wiring import plan
 
 _SETTINGS = ("namespace", "journal", "transport", "partitions", "generation", "data")
 

@@ -16,7 +16,7 @@ from skerry.kernel.importing import load_target
 from skerry.kernel.settings import Settings, load_settings, options
 from skerry.options import options_of
 from skerry.roles.admin import Admin, open_admin
-from skerry.roles.parts import plan
+from skerry.roles.wiring import plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -51,7 +51,7 @@ from skerry.process.runner import Runner, RunnerSettings
 from skerry.process.topology import Sockets, Topology, several, stages
 from skerry.process.tree import RunnerStatus, rendered
 from skerry.process.worker import HANG
-from skerry.roles.parts import plan
+from skerry.roles.wiring import plan
 from skerry.server.settings import ServerSettings
 from skerry.supervision.policy import Intensity
 

@@ -185,9 +185,7 @@ class Application:
             if not inspect.iscoroutinefunction(view):
                 raise DeclarationError(f"websocket {path}: the view must be an async def")
             chosen = frozenset({WEBSOCKET})
-            self._declare(
-                DeclaredRoute(path, chosen, view, name or view.__name__, rights, documented=False)
-            )
+            self._declare(DeclaredRoute(path, chosen, view, name or view.__name__, rights, documented=False))
             return view
 
         return declare

@@ -282,7 +282,7 @@ class Channel:
 
     def _after_turn(self) -> None:
         """Close the listeners that keep a snapshot from being freed."""
-        for listener in () if self._snapshots is None else self._snapshots.laggards():
+        for listener in () if self._snapshots is None else self._snapshots.overdue_readers():
             self.hub.close(listener, TRY_LATER, "too slow: reconnect to catch up")
 
     def _pump(self, listener: Listener) -> int:

@@ -74,7 +74,7 @@ class Events:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            wanted = Wanted(scope)
+            wanted = SubscribeRequest(scope)
             self._admit(wanted)
         except Problem as problem:
             await refuse_websocket(problem, scope, receive, send)
@@ -91,7 +91,7 @@ class Events:
             await Pump(send, websocket=True).run(self, LINES, wanted, receive)
 
     def _stream(self, scope: Scope) -> EventStream:
-        wanted = Wanted(scope)
+        wanted = SubscribeRequest(scope)
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             raise Problem(405, headers={"Allow": "GET, HEAD"})
         if not _accepts(wanted.headers.get("accept")):
@@ -103,7 +103,7 @@ class Events:
         self._admit(wanted, listens=scope["method"] == "GET")
         return EventStream(self, wanted)
 
-    def _admit(self, wanted: Wanted, *, listens: bool = True) -> None:
+    def _admit(self, wanted: SubscribeRequest, *, listens: bool = True) -> None:
         if not allowed(wanted.origin, wanted.host, self.origins):
             raise Problem(403, "pages of that origin may not listen here")
         retry = self.hub.admit() if listens else None
@@ -111,7 +111,7 @@ class Events:
             raise Problem(503, "no room for one more listener", headers={"Retry-After": str(int(retry))})
 
 
-class Wanted:
+class SubscribeRequest:
     """The parsed query of a subscription. Raises Problem 400 for invalid parameters."""
 
     def __init__(self, scope: Scope) -> None:
@@ -153,7 +153,7 @@ class EventStream:
 
     status_code = 200
 
-    def __init__(self, events: Events, wanted: Wanted) -> None:
+    def __init__(self, events: Events, wanted: SubscribeRequest) -> None:
         self._events, self._wanted = events, wanted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -232,7 +232,7 @@ class Pump:
             # A client that takes nothing any more cannot be told either.
             self._guard = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._sending.cancel)
 
-    async def run(self, events: Events, wire: Wire, wanted: Wanted, receive: Receive) -> None:
+    async def run(self, events: Events, wire: Wire, wanted: SubscribeRequest, receive: Receive) -> None:
         """Serve one listener until it leaves or is sent away."""
         listener = self._listener = Listener(self, wire, wanted.prefix, beats=wanted.beats)
         loop = asyncio.get_running_loop()

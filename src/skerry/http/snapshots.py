@@ -3,7 +3,8 @@
 A snapshot is produced a slice at a time, when the foremost of its readers wants the next one; the others are given
 the same bytes. A slice is let go when nobody will want it any more: every reader is past it, and newcomers are given
 a newer snapshot. What happened since it was taken is remembered too, the newest of each key, so that a reader who is
-done gets there however far the feed's own memory reaches back. All of it is bounded; `laggards` names who has to go.
+done gets there however far the feed's own memory reaches back. All of it is bounded:
+`overdue_readers` are those that are closed.
 
 Everything is plain and runs in the loop's thread; who is written to, and when, is the channel's.
 """
@@ -52,7 +53,7 @@ class Reader:
 
     __slots__ = ("listener", "place", "taken")
 
-    def __init__(self, taken: Taken, listener: Listener) -> None:
+    def __init__(self, taken: SharedSnapshot, listener: Listener) -> None:
         self.taken, self.listener = taken, listener
         self.place = 0
         taken.enter(self)
@@ -79,7 +80,7 @@ class Reader:
         self.taken.leave(self)
 
 
-class Taken:
+class SharedSnapshot:
     """One snapshot: as of `position`, under `prefix`, in the frames of `wire`."""
 
     def __init__(
@@ -154,7 +155,7 @@ class Taken:
         if self.later_bytes > limit_bytes:
             self.fail()
 
-    def hindmost(self) -> list[Reader]:
+    def slowest_readers(self) -> list[Reader]:
         """Readers that are more than one slice behind and block the release of the oldest slice."""
         if len(self._slices) < 2:
             return []
@@ -219,8 +220,8 @@ class Snapshots:
 
     def __init__(self, take: Snapshot, feed: Feed, limits: Limits, clock: Clock) -> None:
         self._take, self._feed, self._limits, self._clock = take, feed, limits, clock
-        self._all: list[Taken] = []  # oldest first
-        self._newest: dict[tuple[Wire, str], Taken] = {}
+        self._all: list[SharedSnapshot] = []  # oldest first
+        self._newest: dict[tuple[Wire, str], SharedSnapshot] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -249,7 +250,7 @@ class Snapshots:
             elif taken.open:
                 taken.release()  # a small one is taken anew when something has changed
 
-    def laggards(self) -> list[Listener]:
+    def overdue_readers(self) -> list[Listener]:
         """Listeners to be closed: what is kept for them is over a limit, or they cannot be told the rest."""
         if not self._all:
             return []
@@ -262,8 +263,8 @@ class Snapshots:
             taken.release()
             held += taken.held_bytes
         if held > limit:
-            hindmost = next(filter(None, (taken.hindmost() for taken in self._all)), [])
-            away += [reader.listener for reader in hindmost]
+            slowest_readers = next(filter(None, (taken.slowest_readers() for taken in self._all)), [])
+            away += [reader.listener for reader in slowest_readers]
         return away
 
     def expire(self) -> None:
@@ -275,7 +276,7 @@ class Snapshots:
         self._all = [taken for taken in self._all if taken.needed]
         self._newest = {name: taken for name, taken in self._newest.items() if taken.open}
 
-    def _fits(self, taken: Taken) -> bool:
+    def _fits(self, taken: SharedSnapshot) -> bool:
         here = self._feed.position()
         if not taken.open or here.epoch != taken.position.epoch:
             return False
@@ -283,7 +284,7 @@ class Snapshots:
             return True
         return taken.large and self._clock.monotonic() - taken.at < self._limits.snapshot_seconds
 
-    def _new(self, wire: Wire, prefix: str) -> Taken:
+    def _new(self, wire: Wire, prefix: str) -> SharedSnapshot:
         if sum(taken.producing for taken in self._all) >= self._limits.snapshots_at_once:
             raise NoSnapshot("too many snapshots at a time")
         try:
@@ -293,6 +294,8 @@ class Snapshots:
         except Exception as error:  # the application's function
             log.exception("no snapshot under %r could be taken", prefix)
             raise NoSnapshot("the application's snapshot failed") from error
-        taken = Taken(wire, prefix, position, rows, self._limits.slice_bytes, self._clock.monotonic())
+        taken = SharedSnapshot(
+            wire, prefix, position, rows, self._limits.slice_bytes, self._clock.monotonic()
+        )
         self._all.append(taken)
         return taken

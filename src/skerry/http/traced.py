@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from skerry.errors import SkerryError
 from skerry.http.binding import Binding
-from skerry.http.problems import problem_of
 from skerry.http.headers import Headers
+from skerry.http.problems import problem_of
 from skerry.http.request import Request
 from skerry.http.routes import Mount
 from skerry.provenance import TRACE, carried
@@ -55,8 +55,8 @@ def traced(binding: Binding, tracer: Tracer, path: str) -> Binding:
 
 
 def traced_mount(tracer: Tracer, mount: Mount) -> ASGIApp:
-    """The mounted application, each of its HTTP requests a span until it has returned. It sees the span as the request's
-    `traceparent`; an answer from 500 on is an error."""
+    """The mounted application, each of its HTTP requests a span until it has returned. It sees the span as the
+    request's `traceparent`; an answer from 500 on is an error."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -11,22 +11,31 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 from skerry.journal.journal import Record
+from skerry.position import Position
 
 
-class HintLike(Protocol):
-    """What has to be known of a transport's hint."""
+class Hint(msgspec.Struct, frozen=True, array_like=True):
+    """Events `first`..`last` of `epoch` were committed. Without records: fetch them (or just a tip, when
+    first = last + 1). `records`, when there, are exactly those offsets. `before`: whose event stands before the first,
+    "" when that is not known."""
+
+    epoch: str
+    first: int
+    last: int
+    records: list[Record] | None = None
+    before: str = ""
 
     @property
-    def epoch(self) -> str: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def last(self) -> int: ...
-    @property
-    def records(self) -> list[Record] | None: ...
-    @property
-    def before(self) -> str: ...
+    def position(self) -> Position:
+        return Position(self.epoch, self.last)
+
+
+def tip(position: Position, command_id: str = "") -> Hint:
+    """The journal's end, said without events. `command_id`: whose event that is, if it is known."""
+    return Hint(position.epoch, position.offset + 1, position.offset, None, command_id)
 
 
 class Hints(Protocol):
@@ -43,21 +52,21 @@ class EarlyHints:
         self._most = most
         self._records = 0
         self._numbers = itertools.count()
-        self.waiting: list[tuple[int, int, HintLike]] = []
+        self.waiting: list[tuple[int, int, Hint]] = []
 
     @property
     def highest(self) -> int:
         """The last offset that any of them brings; 0 when there is none."""
         return max((hint.last for _, _, hint in self.waiting), default=0)
 
-    def keep(self, hint: HintLike) -> None:
+    def keep(self, hint: Hint) -> None:
         """Keep it, when it brings records and there is room; else the journal has them."""
         size = len(hint.records or ())
         if size and self._records + size <= self._most:
             heapq.heappush(self.waiting, (hint.first, next(self._numbers), hint))
             self._records += size
 
-    def take(self, upto: int) -> HintLike | None:
+    def take(self, upto: int) -> Hint | None:
         """Take out the next one, if it begins at `upto` or before."""
         if not self.waiting or self.waiting[0][0] > upto:
             return None

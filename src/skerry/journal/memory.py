@@ -16,8 +16,8 @@ from typing import Any
 
 from skerry.errors import DeclarationError, InvalidMessage, MessageError, UnknownMessage
 from skerry.journal.correcting import CORRECTIONS, read_correction
+from skerry.journal.disposal import emptied
 from skerry.journal.journal import Record
-from skerry.journal.letting_go import emptied
 from skerry.journal.mirror import Transactions
 from skerry.journal.projection import Apply, Projection
 from skerry.journal.table import AnyTable

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skerry.journal.epochs import Epochs
-from skerry.journal.hints import HintLike
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Head
 from skerry.position import Position
 
@@ -57,7 +57,7 @@ class Place:
         """The epoch in which an offset was given out: with it, the offset names the same event for good."""
         return self.epoch if offset > self._common else self.epochs.named(offset).epoch
 
-    def contradicts(self, hint: HintLike) -> bool:
+    def contradicts(self, hint: Hint) -> bool:
         """Whether the writer of a hint says that another event stands at this offset. Normally the epoch tells; not
         where a database hides what it knows of its history."""
         return hint.first == self.offset + 1 and "" != hint.before != self.last_id != ""

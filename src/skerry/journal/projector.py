@@ -24,7 +24,7 @@ from skerry.clock import Backoff, Clock, Deadline, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import Disconnected, JournalError, SkerryError, Trimmed, Unavailable
 from skerry.journal.epochs import Epochs
-from skerry.journal.hints import EarlyHints, HintLike, Hints
+from skerry.journal.hints import EarlyHints, Hint, Hints
 from skerry.journal.journal import Head, JournalReader, Record
 from skerry.journal.loading import SLICE, Loader
 from skerry.journal.memory import REBUILDING, Memory, Stopped
@@ -266,7 +266,7 @@ class Projector:
 
     # --- hints: what usually happens, without a task
 
-    def _on_hint(self, hint: HintLike) -> None:
+    def _on_hint(self, hint: Hint) -> None:
         place = self._place
         if hint.epoch != place.epoch or self.phase is not Phase.LIVE:
             if hint.epoch == place.epoch:

@@ -24,7 +24,7 @@ from skerry.emitter import EventEmitter
 from skerry.errors import MessageError, Trimmed, Unavailable
 from skerry.journal.correcting import NOTHING
 from skerry.journal.epochs import Epochs
-from skerry.journal.hints import HintLike, Hints
+from skerry.journal.hints import Hint, Hints
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Record
 from skerry.journal.memory import reason_of
 from skerry.messages.message import Event
@@ -176,7 +176,7 @@ class ReactorRun:
         except INFRASTRUCTURE:
             pass  # it ends by itself
 
-    def _on_hint(self, hint: HintLike) -> None:
+    def _on_hint(self, hint: Hint) -> None:
         self._wake.set()
 
     async def _pause(self, seconds: float) -> None:

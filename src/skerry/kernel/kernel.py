@@ -1,7 +1,7 @@
 """The parts of one process, composed once from what was declared, what was set and what was opened.
 
 Here everything is made and wired: serializer, projections, projector, outcomes, buses, feed, services. Roles start
-and stop what they need of it. Not here: how backends are opened (roles/parts.py), what a role does.
+and stop what they need of it. Not here: how backends are opened (roles/wiring.py), what a role does.
 """
 
 from __future__ import annotations

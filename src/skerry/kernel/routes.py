@@ -23,7 +23,7 @@ from skerry.kernel import asyncapi
 from skerry.kernel.checks import reading_checks
 from skerry.kernel.commands_view import CommandsView
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_hub, measure_logins
+from skerry.kernel.metrics import register_hub_metrics, register_login_metrics
 from skerry.kernel.presence import Presence
 from skerry.kernel.sessions import RevokedSessions, heed, revoking
 from skerry.kernel.writes import HttpWrites
@@ -62,7 +62,7 @@ class TransportAnnouncer:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ProcessInfo:
     """What the routes need to know of the process around them: why it is not ready, the numbers of its server, and,
     under `skerry up`, those of all processes as text."""
 
@@ -71,9 +71,9 @@ class Surroundings:
     all_metrics: Callable[[], Awaitable[str]] | None = None
 
 
-def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
+def declare_routes(kernel: Kernel, around: ProcessInfo | None = None) -> Hub:
     """Add them to the application of this process, once. Returns the hub, which the role starts and drains."""
-    around = around or Surroundings()
+    around = around or ProcessInfo()
     http = kernel.application
     view = CommandsView(kernel.reader, kernel.outcomes, kernel.projector)
     # A hosted application at "/" has every path that the App does not declare.
@@ -95,7 +95,7 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
     hub = Hub(
         kernel.settings.of(HubSettings), announcer=TransportAnnouncer(kernel.transport), name=kernel.name
     )
-    measure_hub(kernel.registry, hub)
+    register_hub_metrics(kernel.registry, hub)
     checks = reading_checks(kernel, around.reasons)
     for prefix in {OWN_PAGES, place}:
         checks.install(http, f"{prefix}/health")
@@ -107,7 +107,7 @@ def declare_routes(kernel: Kernel, around: Surroundings | None = None) -> Hub:
 def declare_login(kernel: Kernel, tokens: Tokens) -> None:
     """The login form, where there are tokens, and its sessions."""
     attempts = Attempts()
-    measure_logins(kernel.registry, attempts)
+    register_login_metrics(kernel.registry, attempts)
     heed(kernel.services.resolve(RevokedSessions), tokens, kernel.application)
     place = OWN_PAGES if kernel.application.hosts_everything else ""
     install_login(
@@ -115,12 +115,12 @@ def declare_login(kernel: Kernel, tokens: Tokens) -> None:
     )
 
 
-def own_metrics(kernel: Kernel, around: Surroundings) -> list[Metric]:
+def own_metrics(kernel: Kernel, around: ProcessInfo) -> list[Metric]:
     """The numbers of this process."""
     return [*kernel.registry.collect(), *around.collect()]
 
 
-def _declare_metrics(kernel: Kernel, around: Surroundings, path: str) -> None:
+def _declare_metrics(kernel: Kernel, around: ProcessInfo, path: str) -> None:
     install_metrics(
         kernel.application, lambda: own_metrics(kernel, around), path, everybody=around.all_metrics
     )

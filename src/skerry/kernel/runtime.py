@@ -29,16 +29,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from skerry.clock import Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
-from skerry.kernel.guard import Guard
+from skerry.kernel.exception_handler import LoopExceptionHandler, called
 from skerry.kernel.held_roles import HeldRoles
-from skerry.kernel.last_watch import LastWatch
 from skerry.kernel.lifecycle import State, Verb, after, events, possible
 from skerry.kernel.role import Role
-from skerry.kernel.unhandled import Unhandled, called
+from skerry.kernel.watchdog import Watchdog
 from skerry.loop.loop import Loop
 from skerry.supervision.children import end_at_once
 from skerry.supervision.failure import Failure
@@ -77,6 +77,23 @@ class Exit:
     message: str
 
 
+class RootSupervisor(Supervisor):
+    """The supervisor above the roles': it gives failures to `failing` instead of handling them; `mend` applies its
+    rules to one."""
+
+    def __init__(self, failing: Callable[[Failure], None], name: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self._failing = failing
+
+    def accept(self, failure: Failure) -> None:
+        self._failing(failure)
+
+    async def mend(self, failure: Failure) -> None:
+        """Do what the rules say; returns when that is done, failures that come of it included."""
+        super().accept(failure)
+        await self.settled()
+
+
 class Runtime:
     """See the module's text."""
 
@@ -110,7 +127,7 @@ class Runtime:
             child_timeout_seconds=self.limits.role_seconds,
             registry=registry,
         )
-        self.guard = Guard(
+        self.guard = RootSupervisor(
             self._failing,
             name,
             clock=self.clock,
@@ -122,7 +139,7 @@ class Runtime:
         )
         self.guard.add(self.supervisor)
         self._held = HeldRoles(name, self.supervisor, self.limits.hold_seconds)
-        self._unhandled = Unhandled(name, self.report)
+        self._exception_handler = LoopExceptionHandler(name, self.report)
         self._roles: dict[str, Role] = {}
         for role in roles:
             self.add(role)
@@ -174,11 +191,11 @@ class Runtime:
             self._adopted = not self.loop.running
             if self._adopted:
                 self.loop.start()
-            self._unhandled.take()
+            self._exception_handler.install()
             try:
                 await self.guard.start()
             except BaseException:
-                self._unhandled.give_back()
+                self._exception_handler.restore()
                 self._waiting.clear()
                 if self._adopted:
                     self.loop.stop()
@@ -236,7 +253,7 @@ class Runtime:
             self.loop.stop()
         if self.loop.held:
             self.loop.resume()
-        self._unhandled.give_back()
+        self._exception_handler.restore()
 
     # The failed state.
 
@@ -258,7 +275,7 @@ class Runtime:
     async def _recover(self) -> None:
         """One stay in the failed state, from the first failure to the last one that came meanwhile."""
         self.failure = self._waiting[0]
-        with self._last_watch(self.limits.recovery_seconds, "did not leave the failed state"):
+        with self._watchdog(self.limits.recovery_seconds, "did not leave the failed state"):
             self.events.emit("before_fail", self.failure)
             self.loop.hold()
             self._enter(Verb.FAIL, self.failure)
@@ -321,7 +338,7 @@ class Runtime:
         try:
             await self.start()
             await self._ended.wait()
-            with self._last_watch(self.limits.stop_seconds, "did not stop"):
+            with self._watchdog(self.limits.stop_seconds, "did not stop"):
                 try:
                     async with asyncio.timeout(self.limits.stop_seconds):
                         await self.destroy()
@@ -346,6 +363,6 @@ class Runtime:
             raise SystemExit(128 + number)
         self.end(0, f"signal {signal.Signals(number).name}")
 
-    def _last_watch(self, seconds: float, what: str) -> LastWatch:
+    def _watchdog(self, seconds: float, what: str) -> Watchdog:
         end = partial(self._hard_exit, SOFTWARE)
-        return LastWatch(seconds + self.limits.grace_seconds, f"{self.name} {what}", end)
+        return Watchdog(seconds + self.limits.grace_seconds, f"{self.name} {what}", end)

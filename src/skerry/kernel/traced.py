@@ -1,5 +1,5 @@
-"""Commands that are sent and decided, commits, events that are applied, reactors and listeners as spans, each part of the
-trace that its command or event carries. Used only where an application is traced (`App.traces`)."""
+"""Commands that are sent and decided, commits, events that are applied, reactors and listeners as spans, each part of
+the trace that its command or event carries. Used only where an application is traced (`App.traces`)."""
 
 from __future__ import annotations
 

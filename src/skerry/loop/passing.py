@@ -10,7 +10,7 @@ import socket
 
 import msgspec
 
-from skerry.loop.proxy_head import Address, Told
+from skerry.loop.proxy_head import Address, ProxyReport
 
 LONGEST = 131_072
 """Bytes that are written before anybody reads: less than the system keeps for a unix socket."""
@@ -28,9 +28,9 @@ class Passed(msgspec.Struct, frozen=True, array_like=True):
     relayed: bool = False
 
     @property
-    def ends(self) -> Told | None:
+    def ends(self) -> ProxyReport | None:
         """What is known of the client where the socket does not say it."""
-        return Told(self.client, self.server, self.tls) if self.told else None
+        return ProxyReport(self.client, self.server, self.tls) if self.told else None
 
 
 _decoder = msgspec.msgpack.Decoder(Passed)

@@ -28,7 +28,7 @@ _SSL = 0x20  # the type-length-value with what the proxy knows of the client's T
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ProxyReport:
     """What a head said: the ends of the client's connection to the proxy, None where it is the proxy's own
     (LOCAL) or not known (UNKNOWN, a unix socket). `tls`: the client speaks TLS with the proxy."""
 
@@ -43,7 +43,7 @@ class HeadReader:
 
     def __init__(self) -> None:
         self.done = False
-        self.told: Told | None = None
+        self.told: ProxyReport | None = None
         self.rest = b""
         self._head = b""
 
@@ -115,10 +115,10 @@ def _sixth(ip: _Ip) -> _Ip:
     return ip if ip.version == 6 else ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + ip.packed)
 
 
-def _version_1(line: bytes) -> Told:
+def _version_1(line: bytes) -> ProxyReport:
     words = line.decode("ascii", "replace").split(" ")
     if words[1] == "UNKNOWN":
-        return Told()
+        return ProxyReport()
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
         raise ValueError("a PROXY line that is none")
     kind = ipaddress.IPv4Address if words[1] == "TCP4" else ipaddress.IPv6Address
@@ -127,25 +127,25 @@ def _version_1(line: bytes) -> Told:
         if not (port.isascii() and port.isdigit()) or int(port) > 65_535:
             raise ValueError("a PROXY line with a port that is none")
         ends.append((str(kind(host)), int(port)))
-    return Told(ends[0], ends[1])
+    return ProxyReport(ends[0], ends[1])
 
 
-def _version_2(head: bytes) -> Told:
+def _version_2(head: bytes) -> ProxyReport:
     version, command, family = head[12] >> 4, head[12] & 15, head[13]
     if version != 2 or command > 1:
         raise ValueError("a PROXY head of another version or with an unknown command")
     if command == 0:
-        return Told()
+        return ProxyReport()
     size = _SIZES.get(family, 0)
     if len(head) < 16 + size:
         raise ValueError("a PROXY head that is too short for its addresses")
     tls = _speaks_tls(head[16 + size :])
     if family not in (_TCP4, _TCP6):
-        return Told(tls=tls)
+        return ProxyReport(tls=tls)
     half = (size - 4) // 2
     client, server = (_shown(head[at : at + half]) for at in (16, 16 + half))
     client_port, server_port = struct.unpack_from("!HH", head, 16 + 2 * half)
-    return Told((client, client_port), (server, server_port), tls)
+    return ProxyReport((client, client_port), (server, server_port), tls)
 
 
 def _speaks_tls(extra: bytes) -> bool:

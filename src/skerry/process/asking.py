@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable
 
 from skerry.process.child import Child
-from skerry.process.words import Ask
+from skerry.process.control_messages import Ask
 
 
 class Asking:

@@ -20,21 +20,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skerry.process import worker
-from skerry.process.output import LineSplitter
-from skerry.process.words import (
-    AnyWord,
+from skerry.process.control_messages import (
+    AnyMessage,
     Beat,
+    ControlMessage,
     Failed,
-    Found,
     Lines,
     Loaded,
-    Now,
+    ReadinessChanged,
     Recall,
+    StateChanged,
     Stop,
-    Word,
     Yield,
     line,
 )
+from skerry.process.output import LineSplitter
 from skerry.supervision.failure import Failure, SupervisionError
 
 
@@ -72,13 +72,13 @@ class ProcessHung(ProcessDied):
 
 
 class Child(asyncio.Protocol):
-    """One incarnation. `on_word(child, word)`, `on_line(child, text, is_record)` and, once, `on_end(child)`. While
-    `crowded()` its output is left in the pipe, for a while."""
+    """One incarnation. `on_message(child, message)`, `on_line(child, text, is_record)` and, once, `on_end(child)`.
+    While `crowded()` its output is left in the pipe, for a while."""
 
     def __init__(
         self,
         spec: Spec,
-        on_word: Callable[[Child, AnyWord], None],
+        on_message: Callable[[Child, AnyMessage], None],
         on_line: Callable[[Child, str, bool], None],
         on_end: Callable[[Child], None],
         crowded: Callable[[], bool] = lambda: False,
@@ -87,7 +87,7 @@ class Child(asyncio.Protocol):
         self._crowded = crowded
         self._read_at = 0.0
         self._mark = secrets.token_hex(8)
-        self._on_word, self._on_line, self._on_end = on_word, on_line, on_end
+        self._on_message, self._on_line, self._on_end = on_message, on_line, on_end
         self.state = "starting"
         self.reasons: list[str] = []
         self.gauges: dict[str, float | str] = {}
@@ -218,9 +218,9 @@ class Child(asyncio.Protocol):
             self.ended.set_result(None)
         self._on_end(self)
 
-    def say(self, word: Word) -> None:
+    def say(self, message: ControlMessage) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(line(word))  # type: ignore[arg-type]
+            self._transport.write(line(message))  # type: ignore[arg-type]
 
     @property
     def decided(self) -> bool:
@@ -291,16 +291,16 @@ class Child(asyncio.Protocol):
     # --- what comes from it
 
     def data_received(self, data: bytes) -> None:
-        for word in self._lines.feed(data):
-            match word:
+        for message in self._lines.feed(data):
+            match message:
                 case Beat(gauges):
                     self.last_beat = time.monotonic()
                     self.gauges = gauges
-                case Now(state, reasons):
+                case StateChanged(state, reasons):
                     if not (self.asked_to_stop and state in ("ready", "standby", "starting")):
                         self.state, self.reasons = state, reasons
                     self.was_ready = self.was_ready or state == "ready"
-                case Found(reasons):
+                case ReadinessChanged(reasons):
                     self.found = reasons
                 case Loaded(code):
                     self.code = code
@@ -308,7 +308,7 @@ class Child(asyncio.Protocol):
                     self._take_failure(failure, fatal)
                 case _:
                     pass
-            self._on_word(self, word)
+            self._on_message(self, message)
 
     def _on_output(self) -> None:
         """Some of it. When it comes faster than it can be written the child waits in its own writes, but not for long:

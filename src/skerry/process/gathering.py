@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from skerry.process.child import Child
+from skerry.process.control_messages import Collect
 from skerry.process.metrics import merged
-from skerry.process.words import Collect
 
 
 @dataclass(slots=True)

@@ -21,6 +21,15 @@ from typing import TYPE_CHECKING, Any
 from skerry.emitter import EventEmitter
 from skerry.process.asking import Asking
 from skerry.process.child import Child, Spec
+from skerry.process.control_messages import (
+    AnyMessage,
+    AskReply,
+    Failed,
+    Gather,
+    GatherReply,
+    MetricsReply,
+    StateChanged,
+)
 from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
 from skerry.process.metrics import gauge
@@ -28,7 +37,6 @@ from skerry.process.output import Output
 from skerry.process.restarts import RestartSettings, budget_of
 from skerry.process.rollout import LAST_SECONDS, Rollout
 from skerry.process.slot import Slot, Slots
-from skerry.process.words import AnyWord, Failed, Gather, Gathered, Now, Numbers, Told
 from skerry.supervision.failure import Failure
 from skerry.supervision.solvers import restart
 from skerry.supervision.supervisor import Supervisor
@@ -193,7 +201,7 @@ class Runner:
         output = self._output
         return Child(
             slot.spec,
-            self._on_word,
+            self._on_message,
             self._on_line,
             lambda child: self.on_end(slot, child),
             lambda: output.crowded,
@@ -289,9 +297,9 @@ class Runner:
 
     # --- what children say
 
-    def _on_word(self, child: Child, word: AnyWord) -> None:
-        match word:
-            case Now(state):
+    def _on_message(self, child: Child, message: AnyMessage) -> None:
+        match message:
+            case StateChanged(state):
                 if state == "ready":
                     self._on_ready(child)
                 self._look_whether_all_ready()
@@ -303,10 +311,12 @@ class Runner:
                     if slot.child is child:
                         slot.last_failure = child.last_failure
             case Gather(number):
-                self._gathering.begin(lambda text: child.say(Gathered(number, text)), self._speaking(), child)
-            case Numbers(number, text):
+                self._gathering.begin(
+                    lambda text: child.say(GatherReply(number, text)), self._speaking(), child
+                )
+            case MetricsReply(number, text):
                 self._gathering.take(child, number, text)
-            case Told(number, text):
+            case AskReply(number, text):
                 self.asking.take(child, number, text)
             case _:
                 pass

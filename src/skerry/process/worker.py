@@ -19,26 +19,26 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 
-from skerry.process.stillness import StillnessWatch
-from skerry.process.words import (
+from skerry.process.control_messages import (
     Ask,
+    AskReply,
     Beat,
     Collect,
+    ControlMessage,
     Failed,
-    Found,
     Gather,
-    Gathered,
+    GatherReply,
     Lines,
     Loaded,
-    Now,
-    Numbers,
+    MetricsReply,
+    ReadinessChanged,
     Recall,
+    StateChanged,
     Stop,
-    Told,
-    Word,
     Yield,
     line,
 )
+from skerry.process.stillness import StillnessWatch
 from skerry.supervision.failure import Failure
 
 log = logging.getLogger("skerry.process")
@@ -69,7 +69,7 @@ class Worker(asyncio.Protocol):
         self.gauges: Callable[[], dict[str, float | str]] = dict
         self.metrics: Callable[[], str] = str
         self.findings: Callable[[], dict[str, list[str]]] = dict
-        """Why this process is not ready, by what readiness is asked for (see `words.Found`)."""
+        """Why this process is not ready, by what readiness is asked for (see `control_messages.ReadinessChanged`)."""
         self._found: dict[str, list[str]] = {}
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
@@ -94,7 +94,7 @@ class Worker(asyncio.Protocol):
             return None
         control.setblocking(False)
         control.set_inheritable(False)
-        die_with(int(parent) if parent.isdigit() else os.getppid())
+        exit_with_parent(int(parent) if parent.isdigit() else os.getppid())
         faulthandler.enable()
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
@@ -126,19 +126,19 @@ class Worker(asyncio.Protocol):
     def state(self, name: str, reasons: list[str] | None = None) -> None:
         """`starting`, `standby`, `ready`, `not ready` (with reasons) or `stopping`."""
         self._tell_findings()
-        self._say(Now(name, reasons or []))
+        self._say(StateChanged(name, reasons or []))
 
     def ready(self) -> None:
         self.state("ready")
 
     def failure(self, failure: Failure, *, fatal: bool = False) -> None:
         """A failure, with its whole traceback; `fatal` when the process ends because of it."""
-        word = Failed(failure.to_wire(), fatal)
+        message = Failed(failure.to_wire(), fatal)
         if self._transport is not None:
-            self._say(word)
+            self._say(message)
         else:  # before the loop runs, or after it: the buffer of a quiet socket takes this much
             with contextlib.suppress(OSError):
-                self._control.send(line(word))
+                self._control.send(line(message))
 
     async def all_metrics(self, seconds: float = 2.0) -> str:
         """The metrics of all processes of this runner. Raises TimeoutError, ConnectionError."""
@@ -171,9 +171,9 @@ class Worker(asyncio.Protocol):
 
     # --- the line
 
-    def _say(self, word: Word) -> None:
+    def _say(self, message: ControlMessage) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(line(word))  # type: ignore[arg-type]
+            self._transport.write(line(message))  # type: ignore[arg-type]
 
     def _beat(self) -> None:
         """Say that the loop runs; should it not run by the next time but several, this process says goodbye."""
@@ -197,11 +197,11 @@ class Worker(asyncio.Protocol):
             return
         if found != self._found:
             self._found = found
-            self._say(Found(found))
+            self._say(ReadinessChanged(found))
 
     def data_received(self, data: bytes) -> None:
-        for word in self._lines.feed(data):
-            match word:
+        for message in self._lines.feed(data):
+            match message:
                 case Stop(seconds):
                     self._end(seconds)
                 case Yield():
@@ -209,12 +209,12 @@ class Worker(asyncio.Protocol):
                 case Recall():
                     self.on_recall()
                 case Collect(number):
-                    self._say(Numbers(number, self._own_metrics()))
+                    self._say(MetricsReply(number, self._own_metrics()))
                 case Ask(number, text):
                     task = asyncio.get_running_loop().create_task(self._answer(number, text))
                     self._answering.add(task)
                     task.add_done_callback(self._answering.discard)
-                case Gathered(number, text):
+                case GatherReply(number, text):
                     future = self._gathering.get(number)
                     if future is not None and not future.done():
                         future.set_result(text)
@@ -227,7 +227,7 @@ class Worker(asyncio.Protocol):
         except Exception as error:
             log.exception("what the runner asked for failed: %s", text)
             told = f"failed: {type(error).__name__}: {error}"
-        self._say(Told(number, told))
+        self._say(AskReply(number, told))
 
     def _own_metrics(self) -> str:
         try:
@@ -263,7 +263,7 @@ async def _knows_nothing(text: str) -> str:
     return ""
 
 
-def die_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Be told to end (SIGTERM) when the parent process ends, where the system can do that (Linux)."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -20,7 +20,7 @@ from skerry.journal.intake import LETTER, HasIntake
 from skerry.journal.journal import DeadLetter, JournalAdmin
 from skerry.journal.reactor import RETRY
 from skerry.kernel.settings import Settings
-from skerry.roles.parts import Plan
+from skerry.roles.wiring import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from skerry.http.health import Finding, Health
 from skerry.kernel.checks import process_checks
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_reading
+from skerry.kernel.metrics import register_memory_metrics
 from skerry.kernel.rehearsal import rehearse
 from skerry.kernel.role import Deciding, Listening, Reporting, Role
 from skerry.kernel.runtime import Limits, Runtime
@@ -26,7 +26,7 @@ from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import REPLACED_SECONDS, Settings
 from skerry.kernel.supervised import employ
 from skerry.roles.kind import RoleContext, RoleKind, role_kinds
-from skerry.roles.parts import Parts
+from skerry.roles.wiring import Parts
 from skerry.telemetry import Metric, Registry
 
 
@@ -98,7 +98,7 @@ def compose(
             declaration, settings, parts.transport, parts.reader, parts.writer,
             clock=chosen, name=name, replace=replace,
         )  # fmt: skip
-        measure_reading(kernel)
+        register_memory_metrics(kernel)
     registry = Registry() if kernel is None else kernel.registry
     runtime = Runtime(name, clock=chosen, registry=registry, limits=_limits(settings), hard_exit=hard_exit)
     services = _plain_services(declaration, settings, chosen, replace) if kernel is None else kernel.services

@@ -2,7 +2,7 @@
 
 One embedded journal has one consumer, which owns it. On a shared journal several consumers divide the partitions
 among themselves by leases with a fencing number, so that order per key holds while they come, hang and go. How many
-each of them takes is told in sharing.py.
+each of them takes is decided in partition_balance.py.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from skerry.bus.consumer import INFRASTRUCTURE, Consumer, ConsumerSettings
 from skerry.bus.deadletter import DeadQueue, SetsAside
 from skerry.bus.decider import Decider
 from skerry.bus.intake import Mover
-from skerry.bus.transport import Announcement, tip
+from skerry.bus.transport import Announcement
 from skerry.clock import Backoff
 from skerry.emitter import EventEmitter
 from skerry.errors import Fenced, Unavailable
 from skerry.journal.correcting import rename
+from skerry.journal.hints import tip
 from skerry.journal.intake import GUEST_SECONDS, LOOK, HasIntake, TakesGuests
 from skerry.journal.journal import DeadLetter, Lease
 from skerry.journal.migration import migrate
 from skerry.journal.poll import Poll
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_deciding, measure_moving, measure_reactor
+from skerry.kernel.metrics import register_consumer_metrics, register_intake_metrics, register_reactor_metrics
 from skerry.roles.housekeeping import Housekeeping
 from skerry.roles.kind import RoleKind
 from skerry.roles.leases import Leases
-from skerry.roles.parts import prepare
-from skerry.roles.reactions import reactor_runs, state_of
-from skerry.roles.sharing import SHARING, Sharing, Told, decode, encode
+from skerry.roles.partition_balance import SHARING, ConsumerStatus, PartitionBalance, decode, encode
+from skerry.roles.reactors import reactor_runs, state_of
+from skerry.roles.wiring import prepare
 from skerry.supervision.supervisor import Supervisor
 from skerry.telemetry import Metric
 
@@ -66,7 +67,7 @@ class ConsumerRole:
         self.owner = f"{socket_module.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self.supervisor = Supervisor("consumer", clock=kernel.clock, registry=kernel.registry)
         self.supervisor.parent = parent
-        self.sharing = Sharing(self.owner, kernel.settings.lease, kernel.clock)
+        self.sharing = PartitionBalance(self.owner, kernel.settings.lease, kernel.clock)
         self._attempts = Attempts(self.writer)
         self._taking = 0
         self._giving_up: set[int] = set()
@@ -85,8 +86,8 @@ class ConsumerRole:
         self._mover: Mover | None = None
         self._guests = Poll(kernel.clock)
         self._stopping = False
-        measure_deciding(kernel.registry, self.events, self.consumers)
-        measure_moving(kernel.registry, self.intake)
+        register_consumer_metrics(kernel.registry, self.events, self.consumers)
+        register_intake_metrics(kernel.registry, self.intake)
         self.events.on(
             "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
         )
@@ -137,7 +138,7 @@ class ConsumerRole:
             self.supervisor.spawn("sharing", self._share)
         self.kernel.reactors = reactor_runs(self.kernel, self.writer, self.owner, self.shared, self.reactions)
         for run in self.kernel.reactors:
-            measure_reactor(self.kernel.registry, run)
+            register_reactor_metrics(self.kernel.registry, run)
             self.supervisor.spawn(f"reactor-{run.reactor.name}", run.run)
         transport, clock = self.kernel.transport, self.kernel.clock
         if isinstance(transport, SetsAside):
@@ -319,9 +320,9 @@ class ConsumerRole:
         wants = sorted(
             {f"{name} {version}" for each in self.consumers.values() for name, version in each.wants}
         )
-        self._announce(Told(self.owner, self.kernel.settings.generation, held, list(freed), wants))
+        self._announce(ConsumerStatus(self.owner, self.kernel.settings.generation, held, list(freed), wants))
 
-    def _announce(self, told: Told) -> None:
+    def _announce(self, told: ConsumerStatus) -> None:
         self.kernel.transport.announce(Announcement(SHARING, encode(told)))
 
     def _heard(self, announcement: Announcement) -> None:
@@ -341,7 +342,7 @@ class ConsumerRole:
         self.sharing.heard(told)
         if told.owner != self.owner and not self._stopping:
             if known := [each for each in told.wants if self._knows(each)]:
-                self._announce(Told(self.owner, told.generation, self._held, knows=known))
+                self._announce(ConsumerStatus(self.owner, told.generation, self._held, knows=known))
             if told.knows:
                 self._yield_to(told)
             elif is_new and any(each.wants for each in self.consumers.values()):
@@ -426,7 +427,7 @@ class ConsumerRole:
         name, _, version = wanted.rpartition(" ")
         return self._decider is not None and version.isdecimal() and self._decider.knows(name, int(version))
 
-    def _yield_to(self, told: Told) -> None:
+    def _yield_to(self, told: ConsumerStatus) -> None:
         """Leave partitions whose commands wait here to the one that knows them."""
         for partition, consumer in list(self.consumers.items()):
             wants = {f"{name} {version}" for name, version in consumer.wants}

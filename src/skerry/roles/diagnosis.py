@@ -18,7 +18,7 @@ from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings, address
 from skerry.loop.models import available, default
 from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit, is_declared
-from skerry.roles.parts import Plan
+from skerry.roles.wiring import Plan
 
 LEAST_FILES = 4096
 

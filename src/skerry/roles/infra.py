@@ -20,7 +20,7 @@ from skerry.journal.mirror import Mirrored, ReadsMirrors
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 from skerry.roles.audit import SOME_EVENTS, SOME_ROWS, audit
-from skerry.roles.parts import Plan, backend, prepare
+from skerry.roles.wiring import Plan, backend, prepare
 
 
 class Kept(Migrates, JournalWriter, Protocol):

@@ -1,6 +1,6 @@
 """Work under a lease: kept while the work goes on, given back afterwards.
 
-Not here: who takes which partition (sharing.py), what is done under it (consumer.py).
+Not here: who takes which partition (partition_balance.py), what is done under it (consumer.py).
 """
 
 from __future__ import annotations

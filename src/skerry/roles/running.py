@@ -26,7 +26,7 @@ from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
 from skerry.roles.composition import Composition, compose, sealed
 from skerry.roles.kind import role_kinds
-from skerry.roles.parts import Parts, open_parts, plan
+from skerry.roles.wiring import Parts, open_parts, plan
 from skerry.supervision.failure import Failure
 
 logger = logging.getLogger("skerry")

@@ -16,7 +16,7 @@ from skerry.http.hosts import hosts_of
 from skerry.http.hub import Hub
 from skerry.journal.projector import Phase
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.routes import Surroundings, declare_login, declare_routes
+from skerry.kernel.routes import ProcessInfo, declare_login, declare_routes
 from skerry.kernel.settings import address, listed
 from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
@@ -81,7 +81,7 @@ class ServerRole:
         sockets: Sequence[socket.socket] = (),
         *,
         join: Callable[[], socket.socket] | None = None,
-        around: Surroundings | None = None,
+        around: ProcessInfo | None = None,
         exhaustion: Exhaustion | None = None,
     ) -> None:
         self.kernel = kernel
@@ -93,7 +93,7 @@ class ServerRole:
         self.hub: Hub | None = None
         self._site: Site | None = None
         self._forget: Callable[[], None] = lambda: None
-        self.around = around or Surroundings()
+        self.around = around or ProcessInfo()
         self._exhaustion = exhaustion or Exhaustion()
         self._trouble = ""
         kernel.projector.events.on("retrying", self._note_away)
@@ -264,7 +264,7 @@ def _made(role: type[ServerRole]) -> Callable[[RoleContext], ServerRole]:
         runtime, supervised = context.runtime, context.all_metrics is not None
         return role(
             context.kernel,
-            around=Surroundings(lambda: runtime.reasons, all_metrics=context.all_metrics),
+            around=ProcessInfo(lambda: runtime.reasons, all_metrics=context.all_metrics),
             exhaustion=Exhaustion(runtime.end, supervised=supervised),
         )
 

@@ -10,7 +10,7 @@ import asyncio
 import socket
 
 from skerry.http.trusted import Trusted
-from skerry.loop.proxy_head import LONGEST, HeadReader, Told
+from skerry.loop.proxy_head import LONGEST, HeadReader, ProxyReport
 
 
 def comes_from(sock: socket.socket, trusted: Trusted | None) -> bool:
@@ -24,7 +24,7 @@ def comes_from(sock: socket.socket, trusted: Trusted | None) -> bool:
     return trusted.includes(peer[0] if isinstance(peer, tuple) else None)
 
 
-async def arrive(sock: socket.socket, seconds: float) -> tuple[Told | None, bytes]:
+async def arrive(sock: socket.socket, seconds: float) -> tuple[ProxyReport | None, bytes]:
     """Wait for the first bytes of a non-blocking socket and take the head, when it begins with one.
 
     Returns what it says, and bytes of what follows that had to be taken (of a head they are never more than the

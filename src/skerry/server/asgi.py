@@ -31,7 +31,7 @@ PATHSEND = "http.response.pathsend"
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
-class Known:
+class RequestInfo:
     """What the protocol found out already, handed to the application in the scope as `skerry`."""
 
     __slots__ = ("found", "headers", "peer", "target")
@@ -69,7 +69,7 @@ def scope_of(
         "raw_path": raw_path,
         "query_string": query,
         "extensions": {PATHSEND: {}},
-        "skerry": Known(found, request),
+        "skerry": RequestInfo(found, request),
     }
     if peer.host is not None:
         scope[HOST] = peer.host

@@ -23,7 +23,7 @@ from skerry.http.reply import OK, Response
 from skerry.http.request import Ends, Peer, Request
 from skerry.http.routes import Found, Mount
 from skerry.loop.passing import Passed
-from skerry.loop.proxy_head import Told
+from skerry.loop.proxy_head import ProxyReport
 from skerry.server import lane
 from skerry.server.actions import Send, Signal
 from skerry.server.answer import Answer
@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._answering: Answer | asyncio.Future[Any] | None = None
         self._work: list[Action] | None = None  # what is being executed
         self._peer: Ends | None = None
-        self._told: Told | None = None  # by a PROXY head, or by the process that has passed it on
+        self._told: ProxyReport | None = None  # by a PROXY head, or by the process that has passed it on
         self._relayed = False
         self._rest = b""
         self._stalled: tuple[float, int] | None = None
@@ -496,7 +496,7 @@ class Connection(asyncio.Protocol):
 
     # What a Request asks of its peer
 
-    def arrived(self, told: Told | None, rest: bytes, *, relayed: bool = False) -> None:
+    def arrived(self, told: ProxyReport | None, rest: bytes, *, relayed: bool = False) -> None:
         """What the proxy says that passes this connection on, and what was taken of it already; before it is made.
         `relayed`: it is that of a process which passes on single requests."""
         self._told, self._rest, self._relayed = told, rest, relayed

@@ -17,7 +17,7 @@ from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
 from skerry.http.application import Application
 from skerry.loop.passing import Passed
-from skerry.loop.proxy_head import Told
+from skerry.loop.proxy_head import ProxyReport
 from skerry.loop.sockets import bound_unsent
 from skerry.server.arrival import arrive, comes_from
 from skerry.server.moving import Moves, Moving
@@ -184,7 +184,7 @@ class HttpServer:
             logger.warning("a trusted proxy began a connection with %s", error)
             sock.close()
 
-    async def _arrive(self, sock: socket.socket) -> tuple[Told | None, bytes]:
+    async def _arrive(self, sock: socket.socket) -> tuple[ProxyReport | None, bytes]:
         try:
             return await arrive(sock, self.settings.head_seconds)
         except asyncio.CancelledError:
@@ -196,7 +196,7 @@ class HttpServer:
         if self.status != "started":
             raise LifecycleError("hold", self.status, ())
         self.status = "held"
-        await self._refrain()
+        await self._stop_accepting()
         self.emitter.emit("held")
 
     async def resume(self) -> None:
@@ -218,7 +218,7 @@ class HttpServer:
             return True
         self.status = "draining"
         self.emitter.emit("draining")
-        await self._refrain()
+        await self._stop_accepting()
         if self._attaching:  # they were accepted already
             await asyncio.wait(self._attaching, timeout=1.0)
         state.draining = True
@@ -335,7 +335,7 @@ class HttpServer:
                 continue
             self.attach(sock)
 
-    async def _refrain(self) -> None:
+    async def _stop_accepting(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()

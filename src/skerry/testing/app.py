@@ -30,8 +30,8 @@ from skerry.kernel.runtime import Runtime
 from skerry.kernel.settings import Settings
 from skerry.roles.composition import Composition, compose
 from skerry.roles.consumer import ConsumerRole
-from skerry.roles.parts import Parts
 from skerry.roles.server import ServerRole
+from skerry.roles.wiring import Parts
 from skerry.server.settings import ServerSettings
 from skerry.testing.client import Client
 

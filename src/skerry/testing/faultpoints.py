@@ -19,11 +19,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from skerry.bus.transport import Commands, Delivery, Hint, Transport
+from skerry.bus.transport import Commands, Delivery, Transport
 from skerry.errors import SettingsError
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Batch, JournalWriter, Lease, StoredRow, Writes
 from skerry.roles import running
-from skerry.roles.parts import Made, Parts
+from skerry.roles.wiring import Made, Parts
 
 VARIABLE = "SKERRY_FAULT"
 STEPS = ("received", "claimed", "committing", "committed", "published", "acking")

@@ -14,7 +14,8 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from skerry.bus.transport import Announcement, Commands, Hint, Transport
+from skerry.bus.transport import Announcement, Commands, Transport
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import Envelope
 

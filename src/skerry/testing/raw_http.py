@@ -1,4 +1,5 @@
-"""HTTP/1.1 spoken by hand over a socket: what goes over the wire is what the test wrote, and answers are read as they come.
+"""HTTP/1.1 spoken by hand over a socket: what goes over the wire is what the test wrote, and answers are read as
+they come.
 
 Not here: requests as clients send them (`client`), connections without a socket (`wire`).
 """

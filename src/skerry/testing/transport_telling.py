@@ -9,7 +9,8 @@ import asyncio
 
 import msgspec
 
-from skerry.bus.transport import Announcement, Hint, tip
+from skerry.bus.transport import Announcement
+from skerry.journal.hints import Hint, tip
 from skerry.journal.journal import Outcome, Status
 from skerry.position import Position
 from skerry.testing.transport_samples import World, record, started, until

@@ -16,8 +16,9 @@ import asyncio
 import msgspec
 import pytest
 
-from skerry.bus.transport import Announcement, Delivery, tip
+from skerry.bus.transport import Announcement, Delivery
 from skerry.errors import Disconnected, Overloaded
+from skerry.journal.hints import tip
 from skerry.messages.envelope import encode_body
 from skerry.position import Position
 from skerry.testing.transport_samples import Put, World, envelope, numbers, record, soon, started, take, until

@@ -12,8 +12,9 @@ from typing import Protocol
 
 import pytest
 
-from skerry.bus.transport import Commands, Hint, Transport, tip
+from skerry.bus.transport import Commands, Transport
 from skerry.errors import Disconnected, Unavailable
+from skerry.journal.hints import Hint, tip
 from skerry.position import Position
 from skerry.testing.proxy import FaultProxy
 from skerry.testing.transports import World, envelope, numbers, record, soon, started, take, until

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from skerry.backends.endpoint import DEFAULT_WINDOW, Endpoint, Window
 from skerry.backends.local.hub import Hub
-from skerry.bus.transport import Announcement, Hint
+from skerry.bus.transport import Announcement
 from skerry.errors import LifecycleError
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 
 

@@ -20,7 +20,8 @@ from skerry.backends.local import frames
 from skerry.backends.local.connection import Connection
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
 from skerry.backends.queues import Consumer, Message, Queue
-from skerry.bus.transport import MAX_HINT_BYTES, Announcement, Hint, tip
+from skerry.bus.transport import MAX_HINT_BYTES, Announcement
+from skerry.journal.hints import Hint, tip
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import pack, unpack
 from skerry.position import Position

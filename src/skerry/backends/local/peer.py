@@ -28,9 +28,10 @@ from skerry.backends.local.hub import encoded_hints
 from skerry.backends.local.remote import RemoteCommands
 from skerry.backends.local.unconfirmed import Unconfirmed
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
-from skerry.bus.transport import Announcement, Commands, Hint
+from skerry.bus.transport import Announcement, Commands
 from skerry.clock import Backoff
 from skerry.errors import Disconnected
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import Envelope
 from skerry.options import option

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from skerry.backends.endpoint import DEFAULT_WINDOW, Endpoint, Window
 from skerry.backends.queues import Message, Queue
-from skerry.bus.transport import Announcement, Hint
+from skerry.bus.transport import Announcement
 from skerry.errors import LifecycleError
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import msgspec
 
-from skerry.backends.rabbitmq.bodies import BodyStore, fetched, is_stored, stored_keys
 from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming, LinkChannel
+from skerry.backends.rabbitmq.large_bodies import BodyStore, fetched, is_stored, stored_keys
 from skerry.backends.rabbitmq.link import Link, calling, end
+from skerry.backends.rabbitmq.old_queues import old_queues
 from skerry.backends.rabbitmq.settings import RabbitSettings
-from skerry.backends.rabbitmq.strays import strays
 from skerry.backends.rabbitmq.topology import Topology, depth
 from skerry.bus.deadletter import SET_ASIDE
 from skerry.bus.transport import Delivery
@@ -57,7 +57,7 @@ class WorkSession:
         try:
             with calling("declaring"):
                 await topology.declare(await link.channel(), settings.connect_seconds)
-                for stray in await strays(link, settings):
+                for stray in await old_queues(link, settings):
                     if not stray.is_idle:
                         log.warning("%s", stray)
             return cls(link, settings, topology, clock)

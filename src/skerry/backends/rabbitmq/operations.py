@@ -13,8 +13,8 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from skerry.backends.rabbitmq.link import Link, calling
+from skerry.backends.rabbitmq.old_queues import old_queues
 from skerry.backends.rabbitmq.settings import RabbitSettings
-from skerry.backends.rabbitmq.strays import strays
 from skerry.backends.rabbitmq.topology import (
     Exchange,
     Queue,
@@ -78,7 +78,7 @@ async def check(settings: RabbitSettings) -> list[str]:
                 f"queue {topology.dead_queue.name} holds {aside[0]} messages that the broker set aside: a consumer "
                 f"moves them to the journal's dead letters (`skerry dead list`), and none has yet"
             )
-        problems += [str(stray) for stray in await strays(link, settings)]
+        problems += [str(stray) for stray in await old_queues(link, settings)]
     return problems
 
 
@@ -88,7 +88,7 @@ async def tidy(settings: RabbitSettings) -> list[str]:
     done: list[str] = []
     needed: set[int] = set()
     async with connected(settings) as link:
-        found = await strays(link, settings)
+        found = await old_queues(link, settings)
         channel = await link.loose_channel()
         for stray in reversed(found):  # they are found by counting up: a lower one goes after the higher ones
             if not stray.is_idle:
@@ -108,7 +108,7 @@ async def drop(settings: RabbitSettings, force: bool = False) -> list[str]:
     dropped: list[str] = []
     async with connected(settings) as link:
         queues = {queue.name: await _depth(link, queue.name, settings) for queue in topology.queues}
-        for stray in reversed(await strays(link, settings)):
+        for stray in reversed(await old_queues(link, settings)):
             queues[stray.name] = stray.messages, stray.consumers
         waiting = {name: found[0] for name, found in queues.items() if found and found[0]}
         if waiting and not force:

@@ -17,18 +17,19 @@ import msgspec
 
 from skerry.backends import packets
 from skerry.backends.listeners import Hearing
-from skerry.backends.rabbitmq.bodies import BodyStore, stored
 from skerry.backends.rabbitmq.brokers import Brokers
 from skerry.backends.rabbitmq.channel import Incoming
 from skerry.backends.rabbitmq.consumer import WorkSession
+from skerry.backends.rabbitmq.large_bodies import BodyStore, stored
 from skerry.backends.rabbitmq.publisher import Publisher
+from skerry.backends.rabbitmq.pubsub import PubSubSession
 from skerry.backends.rabbitmq.settings import RabbitSettings
-from skerry.backends.rabbitmq.talk import TalkSession
 from skerry.backends.rabbitmq.topology import EVERYBODY, Topology
 from skerry.backends.supervisor import Supervisor
-from skerry.bus.transport import Announcement, Commands, Hint
+from skerry.bus.transport import Announcement, Commands
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, MessageTooLarge, Overloaded, SettingsError, SkerryError
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import Envelope, encode_body, pack
 
@@ -75,7 +76,7 @@ class RabbitTransport(Hearing):
         self._led: dict[int, int] = {}  # connections in a row that were refused by a partition with a leader
         self._brokers = Brokers(settings.hosts)
         place = settings.place
-        self._talk: Supervisor[TalkSession] = Supervisor(
+        self._talk: Supervisor[PubSubSession] = Supervisor(
             f"RabbitMQ at {place}", self._open_talk, self._opened, self._closed, self._clock
         )
         self._work: Supervisor[WorkSession] = Supervisor(
@@ -304,15 +305,15 @@ class RabbitTransport(Hearing):
 
     # -- sessions
 
-    async def _open_talk(self) -> TalkSession:
-        return await TalkSession.connect(
+    async def _open_talk(self) -> PubSubSession:
+        return await PubSubSession.connect(
             self._settings, self._topology, self._clock, self._name, self._heard, self._brokers
         )
 
     async def _open_work(self) -> WorkSession:
         return await WorkSession.connect(self._settings, self._topology, self._clock, self._brokers)
 
-    def _opened(self, session: TalkSession) -> None:
+    def _opened(self, session: PubSubSession) -> None:
         self._end_grace()
         session.confirms(self._publisher, lambda reason: self._returned(session, reason))
         self._publisher.attach(session.command, lambda partition: self._doubted(session, partition))
@@ -333,13 +334,13 @@ class RabbitTransport(Hearing):
         self._grace = None
         self._publisher.release()
 
-    def _doubted(self, session: TalkSession, partition: int) -> None:
+    def _doubted(self, session: PubSubSession, partition: int) -> None:
         """A queue refuses, and it is not known why."""
         task = asyncio.get_running_loop().create_task(self._judge(session, partition))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _judge(self, session: TalkSession, partition: int) -> None:
+    async def _judge(self, session: PubSubSession, partition: int) -> None:
         """A limit when its leader is there, and was on the connection before this; else this connection is no good:
         its channels may know a leader that died."""
         led = await session.is_led(partition)
@@ -353,7 +354,7 @@ class RabbitTransport(Hearing):
         else:
             session.link.lose(self._publisher.refusal)
 
-    def _returned(self, session: TalkSession, reason: str) -> None:
+    def _returned(self, session: PubSubSession, reason: str) -> None:
         """A command had no queue, though it was declared: somebody deleted it. Its confirm, which follows, must
         not count; the next session declares again, and sends again."""
         self._publisher.detach()

@@ -1,6 +1,6 @@
-"""Words of a `.tars` file: identifiers, keywords, numbers, texts, signs, with places and comments.
+"""Tokens of a `.tars` file: identifiers, keywords, numbers, texts, signs, with places and comments.
 
-Not for: what the words mean together (`idl/parser.py`).
+Not for: what the tokens mean together (`idl/parser.py`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Lexed:
-    """A file in words. `trailing` maps a line to the comment that ends it."""
+    """A file in tokens. `trailing` maps a line to the comment that ends it."""
 
     tokens: tuple[Token, ...]
     trailing: dict[int, str]

@@ -9,7 +9,7 @@ from skerry.tars.idl.model import Basic, ConstDef, EnumDef, EnumValue, Idl, Type
 from skerry.tars.wire import types
 
 if TYPE_CHECKING:
-    from skerry.tars.idl.words import Words
+    from skerry.tars.idl.tokens import TokenStream
 
 BASIC_TYPES: Final = {
     t.name: t
@@ -42,12 +42,12 @@ class Literals:
     def __init__(self, idl: Idl) -> None:
         self._idl = idl
 
-    def read(self, words: Words, kind: TypeNode, module: str) -> Any:
+    def read(self, tokens: TokenStream, kind: TypeNode, module: str) -> Any:
         """A value of this type: plain, or an EnumValue for the members of enums."""
-        token = words.now
+        token = tokens.now
         if token.kind == "word" or token.text == "::":
-            return self._named(words, kind, module)
-        words.next()
+            return self._named(tokens, kind, module)
+        tokens.next()
         if isinstance(kind, EnumDef):
             if token.kind != "integer":
                 raise token.place.error(f"unexpected {token}", f"a member of {kind}")
@@ -55,16 +55,16 @@ class Literals:
         assert isinstance(kind, Basic)
         return _plain(token, BASIC_TYPES[kind.name])
 
-    def enum_value(self, words: Words, enum: EnumDef) -> int:
+    def enum_value(self, tokens: TokenStream, enum: EnumDef) -> int:
         """The value of a member of an enum: a number, or the name of another member or constant."""
-        token = words.now
+        token = tokens.now
         if token.kind == "integer":
-            words.next()
+            tokens.next()
             assert isinstance(token.value, int)
             return token.value
         if token.kind != "word" and token.text != "::":
             raise token.place.error(f"unexpected {token}", "an integer or the name of a member")
-        parts, first = words.scoped()
+        parts, first = tokens.scoped()
         found = self._find(parts, enum.module, enum)
         value = found.member.value if isinstance(found, EnumValue) else found.value if found else None
         if isinstance(value, EnumValue):
@@ -75,8 +75,8 @@ class Literals:
             )
         return value
 
-    def _named(self, words: Words, kind: TypeNode, module: str) -> Any:
-        parts, first = words.scoped()
+    def _named(self, tokens: TokenStream, kind: TypeNode, module: str) -> Any:
+        parts, first = tokens.scoped()
         found = self._find(parts, module, kind if isinstance(kind, EnumDef) else None)
         name = "::".join(parts)
         if found is None:

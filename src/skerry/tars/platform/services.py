@@ -21,7 +21,6 @@ from skerry.tars.call import Call
 from skerry.tars.communicator import Communicator
 from skerry.tars.platform import log as remote_log
 from skerry.tars.platform.cache import EndpointCache
-from skerry.tars.platform.chains import FILE, TraceLog
 from skerry.tars.platform.config import CONFIG, Handler, RemoteFiles
 from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.identity import identity_of
@@ -30,6 +29,7 @@ from skerry.tars.platform.property import PROPERTY, Properties
 from skerry.tars.platform.registry import RegistryLocator, locator_of
 from skerry.tars.platform.reporting import Reporting, ReportSettings
 from skerry.tars.platform.stat import STAT, Statistics
+from skerry.tars.platform.trace_log import FILE, TraceLog
 from skerry.tars.settings import ClientSettings
 from skerry.tars.wire.packet import MessageType
 

@@ -1,7 +1,7 @@
 """The tables of the PostgreSQL transport and its statements; the names of its channels.
 
 They are the transport's own and no part of the journal's migrations: an application with a broker has none of them.
-Not here: who runs them (talk.py, outbox.py, consumer.py, operations.py).
+Not here: who runs them (pubsub.py, outbox.py, consumer.py, operations.py).
 """
 
 from __future__ import annotations

@@ -22,15 +22,16 @@ from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.queue import notifications
 from skerry.backends.postgres.queue.consumer import WorkSession, wake
 from skerry.backends.postgres.queue.outbox import Outbox
+from skerry.backends.postgres.queue.pubsub import BACKLOG_BYTES, PubSubSession
 from skerry.backends.postgres.queue.settings import QueueSettings
 from skerry.backends.postgres.queue.table import Queue
-from skerry.backends.postgres.queue.talk import BACKLOG_BYTES, TalkSession
 from skerry.backends.postgres.session import committing
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.supervisor import Supervisor
-from skerry.bus.transport import Announcement, Commands, Hint
+from skerry.bus.transport import Announcement, Commands
 from skerry.clock import Clock, SystemClock
 from skerry.errors import Disconnected, MessageTooLarge, SettingsError, SkerryError
+from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
 from skerry.messages.envelope import Envelope, pack
 
@@ -68,7 +69,7 @@ class PostgresTransport(Hearing):
         )  # fmt: skip
         self._grace: asyncio.TimerHandle | None = None
         self._is_open = False
-        self._talk: Supervisor[TalkSession] = Supervisor(
+        self._talk: Supervisor[PubSubSession] = Supervisor(
             "the queue in PostgreSQL", self._open_talk, self._opened, self._closed, self._clock
         )
         self._work: Supervisor[WorkSession] = Supervisor(
@@ -236,15 +237,15 @@ class PostgresTransport(Hearing):
 
     # --- sessions
 
-    async def _open_talk(self) -> TalkSession:
-        return await TalkSession.connect(
+    async def _open_talk(self) -> PubSubSession:
+        return await PubSubSession.connect(
             self._connections, self._queue, self._settings, self._clock, self._name, self._heard
         )
 
     async def _open_work(self) -> WorkSession:
         return await WorkSession.connect(self._connections, self._queue, self._settings, self._clock)
 
-    def _opened(self, session: TalkSession) -> None:
+    def _opened(self, session: PubSubSession) -> None:
         self._end_grace()
 
     def _closed(self, reason: str) -> None:

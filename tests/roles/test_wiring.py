@@ -13,7 +13,7 @@ from skerry.backends.sqlite.backend import sqlite_path
 from skerry.backends.sqlite.journal import SqliteJournal
 from skerry.errors import Disconnected, SettingsError
 from skerry.kernel.settings import Settings
-from skerry.roles.parts import named, open_parts, pairs, plan
+from skerry.roles.wiring import named, open_parts, pairs, plan
 
 POSTGRES, RABBIT = "postgresql://user:secret@host/db", "amqp://user:secret@host/"
 URLS = {

@@ -1,4 +1,4 @@
-"""The words of a file one after the other: looking at the next one, taking it, and saying what else was expected."""
+"""The tokens of a file one after the other: look at the next one, take it, say what else was expected."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from skerry.tars.errors import IdlError
 from skerry.tars.idl.lexer import Place, Token, lex
 
 
-class Words:
-    """Walks through the words of one file."""
+class TokenStream:
+    """Walks through the tokens of one file."""
 
     def __init__(self, source: str, file: str, liberties: list[IdlError]) -> None:
         self._liberties = liberties

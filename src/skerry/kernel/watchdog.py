@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 
-class LastWatch:
+class Watchdog:
     """After `seconds`: `message` and all stacks on standard error, then `end()`."""
 
     def __init__(self, seconds: float, message: str, end: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""What a runner and its children say to each other: one JSON object a line, over an inherited socket pair. Pure."""
+"""Messages between a runner and its children: one JSON object a line, over an inherited socket pair. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from skerry.errors import TransportError
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
 
-class Word(msgspec.Struct, frozen=True, tag_field="say"):
-    """Anything said."""
+class ControlMessage(msgspec.Struct, frozen=True, tag_field="say"):
+    """Any of them; `say` is its kind on the wire."""
 
 
-# --- a child says
+# --- from a child
 
 
-class Beat(Word, frozen=True, tag="beat"):
+class Beat(ControlMessage, frozen=True, tag="beat"):
     """The child's loop runs. `gauges`: what it wants to show in `skerry ps`."""
 
     gauges: dict[str, float | str] = {}
 
 
-class Now(Word, frozen=True, tag="now"):
+class StateChanged(ControlMessage, frozen=True, tag="now"):
     """The child's state: `starting`, `standby` (composed, waits for another process to end), `ready`,
     `not ready` (with reasons), `stopping`."""
 
@@ -33,102 +33,102 @@ class Now(Word, frozen=True, tag="now"):
     reasons: list[str] = []
 
 
-class Loaded(Word, frozen=True, tag="loaded"):
+class Loaded(ControlMessage, frozen=True, tag="loaded"):
     """Which code the child runs: a hash of the application's files that it has imported."""
 
     code: str
 
 
-class Failed(Word, frozen=True, tag="failed"):
+class Failed(ControlMessage, frozen=True, tag="failed"):
     """Something in the child failed: `Failure.to_wire()`; `fatal` when the process ends because of it."""
 
     failure: dict[str, Any]
     fatal: bool = False
 
 
-class Found(Word, frozen=True, tag="found"):
+class ReadinessChanged(ControlMessage, frozen=True, tag="found"):
     """Why the child is not ready, by what readiness is asked for (`""`, `traffic`, `writes`); nothing: it is. Said when
     it changes."""
 
     reasons: dict[str, list[str]]
 
 
-class Numbers(Word, frozen=True, tag="numbers"):
+class MetricsReply(ControlMessage, frozen=True, tag="numbers"):
     """The answer to Collect: this child's metrics as Prometheus text."""
 
     number: int
     text: str
 
 
-class Told(Word, frozen=True, tag="told"):
+class AskReply(ControlMessage, frozen=True, tag="told"):
     """The answer to Ask."""
 
     number: int
     text: str
 
 
-class Gather(Word, frozen=True, tag="gather"):
+class Gather(ControlMessage, frozen=True, tag="gather"):
     """Give me the metrics of all."""
 
     number: int
 
 
-# --- the runner says
+# --- from the runner
 
 
-class Stop(Word, frozen=True, tag="stop"):
+class Stop(ControlMessage, frozen=True, tag="stop"):
     """Finish within so many seconds, then end."""
 
     seconds: float
 
 
-class Yield(Word, frozen=True, tag="yield"):
+class Yield(ControlMessage, frozen=True, tag="yield"):
     """Let go of what a successor waits for (the journal's file), and stand by without trying to get it back."""
 
 
-class Recall(Word, frozen=True, tag="recall"):
+class Recall(ControlMessage, frozen=True, tag="recall"):
     """The successor came to nothing: take it again, and go on."""
 
 
-class Collect(Word, frozen=True, tag="collect"):
+class Collect(ControlMessage, frozen=True, tag="collect"):
     """Give me your metrics."""
 
     number: int
 
 
-class Ask(Word, frozen=True, tag="ask"):
+class Ask(ControlMessage, frozen=True, tag="ask"):
     """Carry out a command of the application's own kind, and tell what came of it."""
 
     number: int
     text: str
 
 
-class Gathered(Word, frozen=True, tag="gathered"):
+class GatherReply(ControlMessage, frozen=True, tag="gathered"):
     """The answer to Gather."""
 
     number: int
     text: str
 
 
-FromChild = Beat | Now | Found | Loaded | Failed | Numbers | Gather | Told
-FromRunner = Stop | Yield | Recall | Collect | Gathered | Ask
-AnyWord = FromChild | FromRunner
+FromChild = Beat | StateChanged | ReadinessChanged | Loaded | Failed | MetricsReply | Gather | AskReply
+FromRunner = Stop | Yield | Recall | Collect | GatherReply | Ask
+AnyMessage = FromChild | FromRunner
 
 _encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[AnyWord] = msgspec.json.Decoder(AnyWord)
+_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
-def line(word: AnyWord) -> bytes:
-    return _encode(word) + b"\n"
+def line(message: AnyMessage) -> bytes:
+    return _encode(message) + b"\n"
 
 
 class Lines:
-    """Cuts a stream into words. What is no word is skipped: a newer child may say more than we know."""
+    """Cuts a stream into messages. Unknown ones are skipped: a newer child may send more than we know."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[AnyWord]:
+    def feed(self, data: bytes) -> Iterator[AnyMessage]:
         """Raises TransportError when a line does not end."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MAX_LINE_BYTES:

@@ -16,7 +16,7 @@ _GENERATIONS_BACK = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class OldQueue:
     """One such queue. `messages`: those that no consumer has been given."""
 
     name: str
@@ -43,7 +43,7 @@ class Stray:
         )
 
 
-async def strays(link: Link, settings: RabbitSettings) -> list[Stray]:
+async def old_queues(link: Link, settings: RabbitSettings) -> list[OldQueue]:
     """All of them, the oldest generation first. Raises what aiormq raises (see `calling`)."""
     found = []
     oldest = max(1, settings.generation - _GENERATIONS_BACK)
@@ -55,5 +55,5 @@ async def strays(link: Link, settings: RabbitSettings) -> list[Stray]:
             held = await depth(await link.loose_channel(), name, settings.connect_seconds)
             if held is None:
                 break
-            found.append(Stray(name, generation, *held, settings))
+            found.append(OldQueue(name, generation, *held, settings))
     return found

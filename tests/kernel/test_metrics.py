@@ -9,7 +9,7 @@ from skerry import App, Command, Event, Unit
 from skerry.http import Hub
 from skerry.http.limits import HubStats
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.numbers import measure_hub
+from skerry.kernel.metrics import register_hub_metrics
 from skerry.telemetry import Registry
 from skerry.testing import running
 
@@ -42,7 +42,7 @@ def talk() -> App:
 def test_every_number_of_the_hub_is_shown() -> None:
     """Each field of its statistics is the value of a metric, those that grow as a counter."""
     registry, hub = Registry(), Hub()
-    measure_hub(registry, hub)
+    register_hub_metrics(registry, hub)
     for number, field in enumerate(fields(HubStats), 1000):
         setattr(hub.stats, field.name, number)
         shown = {

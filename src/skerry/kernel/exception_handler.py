@@ -11,21 +11,21 @@ from typing import Any
 logger = logging.getLogger("skerry.runtime")
 
 
-class Unhandled:
-    """The exception handler of the running asyncio loop between `take` and `give_back`. Exceptions go to
+class LoopExceptionHandler:
+    """The exception handler of the running asyncio loop between `install` and `restore`. Exceptions go to
     `report(component, error)`; other messages are logged under `owner`."""
 
     def __init__(self, owner: str, report: Callable[[str, BaseException], object]) -> None:
         self._owner, self._report = owner, report
         self._before: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
 
-    def take(self) -> None:
+    def install(self) -> None:
         """Stand in for the handler that is there."""
         running = asyncio.get_running_loop()
         self._before = running.get_exception_handler()
         running.set_exception_handler(self._told)
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Put the handler back that was there."""
         asyncio.get_running_loop().set_exception_handler(self._before)
 

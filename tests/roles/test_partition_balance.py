@@ -14,7 +14,7 @@ from skerry.bus.transport import Announcement
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.settings import Settings
 from skerry.roles.consumer import ConsumerRole
-from skerry.roles.sharing import LEFT_TO_OTHERS, SHARING, Sharing, Told
+from skerry.roles.partition_balance import LEFT_TO_OTHERS, SHARING, ConsumerStatus, PartitionBalance
 from skerry.testing.clock import VirtualClock, VirtualLoop, run_virtual
 
 PARTITIONS = 4
@@ -118,10 +118,10 @@ def test_strange_words_are_passed_over() -> None:
 # --- the decision alone
 
 
-def sharing(clock: VirtualClock, **others: int) -> Sharing:
-    made = Sharing("me", 5.0, clock)
+def sharing(clock: VirtualClock, **others: int) -> PartitionBalance:
+    made = PartitionBalance("me", 5.0, clock)
     for owner, count in others.items():
-        made.heard(Told(owner, 1, count))
+        made.heard(ConsumerStatus(owner, 1, count))
     return made
 
 
@@ -137,11 +137,11 @@ def test_who_is_silent_or_goodbye_does_not_count() -> None:
     """Else partitions would be left to the dead."""
     clock = VirtualClock()
     one = sharing(clock, a=0, b=2)
-    one.heard(Told("a", 1, -1))
+    one.heard(ConsumerStatus("a", 1, -1))
     assert one.others == {"b": 2}
     clock.jump(5.1)
     assert one.others == {}
-    one.heard(Told("me", 1, 9))
+    one.heard(ConsumerStatus("me", 1, 9))
     assert one.others == {}
 
 
@@ -161,7 +161,7 @@ def test_giving_up_in_vain_becomes_rarer() -> None:
     one = sharing(clock)
     gave = []
     for second in range(300):
-        one.heard(Told("a", 1, 0))
+        one.heard(ConsumerStatus("a", 1, 0))
         if one.gives_up(2):
             gave.append(second)
         clock.jump(1)

@@ -18,7 +18,7 @@ from skerry.kernel.writes import HttpWrites
 from skerry.telemetry import Registry
 
 
-def measure_reading(kernel: Kernel) -> None:
+def register_memory_metrics(kernel: Kernel) -> None:
     """Memory and the commands that are waited for."""
     registry, projector = kernel.registry, kernel.projector
     registry.gauge(
@@ -82,7 +82,7 @@ def _live(projector: Projector) -> float:
     return 1.0 if projector.phase is Phase.LIVE and not projector.stopped else 0.0
 
 
-def measure_hub(registry: Registry, hub: Hub) -> None:
+def register_hub_metrics(registry: Registry, hub: Hub) -> None:
     """Listeners, and what they were sent."""
     stats = hub.stats
     registry.gauge("skerry_listeners", "Open listeners.", read=lambda: stats.listeners)
@@ -123,7 +123,7 @@ def measure_hub(registry: Registry, hub: Hub) -> None:
     )
 
 
-def measure_logins(registry: Registry, attempts: Attempts) -> None:
+def register_login_metrics(registry: Registry, attempts: Attempts) -> None:
     """Failed logins."""
     registry.counter(
         "skerry_login_failures_total", "Unknown tokens at the login form.", read=lambda: attempts.failed
@@ -135,7 +135,9 @@ def measure_logins(registry: Registry, attempts: Attempts) -> None:
     )
 
 
-def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[int, Consumer]) -> None:
+def register_consumer_metrics(
+    registry: Registry, events: EventEmitter, consumers: dict[int, Consumer]
+) -> None:
     """Batches and what became of commands."""
     commands = registry.counter("skerry_commands_decided_total", "Commands that this consumer decided.")
     batches = registry.histogram("skerry_batch_seconds", "From taking a batch to acknowledging it.")
@@ -174,7 +176,7 @@ def measure_deciding(registry: Registry, events: EventEmitter, consumers: dict[i
     )
 
 
-def measure_moving(registry: Registry, events: EventEmitter) -> None:
+def register_intake_metrics(registry: Registry, events: EventEmitter) -> None:
     """What became of events that foreign transactions left, in the process that moves them."""
     moved = registry.counter(
         "skerry_intake_moved_total", "Events of the application's own transactions moved into the journal."
@@ -184,7 +186,7 @@ def measure_moving(registry: Registry, events: EventEmitter) -> None:
     events.on("dead", lambda letter: dead.inc())
 
 
-def measure_reactor(registry: Registry, run: ReactorRun) -> None:
+def register_reactor_metrics(registry: Registry, run: ReactorRun) -> None:
     """How far a reactor is, and what became of its tries, in the process that runs it."""
     name = run.reactor.name
     registry.gauge(

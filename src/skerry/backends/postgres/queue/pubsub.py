@@ -32,7 +32,7 @@ _LAST_SECONDS = 1.0
 """That a polite end waits for what is still to be told."""
 
 
-class TalkSession:
+class PubSubSession:
     """One talking connection. Make it with `connect`."""
 
     def __init__(
@@ -70,7 +70,7 @@ class TalkSession:
         clock: Clock,
         name: str,
         heard: Callable[[str, bytes], None],
-    ) -> TalkSession:
+    ) -> PubSubSession:
         """Connect, make what is missing, listen, and hear the first beat. Raises SettingsError or Disconnected."""
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(connections.one())

@@ -30,7 +30,7 @@ BEATS_MISSED = 3
 """Beats that may be on their way; one more and the connection is not believed any more."""
 
 
-class TalkSession:
+class PubSubSession:
     """One talking connection. Make it with `connect`."""
 
     def __init__(
@@ -69,7 +69,7 @@ class TalkSession:
         name: str,
         heard: Callable[[Incoming], None],
         brokers: Brokers | None = None,
-    ) -> TalkSession:
+    ) -> PubSubSession:
         """Connect, declare, consume, and hear the first beat. Raises SettingsError or Disconnected."""
         link = await Link.open(settings, "server", brokers)
         try:

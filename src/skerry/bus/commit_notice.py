@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from skerry.bus.transport import Hint
 from skerry.journal.epochs import Epochs
+from skerry.journal.hints import Hint
 from skerry.journal.journal import NewEvent, NewOutcome, Outcome, Record, Status, Writes
 from skerry.messages.envelope import Envelope
 
 
 @dataclass(slots=True)
-class Told:
+class CommitNotice:
     """`hint`: None without events. `answers`: by the process that asked. `hooks`: what handlers asked to be run."""
 
     hint: Hint | None = None

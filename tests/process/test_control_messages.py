@@ -5,14 +5,23 @@ from __future__ import annotations
 import pytest
 
 from skerry.errors import TransportError
-from skerry.process.words import MAX_LINE_BYTES, AnyWord, Beat, Failed, Lines, Now, Stop, line
+from skerry.process.control_messages import (
+    MAX_LINE_BYTES,
+    AnyMessage,
+    Beat,
+    Failed,
+    Lines,
+    StateChanged,
+    Stop,
+    line,
+)
 
 
 def test_words_survive_any_cut() -> None:
     """However the stream is cut, the same words come out; what is no word is passed over."""
-    said: list[AnyWord] = [
+    said: list[AnyMessage] = [
         Beat({"lag": 1}),
-        Now("not ready", ["why"]),
+        StateChanged("not ready", ["why"]),
         Stop(2.5),
         Failed({"kinds": ["a:B"]}, True),
     ]

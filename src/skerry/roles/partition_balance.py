@@ -22,7 +22,7 @@ _CALM_LEASES = 4.0
 _LONGEST_PAUSE = 60.0
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
+class ConsumerStatus(msgspec.Struct, frozen=True, array_like=True):
     """What a consumer says of itself. `held`: partitions it works on; -1: it goes. `freed`: given back just now.
     `wants`: commands that wait at it, as it does not know them ("NAME VERSION"). `knows`: of those another wants."""
 
@@ -35,10 +35,10 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Told).decode
+decode = msgspec.json.Decoder(ConsumerStatus).decode
 
 
-class Sharing:
+class PartitionBalance:
     """One consumer's view of all of them."""
 
     def __init__(self, owner: str, lease_seconds: float, clock: Clock) -> None:
@@ -49,7 +49,7 @@ class Sharing:
         self._next = 0.0
         self._gave_up_at = 0.0
 
-    def heard(self, told: Told) -> None:
+    def heard(self, told: ConsumerStatus) -> None:
         """A consumer told of itself; one's own words are passed over."""
         if told.owner == self._owner:
             return
