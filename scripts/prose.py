@@ -30,7 +30,14 @@ CLAUSES = {
     r"\b(?:to|of|for|by|from|with|than|and|or|lets?|tells?|told) who(?:ever)? (?:" + _VERBS + ")": (
         'a clause for a noun: write "a client that ...", "a caller that ..."'
     ),
-    r"\b(?:what|which) is none\b": "name the thing: what it is, not what it is none of",
+    r"; who (?:" + _VERBS + ")": 'a clause for a noun: write "a client that ...", "a caller that ..."',
+    r"(?<!, )\b[Ww]hoever (?!wrote|writes)": 'a clause for a noun: write "the process that ...", "every client that ..."',
+    r"\b(?:answers?|asks?|calls?|gives?|holds?|keeps?|lets?|refuses?|serves?|stops?|tells?|wakes?) who (?:"
+    + _VERBS
+    + ")": 'a clause for a noun: write "a client that ...", "a caller that ..."',
+    r"\b(?:what|which|that|it|they|one) (?:is|are|was|were) none\b(?! of)": (
+        'name the thing: "malformed", "no server", not what it is none of'
+    ),
 }
 
 
@@ -84,12 +91,13 @@ def plain(text: str) -> str:
 
 def findings(path: Path) -> Iterator[str]:
     """What is to be written otherwise in a page or a module."""
-    patterns = CLAUSES if path == VOCABULARY else {**CLAUSES, **banned()}
+    words = {} if path == VOCABULARY else banned()
+    patterns = {**CLAUSES, **words}
     paragraphs = docstrings_of(path) if path.suffix == ".py" else paragraphs_of(path)
     for line, paragraph in paragraphs:
         text = plain(paragraph)
         for pattern, cure in patterns.items():
-            for match in re.finditer(pattern, text):
+            for match in re.finditer(pattern, text, re.IGNORECASE if pattern in words else 0):
                 if "?" in re.split(r"[.;:] ", text[match.start() + 2 :])[0]:
                     continue  # a question
                 around = text[max(0, match.start() - 30) : match.end() + 30]

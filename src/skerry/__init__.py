@@ -1,7 +1,7 @@
 """Skerry: event-driven, non-blocking services that stay in memory.
 
 They answer from memory, write through a queue, and stay fresh by events. This is the face: what an application
-imports. Names are loaded when they are first used, so that a tool that needs one room does not load the house.
+imports. Names are loaded when they are first used, so that a tool that needs one room does not load everything.
 """
 
 from __future__ import annotations

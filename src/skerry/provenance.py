@@ -1,6 +1,6 @@
 """Who and which trace is behind what happens now: the headers that commands sent from here carry on.
 
-Set where a cause comes in (a request, an event that a reactor sees to), read where a command is sent. The names are
+Set where a cause comes in (a request, an event that a reactor processes), read where a command is sent. The names are
 those of an envelope's headers. Not here: spans (`tracing`).
 """
 

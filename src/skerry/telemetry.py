@@ -11,7 +11,7 @@
         for sample in metric.samples:     # sample.name, .labels (sorted pairs), .value
             ...
 
-There is no global registry: whoever makes the parts passes one to them. Names follow Prometheus: `_total` for
+There is no global registry: one is passed to the parts when they are made. Names follow Prometheus: `_total` for
 counters, `_seconds` and `_bytes` for units. What is collected can be sent to another process as it is.
 
 Not here: exposition over HTTP (`skerry.http.health` gives samples to prometheus-client), spans (`skerry.tracing`), a

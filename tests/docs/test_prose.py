@@ -35,6 +35,12 @@ def test_everything_is_in_plain_words(prose: Any) -> None:
         "It logs what is none.",
         "The command is set aside.",
         "The link ends without a word.",
+        "Whoever misses one reads the journal.",
+        "Events are pushed; who misses one reads it.",
+        "It keeps the lock and wakes who waits for it.",
+        "Raises ValueError for a head that is none.",
+        "Seen to by hand, it is done.",
+        "Then it lets go of the file.",
     ],
 )
 def test_what_is_not_plain_is_found(prose: Any, tmp_path: Path, sentence: str) -> None:
@@ -53,6 +59,9 @@ def test_what_is_not_plain_is_found(prose: Any, tmp_path: Path, sentence: str) -
         "A client who asks gets it.",
         "`set aside` is a word.",
         'It says "who asks" in quotes.',
+        "It follows the table, whoever writes to it.",
+        "It returns None: there is none.",
+        "A message that is none of ours is skipped.",
     ],
 )
 def test_what_is_plain_is_left(prose: Any, tmp_path: Path, sentence: str) -> None:

@@ -90,7 +90,7 @@ class Site:
         self._expected[event.id] = event
 
     def look(self) -> None:
-        """Something was committed: whoever moves it into the journal is told. From any thread, never waits."""
+        """Something was committed: the mover is told. From any thread, never waits."""
         if self._is_asked:
             return
         self._is_asked = True

@@ -109,7 +109,7 @@ class JournalSide:
     file: Callable[[str], Path] | None = None
     """Of one that is a file, which one process owns: where a URL says it is. Raises SettingsError."""
     owner: Callable[[Path], str] = lambda file: ""
-    """Of one that is a file: the process id of whoever else has it open for writing, empty for nobody."""
+    """Of one that is a file: the id of the other process that has it open for writing, empty for none."""
     check: Callable[[str], None] = lambda url: None
     """Raises SettingsError for a URL that cannot be."""
     doctor: Callable[[Place, Look | None], AsyncIterator[Finding]] | None = None

@@ -105,7 +105,7 @@ class DeadQueue:
 
 
 def _parted(headers: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """The command's own headers, and why the broker set it aside."""
+    """The command's own headers, and why the broker made it a dead letter."""
     own = {name: value for name, value in headers.items() if name != SET_ASIDE}
     return own, headers.get(SET_ASIDE, "it did not say why")
 

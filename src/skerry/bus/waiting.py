@@ -61,7 +61,7 @@ def _before(first: tuple[int, str] | None, envelope: Envelope) -> str:
 
 
 def place_of(envelope: Envelope) -> int:
-    """The number that this command had as a letter; beyond all others for one that was none."""
+    """The number that this command had as a letter; beyond all others for one that was no letter."""
     place = envelope.headers.get(PLACE, "")
     return int(place) if place.isdecimal() else _LAST
 

@@ -1,4 +1,4 @@
-"""Named events inside one process: whoever has news emits it, whoever cares has registered a listener.
+"""Named events inside one process: one part emits what happened, others have registered listeners.
 
     server = EventEmitter()
     handle = server.on("connection", greet)      # or @server.on("connection")

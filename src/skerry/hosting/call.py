@@ -35,7 +35,7 @@ UNSENT_BYTES = 262_144
 PIECE_BYTES = 131_072
 """What is written at once."""
 WAIT_SECONDS = 5.0
-"""A thread that waits looks this often by itself; whoever changes something rings before."""
+"""A thread that waits looks this often by itself; a change wakes it before."""
 TRACE_NAME = "HTTP_TRACEPARENT"
 _BODILESS = (204, 304)
 
@@ -67,7 +67,7 @@ class Surroundings(Protocol):
 
     @property
     def release(self) -> Callable[[dict[str, Any]], None]:
-        """Lets go of what the framework has left; in the thread, when everything was sent and closed."""
+        """Releases what the framework has left; in the thread, when everything was sent and closed."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""An exchange over an ASGI scope: whoever answers through exchanges also works behind ASGI middleware and under a
+"""An exchange over an ASGI scope: what answers through exchanges also works behind ASGI middleware and under a
 foreign ASGI server. What our own server does better (sending files by the system, an answer in one write) is done here
 with the messages that ASGI has."""
 

@@ -1,5 +1,5 @@
 """The `skerry` program in the place of this one: for the commands that frameworks have (`manage.py skerry`, `flask
-skerry`). The process id stays, so whoever started the one watches the other."""
+skerry`). The process id stays, so a parent that started the one watches the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What frameworks need before a request, and what is let go of after each, always: their leftovers. Pure.
+"""What frameworks need before a request, and what is always released after each: their leftovers. Pure.
 
 It happens in the request's own thread and context, after `close()` (which is where Django sends `request_finished`),
 and costs a microsecond or two when nothing was left. Context variables need no release: each request has a context of
@@ -31,7 +31,7 @@ class Framework(Protocol):
         ...
 
     def release(self, environ: dict[str, Any]) -> None:
-        """Let go of what was left, and say so."""
+        """Release what was left, and say so."""
         ...
 
     def end_thread(self) -> None:

@@ -134,7 +134,7 @@ class SubscribeRequest:
 
 
 def _position(text: str) -> Position:
-    """A cursor from outside. One that is none cannot be resumed from: that is an answer, not an error."""
+    """A cursor from outside. A malformed one cannot be resumed from: that is an answer, not an error."""
     try:
         return Position.parse(text)
     except ValueError:

@@ -42,7 +42,7 @@ class Lifespan:
             raise LifecycleError(f"start {self._name} ({self._failure})", "starting", ())
 
     async def stop(self) -> None:
-        """Run its shutdown; what goes wrong is logged, the rest of the house closes anyway."""
+        """Run its shutdown; errors are logged, everything else closes anyway."""
         if self._task is None:
             return
         if self._supported and not self._task.done():

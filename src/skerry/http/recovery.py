@@ -38,7 +38,7 @@ class Recovery:
         self._reading: dict[Position, asyncio.Task[list[FeedEvent] | None]] = {}
 
     def stop(self) -> None:
-        """Give up reads under way; who waits for one gets CancelledError."""
+        """Give up reads under way; a coroutine that waits for one gets CancelledError."""
         for task in self._reading.values():
             task.cancel()
 

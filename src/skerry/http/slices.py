@@ -1,4 +1,4 @@
-"""Whose slice is next: listeners that are behind get one each in turn, as many as a turn of the loop can bear."""
+"""Which listener gets the next slice: those that are behind get one each in turn, within the bytes of a loop turn."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """The current values, for those who begin to listen: taken and encoded once for all who ask at about the same time.
 
 A snapshot is produced a slice at a time, when the foremost of its readers wants the next one; the others are given
-the same bytes. A slice is let go when nobody will want it any more: every reader is past it, and newcomers are given
+the same bytes. A slice is released when no listener can want it any more: every reader is past it, and newcomers are given
 a newer snapshot. What happened since it was taken is remembered too, the newest of each key, so that a reader who is
 done gets there however far the feed's own memory reaches back. All of it is bounded:
 `overdue_readers` are those that are closed.
 
-Everything is plain and runs in the loop's thread; who is written to, and when, is the channel's.
+Everything is plain and runs in the loop's thread; the channel decides which listener is written to, and when.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("skerry.hub")
 
 Snapshot = Callable[[str], tuple[Position, Iterable[bytes]]]
 """The current values whose key starts with a prefix: (position, JSON objects). Called in the loop's thread; the
-iterable is read in slices over many loop turns and has to bear that memory moves on meanwhile."""
+iterable is read in slices over many loop turns and has to stay correct while memory moves on."""
 
 
 class NoSnapshot(SkerryError):

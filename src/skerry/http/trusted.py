@@ -15,7 +15,7 @@ _REMEMBERED = 1_000
 
 
 class Trusted:
-    """Addresses and networks; `unix:` is whoever connects by a unix socket."""
+    """Addresses and networks; `unix:` stands for every client of a unix socket."""
 
     def __init__(self, entries: Iterable[str], *, setting: str = "SKERRY_TRUSTED") -> None:
         """Raises SettingsError for what is neither."""

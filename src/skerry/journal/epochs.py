@@ -18,7 +18,7 @@ from skerry.position import Position
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """One epoch. `began`: where the journal stood then. `common`: up to and with this offset the epochs before it tell
-    the same history, as far as is known; less than `began` when whoever asked for the epoch did not know. `history`:
+    the same history, as far as is known; less than `began` when the operator did not know. `history`:
     what the database said about itself, "" for nothing. `lost`: so many events of the epoch before had been seen by
     somebody and are not here, as far as anybody has told. `at`: seconds since 1970."""
 

@@ -68,7 +68,7 @@ class History:
 
 class Memory:
     """What a process remembers. `stopped`: by name, the projections that are not fed any more; always the same
-    dict, so that whoever has to look at every request looks at that. `outdated`: those of them that a correction is
+    dict, so that code which looks at every request may keep it. `outdated`: those of them that a correction is
     about, with its offset: they have to be filled anew."""
 
     def __init__(self, projections: Iterable[Projection], serializer: Serializer, failure: Failure) -> None:

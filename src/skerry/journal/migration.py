@@ -58,7 +58,7 @@ class Migrates(Protocol):
 
 @runtime_checkable
 class Rehearses(Migrates, Protocol):
-    """A journal of one process at a time: whoever waits for it can try beforehand what it would do with it."""
+    """A journal of one process at a time: a process that waits for it can try beforehand what it would do."""
 
     async def rehearse(self, tables: Sequence[str], steps: Sequence[str]) -> None:
         """Try on a copy, before the journal was opened. Raises what `prepare` and `migrate` would."""
@@ -66,7 +66,7 @@ class Rehearses(Migrates, Protocol):
 
 
 def migrations_in(directory: Path) -> Migrations:
-    """Read a directory. Raises DeclarationError when it is none, a number is missing, or a name says nothing."""
+    """Read a directory. Raises DeclarationError when it is no directory, a number is missing, or a name says nothing."""
     if not directory.is_dir():
         raise DeclarationError(f"{directory}: there is no such directory of migrations")
     steps: dict[int, dict[str, str]] = {}

@@ -59,7 +59,7 @@ class Reactor:
     `react(event, record, services...)`: sync or async. `events`: the classes it wants to see. `begin`: where a new
     one starts, "now" or "start" (of the journal). `attempts`: tries of one event before it is a dead letter, 0 = for
     ever. `timeout_seconds`: of one try. `first_pause`, `longest_pause`: seconds between tries. `concurrency`: so many
-    keys are seen to at a time; those of one key always in order.
+    keys are worked on at a time; those of one key always in order.
     """
 
     name: str
@@ -320,7 +320,7 @@ class ReactorRun:
 
     @property
     def _done(self) -> int:
-        """Up to where everything was seen to."""
+        """Up to where every event is processed."""
         return next(iter(self._undone)) - 1 if self._undone else self._read_to
 
     async def _store(self) -> None:

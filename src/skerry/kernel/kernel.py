@@ -352,7 +352,7 @@ class Kernel:
             logger.debug("outcome of %s could not be looked up: %s", command_id, error)
 
     async def _find_outcome(self, command_id: str) -> bool:
-        """Whether the database knows what became of it; then whoever waits here is told."""
+        """Whether the database knows what became of it; then those that wait here get it."""
         outcome = await self.reader.outcome(command_id)
         if outcome is not None:
             self.outcomes.answered([outcome], self.projector.position.epoch, looked_up=True)

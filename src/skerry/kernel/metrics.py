@@ -197,13 +197,13 @@ def register_reactor_metrics(registry: Registry, run: ReactorRun) -> None:
     )
     registry.gauge(
         "skerry_reactor_offset",
-        "Up to where the reactor has seen to everything; 0 where it does not run.",
+        "Up to where the reactor has processed every event; 0 where it does not run.",
         read=lambda: run.position.offset if run.at_work and run.position is not None else 0,
         reactor=name,
     )
     registry.gauge(
         "skerry_reactor_behind",
-        "Events that the reactor has not seen to.",
+        "Events that the reactor has not processed.",
         read=lambda: run.behind if run.at_work else 0,
         reactor=name,
     )
@@ -213,7 +213,7 @@ def register_reactor_metrics(registry: Registry, run: ReactorRun) -> None:
         read=lambda: len(run.parked),
         reactor=name,
     )
-    done = registry.counter("skerry_reactor_events_total", "Events that a reactor has seen to.", reactor=name)
+    done = registry.counter("skerry_reactor_events_total", "Events that a reactor has processed.", reactor=name)
     retries = registry.counter(
         "skerry_reactor_retries_total", "Tries of a reactor that failed.", reactor=name
     )

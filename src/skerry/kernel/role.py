@@ -29,7 +29,7 @@ class Role(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Finish what is in progress within the drain time, and let go of everything. Never raises for being late."""
+        """Finish what is in progress within the drain time, and release everything. Never raises for being late."""
         ...
 
 

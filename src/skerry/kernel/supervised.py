@@ -58,7 +58,7 @@ class Supervised:
     plugins: list[object] = field(default_factory=list)
 
     def add_rule(self, kind: type[BaseException], solvers: tuple[Solver, ...]) -> None:
-        """Raises SupervisionError for a rule that is none."""
+        """Raises SupervisionError for a malformed rule."""
         Rules().add(kind, solvers)
         self.rules.append((kind, solvers))
 

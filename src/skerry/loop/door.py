@@ -35,7 +35,7 @@ class Door:
 
     @classmethod
     def inherited(cls, descriptor: int) -> Door:
-        """The end that a parent passed on by number. Raises SettingsError when it is none."""
+        """The end that a parent passed on by number. Raises SettingsError when it is no such end."""
         try:
             end = socket.socket(fileno=descriptor)
         except OSError as error:
@@ -64,7 +64,7 @@ class Door:
         asyncio.get_running_loop().add_reader(self._end, self._on_knock, take)
 
     def shut(self) -> None:
-        """Take no more; who knocks waits for the next one that opens."""
+        """Take no more; a server that connects waits for the next one that opens."""
         asyncio.get_running_loop().remove_reader(self._end)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ nothing starves them. Callbacks may be coroutine functions: the loop runs them a
 fails goes to `on_error(error, callback)`, without one to asyncio's exception handler; the loop goes on.
 
 What is registered is an `InterestSet`. `export_to`, `import_from`, `swap` and `erase` move queued ticks, and with
-`everything=True` timers (with the time that remains), streams and signals too. `hold` sets it aside for a failed
+`everything=True` timers (with the time that remains), streams and signals too. `hold` suspends it for a failed
 state and `resume` brings it back (see `skerry.kernel.runtime`).
 
 A loop belongs to one thread; from another one use `post`.
@@ -303,7 +303,7 @@ class Loop(Registrations):
                 driver.adopt(interests)
 
     def hold(self) -> None:
-        """Set the normal interests aside, timers with what remains of them, and go on with an empty set.
+        """Suspend the normal interests, timers with what remains of them, and go on with an empty set.
 
         What is registered from now on joins the held set, except within `failure_scope`.
         """

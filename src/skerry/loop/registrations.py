@@ -21,7 +21,7 @@ _INTO: ContextVar[InterestSet | None] = ContextVar("skerry_failure_set", default
 
 
 class Registrations:
-    """The two sets of a loop, and every way of joining them. It calls nobody: whoever has adopted a set does."""
+    """The two sets of a loop, and every way of joining them. It calls nothing: the loop that has adopted a set does."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

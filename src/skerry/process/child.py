@@ -229,12 +229,12 @@ class Child(asyncio.Protocol):
         return isinstance(count, float | int) and count > 0
 
     def make_room(self) -> None:
-        """Let go of what a successor waits for. It says that it stands by when it has."""
+        """Release what a successor waits for. It says that it stands by when it has."""
         self.state = "making room"
         self.say(Yield())
 
     def recall(self) -> None:
-        """Have it take again what it has let go of."""
+        """Have it take again what it has released."""
         self.say(Recall())
 
     def ask_to_stop(self, seconds: float) -> None:

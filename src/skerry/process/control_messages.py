@@ -83,11 +83,11 @@ class Stop(ControlMessage, frozen=True, tag="stop"):
 
 
 class Yield(ControlMessage, frozen=True, tag="yield"):
-    """Let go of what a successor waits for (the journal's file), and stand by without trying to get it back."""
+    """Release what a successor waits for (the journal's file), and stand by without trying to get it back."""
 
 
 class Recall(ControlMessage, frozen=True, tag="recall"):
-    """The successor came to nothing: take it again, and go on."""
+    """The successor failed: take it again, and go on."""
 
 
 class Collect(ControlMessage, frozen=True, tag="collect"):

@@ -1,4 +1,4 @@
-"""Asks all children for their metrics, on behalf of one or of whoever else asks, and puts the answers together.
+"""Asks all children for their metrics, for one of them or for a scrape, and puts the answers together.
 
 A process that is silent for too long, or ends meanwhile, is left out: the numbers of the others are worth having.
 """

@@ -40,7 +40,7 @@ class Operator:
                 return Outcome(2, str(error))
 
     async def obey(self, text: bytes) -> tuple[int, str]:
-        """Carry out an order that came as JSON, to its end, also when whoever waits for it leaves; its outcome's code
+        """Carry out an order that came as JSON, to its end, also when its client leaves; its outcome's code
         and text. Raises ValueError for what is no order."""
         try:
             order = orders.decode(text)

@@ -32,7 +32,7 @@ JITTER = 0.1
 """Limits of requests and lifetime are longer by up to so much, so that processes which began together do not end
 together."""
 AGAIN_SECONDS = 30.0
-"""After how long a replacement that came to nothing is tried again."""
+"""After how long a replacement that failed is tried again."""
 YOUNG_SECONDS = 10.0
 """A process that is due so soon after its start may have a limit that is too little for any."""
 LONGEST_PAUSE = 60.0

@@ -276,7 +276,7 @@ class Balancer:
     # --- time
 
     def _tick(self) -> None:
-        """A few times a second: give up silent servers, refuse who waited long enough."""
+        """A few times a second: give up silent servers, refuse connections that waited long enough."""
         self._timer = asyncio.get_running_loop().call_later(0.1, self._tick)
         now = time.monotonic()
         for link in self._all_links():

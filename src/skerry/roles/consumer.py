@@ -89,7 +89,7 @@ class ConsumerRole:
         register_consumer_metrics(kernel.registry, self.events, self.consumers)
         register_intake_metrics(kernel.registry, self.intake)
         self.events.on(
-            "dead", lambda dead: logger.error("command %s set aside: %s", dead.command_id, dead.reason)
+            "dead", lambda dead: logger.error("command %s became a dead letter: %s", dead.command_id, dead.reason)
         )
         self.events.on("waiting", self._say_waiting)
         self.events.on("retrying", lambda error, pause: self._say("commands", str(error)))
@@ -199,7 +199,7 @@ class ConsumerRole:
                 await clock.sleep(backoff.next())
 
     def _lease_name(self, partition: int) -> str:
-        """Queues of another generation are other queues: whoever empties them does not wait for these."""
+        """Queues of another generation are other queues: a consumer that empties them does not wait for these."""
         generation = self.kernel.settings.generation
         return f"partition:{partition}" if generation == 1 else f"partition:{generation}.{partition}"
 
@@ -407,7 +407,7 @@ class ConsumerRole:
         return events
 
     def _say_dead_event(self, letter: DeadLetter) -> None:
-        logger.error("event %s of %r set aside: %s", letter.name, letter.key, letter.reason)
+        logger.error("event %s of %r became a dead letter: %s", letter.name, letter.key, letter.reason)
 
     # --- commands that wait for another release
 
@@ -442,7 +442,7 @@ class ConsumerRole:
     def _say_waiting(self, letter: DeadLetter) -> None:
         self._say(
             f"command {letter.name} version {letter.version}",
-            "waits for a consumer that knows it, with all later ones of its key; after 10 minutes it is set aside",
+            "waits for a consumer that knows it, with all later ones of its key; after 10 minutes it becomes a dead letter",
         )
 
 

@@ -24,7 +24,7 @@ from skerry.roles.wiring import Plan, backend, prepare
 
 
 class Kept(Migrates, JournalWriter, Protocol):
-    """A journal as an operator keeps house in it."""
+    """A journal, as an operator maintains it."""
 
     async def prepare(self, tables: Sequence[str]) -> None: ...
 

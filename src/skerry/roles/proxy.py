@@ -243,7 +243,7 @@ class Proxy:
 
     @staticmethod
     def _cut(upstream: Upstream) -> None:
-        """Nobody there answers: whoever waits is to come again, and gets another one."""
+        """Nobody there answers: requests that wait are tried again, with another one."""
         clients = list(upstream.clients)
         if clients:
             log.warning("%s answers nothing: %d connections are cut", upstream, len(clients))

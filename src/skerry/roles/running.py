@@ -292,7 +292,7 @@ class _Process:
             self.runtime.end(0, "a successor takes over")
 
     def _recall(self) -> None:
-        """The successor came to nothing."""
+        """The successor failed."""
         self._recalled.set()
 
     def _let_in(self, setting: str, role: Listening) -> None:

@@ -1,7 +1,7 @@
 """A connection that a trusted proxy passes on begins with what the proxy says of it (`loop/proxy_head`): read from the
 socket itself, since TLS and HTTP only begin behind it.
 
-Nothing that stands behind the head is taken: whoever serves the socket afterwards finds it as if there was none.
+Nothing that stands behind the head is taken: the protocol that serves the socket afterwards finds it as if there was none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def arrive(sock: socket.socket, seconds: float) -> tuple[ProxyReport | Non
 
     Returns what it says, and bytes of what follows that had to be taken (of a head they are never more than the
     beginning of the same letters). Raises OSError when nothing came in that time or the other end has left, ValueError
-    for a head that is none.
+    for a malformed head.
     """
     reader = HeadReader()
     async with asyncio.timeout(seconds):

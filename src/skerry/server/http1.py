@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection as a state machine without I/O: what happens goes in, a list of actions comes out. Pure.
 
 In go bytes, the client's end, room to write, a complete answer, the time. Out come a `Turn` (answer this request now),
-`Send` (write these bytes) and `Signal`s; whoever has the transport (`protocol`) executes them in order, and calls
+`Send` (write these bytes) and `Signal`s; `protocol`, which has the transport, executes them in order, and calls
 `settle` when nothing is left of them. Requests are answered one at a time in the order of their arrival (RFC 9112
 section 9.3.2); while any waits, nothing is read. What answers a request, and how much of its body is collected first,
 is asked of a `Reception`.

@@ -93,7 +93,7 @@ class RequestParser:
         self._fields: list[tuple[bytes, bytes]] = []
 
     def close(self) -> None:
-        """Let go of llhttp, which holds us, and of the sink, which holds us too."""
+        """Release llhttp, which holds us, and of the sink, which holds us too."""
         self._parser = self._sink = None  # type: ignore[assignment]  # nothing is parsed after this
 
     def feed(self, data: bytes) -> bytes | None:

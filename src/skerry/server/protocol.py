@@ -2,7 +2,7 @@
 
 A header block that the parser has accepted on this connection is remembered: a GET that repeats it, byte for byte, is
 read without the machine, and answered inside `data_received` with one write. Everything else is the machine's, which
-says whose turn it is. Decisions about content are in `http`; who answers is the lane, an ASGI application through an
+says whose turn it is. Decisions about content are in `http`; answers come from the lane, an ASGI application through an
 `Answer`, or after an upgrade a websocket protocol.
 """
 
@@ -476,7 +476,7 @@ class Connection(asyncio.Protocol):
         return self.http.idle
 
     def release(self) -> socket.socket | None:
-        """Let go of an idle connection without closing it: the socket, for another process to serve, together with
+        """Release an idle connection without closing it: the socket, for another process to serve, together with
         what is `passed`. None while a request is under way or half read, and for TLS, whose keys are here."""
         transport = self.transport
         if not self.idle or transport.get_write_buffer_size() or is_tls(transport):

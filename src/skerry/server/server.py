@@ -262,7 +262,7 @@ class HttpServer:
             pass  # they had nothing to say
 
     async def release_idle(self) -> list[tuple[socket.socket, Passed | None]]:
-        """Let go of the connections that are between two requests, for another process to serve, with what has to go
+        """Release the connections that are between two requests, for another process to serve, with what has to go
         with them (see `Connection.release`); the others are left to `drain`."""
         if self._attaching:
             await asyncio.wait(self._attaching, timeout=1.0)

@@ -73,7 +73,7 @@ class Transfer:
         return now - since
 
     def close(self) -> None:
-        """Let go of everything. May be called again."""
+        """Release everything. May be called again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

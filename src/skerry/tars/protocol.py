@@ -57,7 +57,7 @@ class ServerStream(FrameStream):
     """One tcp or TLS connection of a client.
 
     `_window` bounds its unanswered requests: it grows to the limit with small replies and shrinks with large ones, so
-    that what a client asked for and does not read stays within a few MiB (the first burst aside).
+    that what a client asked for and does not read stays within a few MiB (apart from the first burst).
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class Routes:
 
     async def located(self) -> None:
         """Return when an endpoint is known, or none ever will be. A registry may know none for the seconds between a
-        crash and the restart: whoever waits here has it asked again every `WANTED_SECONDS`."""
+        crash and the restart: for a call that waits here it is asked again every `WANTED_SECONDS`."""
         if self._active and self._refresher is None:
             return
         if self._locator is None:

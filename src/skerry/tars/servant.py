@@ -68,7 +68,7 @@ class Servant:
     @classmethod
     def of(cls, name: str, instance: object, resolve: Resolve = no_services) -> Servant:
         """Read an implementation. `resolve` gives the services for parameters behind those of the interface; `Call`
-        there is the call being served. DeclarationError when it is none, leaves functions of its interface out, or has
+        there is the call being served. DeclarationError when it is no servant, leaves functions of its interface out, or has
         a parameter that nothing fills."""
         kind = type(instance).__name__
         if isinstance(instance, type):

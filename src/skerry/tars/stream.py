@@ -2,7 +2,7 @@
 
 Everything sent within one turn of the loop leaves in one write, because a system call costs more than
 encoding a small packet. It knows frames, not their meaning; `protocol` (server) and `connection` (client)
-do. Flow control: `writable` says whether the peer keeps up; whoever produces has to look.
+do. Flow control: `writable` says whether the peer keeps up; a producer has to look.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a service does every so many seconds, in exactly one of its processes.
 
-The processes share an open file, which their parent made; whoever holds its lock has its turn, and the kernel
+The processes share an open file, which their parent made; the one that holds its lock has its turn, and the kernel
 passes the lock on when that process ends, however it ends. A process that ends in order finishes what runs,
-then lets go.
+then releases it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Timers:
             self._waiting = asyncio.get_running_loop().create_task(self._wait_for_turn())
 
     async def stop(self, seconds: float) -> None:
-        """Start nothing any more; what runs may take so long, then it is cancelled. Lets go of the lock."""
+        """Start nothing any more; what runs may take so long, then it is cancelled. Releases the lock."""
         self._over.set()
         if self._waiting is not None:
             await asyncio.wait({self._waiting})

@@ -384,7 +384,7 @@ class SharedIntakeSuite(IntakeSuite):
     # --- who may move
 
     async def test_two_movers_double_nothing(self, journal: JournalWriter, open_journal: OpenJournal) -> None:
-        """Without a lease too: whoever comes second is told so by Conflict, and has written nothing."""
+        """Without a lease too: the second one gets Conflict, and has written nothing."""
         connection = self.connect()
         self.begin(connection)
         for number in range(300):

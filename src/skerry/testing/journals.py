@@ -88,7 +88,7 @@ class JournalSuite(ReadingSuite, UpkeepSuite, EpochsSuite):
         assert len(await all_rows(journal)) == 1
 
     async def test_a_table_that_nobody_prepared_is_not_there_yet(self, journal: JournalWriter) -> None:
-        """It is `Disconnected`, so that whoever starts before the writer waits for it; nothing is written."""
+        """It is `Disconnected`, so that a process which starts before the writer waits for it; nothing is written."""
         with pytest.raises(Disconnected):
             await all_rows(journal, "never_prepared")
         with pytest.raises(Disconnected):

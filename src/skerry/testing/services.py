@@ -397,7 +397,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def end_with_parent() -> None:
-    """In the child, on Linux: a fast shutdown when whoever started it dies."""
+    """In the child, on Linux: a fast shutdown when its parent dies."""
     with contextlib.suppress(AttributeError):
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 

@@ -15,7 +15,7 @@ PUT = ValuePut.message_name
 
 
 def value_put(event: ValuePut, record: Record) -> Mapping[str, Any]:
-    """A large value is left out: whoever wants it asks for it. `size` is in bytes of UTF-8."""
+    """A large value is left out: a page that wants it asks for it. `size` is in bytes of UTF-8."""
     return _fields(event)
 
 

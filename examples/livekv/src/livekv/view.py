@@ -1,6 +1,6 @@
 """The values as they were at one moment, read a few at a time while memory moves on.
 
-Nothing is copied when a view is made: whoever changes a value tells the views what it was, and a view remembers that
+Nothing is copied when a view is made: a change of a value tells the views what it was, and a view remembers that
 until it has read past the key. What is kept in memory, and when it changes, is `values`'s.
 """
 

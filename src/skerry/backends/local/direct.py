@@ -35,7 +35,7 @@ class DirectTransport(Endpoint):
         self._started = True
 
     async def stop(self) -> None:
-        """Leave: consumers close, who waits for a send gets `Disconnected`; what was sent stays queued."""
+        """Leave: consumers close, senders that wait get `Disconnected`; what was sent stays queued."""
         if not self._started:
             return
         self._hub.answers.pop(self._name, None)

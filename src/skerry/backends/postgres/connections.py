@@ -141,7 +141,7 @@ class Connections:
             self._free.release()
 
     def doubt(self, session: Session, error: BaseException) -> None:
-        """Told by whoever met `error` on a connection and goes on with it for now: it is not to be used again."""
+        """A user met `error` on a connection and goes on with it for now: it is not to be used again."""
         if is_over(error):
             session.give_up(str(error))
 
@@ -255,7 +255,7 @@ def session_settings(settings: PostgresSettings) -> dict[str, str]:
 
 
 def _is_pooled(session: Session) -> bool:
-    """Whether whoever answered is not the process that serves the session."""
+    """Whether another process answered than the one that serves the session."""
     return bool(session.get_server_pid() != session.role.backend)
 
 

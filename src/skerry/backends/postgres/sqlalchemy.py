@@ -26,7 +26,7 @@ _lent: ContextVar[_Lent | None] = ContextVar("skerry_lent_connection", default=N
 
 
 class _Lent:
-    """An asyncpg connection that whoever borrowed it cannot close."""
+    """An asyncpg connection that its borrower cannot close."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

@@ -100,7 +100,7 @@ class RabbitSettings:
 
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:
-        """The brokers, as (name or address, port). Raises SettingsError for a port that is none."""
+        """The brokers, as (name or address, port). Raises SettingsError for an invalid port."""
         parts = urlsplit(self.url)
         usual = 5671 if parts.scheme == "amqps" else 5672
         found: dict[tuple[str, int], None] = {}

@@ -36,7 +36,7 @@ from skerry.messages.envelope import Envelope, encode_body, pack
 log = logging.getLogger("skerry.rabbitmq")
 
 _BACKLOG_BYTES = 8 * 1024 * 1024
-"""Unwritten bytes above which hints are dropped rather than kept: whoever misses one reads the journal."""
+"""Unwritten bytes above which hints are dropped rather than kept: a process that misses one reads the journal."""
 
 
 MAX_NAME_BYTES = 200

@@ -238,7 +238,7 @@ class SqliteJournal(StoredReads):
         )
 
     async def users(self) -> list[str]:
-        """Nobody: whoever has this journal open for writing is its only user."""
+        """None: the process that has this journal open for writing is its only user."""
         return []
 
     async def erase(self, script: str) -> list[str]:

@@ -53,7 +53,7 @@ def _watch() -> None:
 
 
 def owner_of(path: str) -> str:
-    """The process id of whoever else owns this file, empty when nobody does."""
+    """The id of the other process that owns this file, empty when none does."""
     path = os.path.realpath(path)
     if path in _held:  # and closing a lock file of our own would let it go
         return ""

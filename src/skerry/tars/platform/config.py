@@ -80,7 +80,7 @@ class RemoteFiles:
 
     def on(self, name: str, handler: Handler) -> None:
         """Have `handler` called with the text of `name`: when the server starts and whenever the platform says so.
-        SettingsError for a name that is none of a file in the base path."""
+        SettingsError for a name that leads out of the base path."""
         _checked(name)
         self._handlers.setdefault(name, []).append(handler)
 

@@ -190,7 +190,7 @@ def encode_response(packet: ResponsePacket) -> bytes:
 
 
 def decode_request(packet: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestPacket:
-    """Read a packet (without its length bytes) as a request; DecodeError when it is none."""
+    """Read a packet (without its length bytes) as a request; DecodeError when it is malformed."""
     request: RequestPacket = _REQUEST.decode(packet, limits.depth, [limits.items])
     return request
 

@@ -205,7 +205,7 @@ class PostgresTransport(Hearing):
                 await connection.execute(statement.sql, *statement.arguments(values))
 
     def _inserted(self, partitions: set[int]) -> None:
-        """They are committed: wake who reads them. One that is not woken looks by itself, soon."""
+        """They are committed: wake their reader. One that is not woken looks by itself, soon."""
         if self._talk.session is not None:
             for partition in partitions:
                 self._talk.session.call(self._queue.work, wake(self._settings.generation, partition))
