@@ -31,7 +31,7 @@ CLAUSES = {
         'a clause for a noun: write "a client that ...", "a caller that ..."'
     ),
     r"; who (?:" + _VERBS + ")": 'a clause for a noun: write "a client that ...", "a caller that ..."',
-    r"(?<!, )\b[Ww]hoever (?!wrote|writes)": 'a clause for a noun: write "the process that ...", "every client that ..."',
+    r"(?<!, )\b[Ww]hoever (?!wrote|writes)": 'a clause for a noun: write "the process that ...", "every client ..."',
     r"\b(?:answers?|asks?|calls?|gives?|holds?|keeps?|lets?|refuses?|serves?|stops?|tells?|wakes?) who (?:"
     + _VERBS
     + ")": 'a clause for a noun: write "a client that ...", "a caller that ..."',

@@ -1,8 +1,8 @@
 """The current values, for those who begin to listen: taken and encoded once for all who ask at about the same time.
 
 A snapshot is produced a slice at a time, when the foremost of its readers wants the next one; the others are given
-the same bytes. A slice is released when no listener can want it any more: every reader is past it, and newcomers are given
-a newer snapshot. What happened since it was taken is remembered too, the newest of each key, so that a reader who is
+the same bytes. A slice is released when every reader is past it and newcomers are given a newer
+snapshot. What happened since it was taken is remembered too, the newest of each key, so that a reader who is
 done gets there however far the feed's own memory reaches back. All of it is bounded:
 `overdue_readers` are those that are closed.
 

@@ -1,4 +1,5 @@
-"""Corrections: an operator mends a row, or what is read at a position, and the journal keeps the operator's name and the reason.
+"""Corrections: an operator mends a row, or what is read at a position, and the journal keeps
+who it was, and the reason.
 
 A stored event is never rewritten. A correction is an event of a reserved name at the head; rows change in the same
 transaction, and an amended position is read as its replacement from then on, a skipped one as an event that nobody

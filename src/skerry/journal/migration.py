@@ -66,7 +66,7 @@ class Rehearses(Migrates, Protocol):
 
 
 def migrations_in(directory: Path) -> Migrations:
-    """Read a directory. Raises DeclarationError when it is no directory, a number is missing, or a name says nothing."""
+    """Read a directory. Raises DeclarationError when there is none, a number is missing, or a name is wrong."""
     if not directory.is_dir():
         raise DeclarationError(f"{directory}: there is no such directory of migrations")
     steps: dict[int, dict[str, str]] = {}

@@ -25,7 +25,8 @@ from skerry.errors import MessageError, Trimmed, Unavailable
 from skerry.journal.correcting import NOTHING
 from skerry.journal.epochs import Epochs
 from skerry.journal.hints import Hint, Hints
-from skerry.journal.journal import DeadLetter, JournalWriter, Lease, Record
+from skerry.journal.journal import DeadLetter, JournalWriter, Record
+from skerry.journal.leases import Leases
 from skerry.journal.memory import reason_of
 from skerry.messages.message import Event
 from skerry.messages.serializer import Serializer
@@ -122,38 +123,34 @@ class ReactorRun:
     _lanes: dict[str, deque[Record]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _trouble: BaseException | None = None
-    _is_lost: bool = False
     _slots: asyncio.Semaphore = field(init=False)
+    _leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.reactor.concurrency)
+        self._leases = Leases(self.writer, self.owner, self.lease_seconds, lambda: True, self.clock)
 
     async def run(self) -> None:
         """React for ever; ends by cancellation, between two events or within a try (which is then repeated)."""
         unsubscribe = self.hints.subscribe(self._on_hint)
         backoff = Backoff(0.1, 10.0)
-        lease: Lease | None = None
         try:
             while True:
                 try:
-                    if self.shared:
-                        lease = await self.writer.acquire(self._lease_name, self.owner, self.lease_seconds)
+                    lease = await self._leases.acquire(self._lease_name) if self.shared else None
                     self.at_work = not self.shared or lease is not None
-                    if self.shared and lease is None:
+                    if self.at_work:
+                        await self._leases.hold(
+                            lease, **{f"reactor-{self.reactor.name}": self._follow(backoff)}
+                        )
+                    else:
                         self.emitter.emit("waiting", self.reactor.name)
                         await self._pause(self.lease_seconds / 3)
-                        continue
-                    moved = await (self._work() if lease is None else self._work_under(lease))
-                    backoff.reset()
-                    if not moved:
-                        await self._pause(self.poll_seconds)
                 except INFRASTRUCTURE:
                     await self.clock.sleep(backoff.next())
         finally:
             self.at_work = False
             unsubscribe()
-            if lease is not None:
-                await self._release(lease)
 
     def told(self) -> Iterator[str]:
         """What does not work now, in words fit for everybody's eyes."""
@@ -169,13 +166,6 @@ class ReactorRun:
     def _lease_name(self) -> str:
         return f"reactor:{self.reactor.name}"
 
-    async def _release(self, lease: Lease) -> None:
-        try:
-            async with asyncio.timeout(1.0):
-                await self.writer.release(lease)
-        except INFRASTRUCTURE:
-            pass  # it ends by itself
-
     def _on_hint(self, hint: Hint) -> None:
         self._wake.set()
 
@@ -187,38 +177,19 @@ class ReactorRun:
         except TimeoutError:
             pass
 
-    async def _work_under(self, lease: Lease) -> bool:
-        """Work for as long as the lease is ours, however long it takes. Lost, the work ends where it is."""
-        working = asyncio.create_task(self._work(), name=f"skerry-reactor-{self.reactor.name}")
-        keeping = asyncio.create_task(self._keep(lease), name=f"skerry-keep-{self.reactor.name}")
-        try:
-            await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            self._is_lost = keeping.done()
-        finally:
-            for task in (working, keeping):
-                task.cancel()
-            await asyncio.wait({working, keeping})
-        if working.cancelled():
-            keeping.result()
-            return False
-        return working.result()
-
-    async def _keep(self, lease: Lease) -> None:
-        """Renew it until it is lost. While the database is away nobody else can take it."""
+    async def _follow(self, backoff: Backoff) -> None:
+        """Work whenever there is something to do, for ever."""
         while True:
-            await self.clock.sleep(self.lease_seconds / 3)
-            try:
-                renewed = await self.writer.acquire(lease.name, self.owner, self.lease_seconds)
-            except INFRASTRUCTURE:
-                continue
-            if renewed is None or renewed.fence != lease.fence:
-                return
+            moved = await self._work()
+            backoff.reset()
+            if not moved:
+                await self._pause(self.poll_seconds)
 
     async def _work(self) -> bool:
         """Events, and what operators want tried again, until nothing is new and no key is parked; False when there was
         nothing at all."""
         cursor = await self._cursor()
-        self.position, self._read_to, self._is_lost, self._trouble = cursor, cursor.offset, False, None
+        self.position, self._read_to, self._trouble = cursor, cursor.offset, None
         names = {kind.message_name for kind in self.reactor.events}
         moved = False
         try:
@@ -277,11 +248,11 @@ class ReactorRun:
         """Let the events of this key wait for one another, apart from the others."""
         lane = self._lanes[record.key] = deque([record])
         name = f"skerry-reactor-{self.reactor.name}-{record.offset}"
-        task = asyncio.create_task(self._follow(record.key, lane, error), name=name)
+        task = asyncio.create_task(self._work_off(record.key, lane, error), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _follow(self, key: str, lane: deque[Record], error: Exception | None) -> None:
+    async def _work_off(self, key: str, lane: deque[Record], error: Exception | None) -> None:
         while lane:
             await self._handle(lane[0], error)
             error = None
@@ -310,7 +281,7 @@ class ReactorRun:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if not self._is_lost:
+        if not self.shared or self._leases.has(self._lease_name):
             with suppress(*INFRASTRUCTURE):
                 async with asyncio.timeout(1.0):
                     await self._store()

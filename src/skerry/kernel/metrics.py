@@ -213,7 +213,9 @@ def register_reactor_metrics(registry: Registry, run: ReactorRun) -> None:
         read=lambda: len(run.parked),
         reactor=name,
     )
-    done = registry.counter("skerry_reactor_events_total", "Events that a reactor has processed.", reactor=name)
+    done = registry.counter(
+        "skerry_reactor_events_total", "Events that a reactor has processed.", reactor=name
+    )
     retries = registry.counter(
         "skerry_reactor_retries_total", "Tries of a reactor that failed.", reactor=name
     )

@@ -48,7 +48,7 @@ class HeadReader:
         self._head = b""
 
     def look(self, seen: bytes) -> int:
-        """Bytes that have arrived and are not taken yet: how many of them to take. Raises ValueError for a malformed head."""
+        """Bytes that have arrived and are not taken yet: how many to take. Raises ValueError for a malformed head."""
         whole = self._head + seen
         if SIGNATURE.startswith(whole[:12]):
             if len(whole) < 16:

@@ -130,7 +130,7 @@ def _why_not_bound(host: str, where: str, error: OSError) -> str:
 
 
 def adopt_listener(descriptor: int) -> socket.socket:
-    """A listening socket that a parent opened and passed on by number. Raises SettingsError for any other descriptor."""
+    """A listening socket that a parent opened and passed on by number. Raises SettingsError for other descriptors."""
     try:
         adopted = socket.socket(fileno=descriptor)
         listening = adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

@@ -32,13 +32,13 @@ from skerry.journal.correcting import rename
 from skerry.journal.hints import tip
 from skerry.journal.intake import GUEST_SECONDS, LOOK, HasIntake, TakesGuests
 from skerry.journal.journal import DeadLetter, Lease
+from skerry.journal.leases import Leases
 from skerry.journal.migration import migrate
 from skerry.journal.poll import Poll
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.metrics import register_consumer_metrics, register_intake_metrics, register_reactor_metrics
 from skerry.roles.housekeeping import Housekeeping
 from skerry.roles.kind import RoleKind
-from skerry.roles.leases import Leases
 from skerry.roles.partition_balance import SHARING, ConsumerStatus, PartitionBalance, decode, encode
 from skerry.roles.reactors import reactor_runs, state_of
 from skerry.roles.wiring import prepare
@@ -89,7 +89,8 @@ class ConsumerRole:
         register_consumer_metrics(kernel.registry, self.events, self.consumers)
         register_intake_metrics(kernel.registry, self.intake)
         self.events.on(
-            "dead", lambda dead: logger.error("command %s became a dead letter: %s", dead.command_id, dead.reason)
+            "dead",
+            lambda dead: logger.error("command %s became a dead letter: %s", dead.command_id, dead.reason),
         )
         self.events.on("waiting", self._say_waiting)
         self.events.on("retrying", lambda error, pause: self._say("commands", str(error)))
@@ -442,7 +443,7 @@ class ConsumerRole:
     def _say_waiting(self, letter: DeadLetter) -> None:
         self._say(
             f"command {letter.name} version {letter.version}",
-            "waits for a consumer that knows it, with all later ones of its key; after 10 minutes it becomes a dead letter",
+            "waits for a consumer that knows it, with all later ones of its key; after 10 minutes it is a dead letter",
         )
 
 

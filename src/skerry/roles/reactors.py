@@ -59,4 +59,6 @@ def _log_replaying(name: str, position: Position) -> None:
 
 
 def _log_given_up(name: str, record: Record, error: Exception) -> None:
-    logger.error("reactor %s gave up on event %d, it is a dead letter now", name, record.offset, exc_info=error)
+    logger.error(
+        "reactor %s gave up on event %d, it is a dead letter now", name, record.offset, exc_info=error
+    )

@@ -1,7 +1,7 @@
 """A connection that a trusted proxy passes on begins with what the proxy says of it (`loop/proxy_head`): read from the
 socket itself, since TLS and HTTP only begin behind it.
 
-Nothing that stands behind the head is taken: the protocol that serves the socket afterwards finds it as if there was none.
+Nothing that stands behind the head is taken: the protocol of the socket finds it as if there was none.
 """
 
 from __future__ import annotations

@@ -327,7 +327,7 @@ class UpkeepSuite:
     # --- corrections
 
     async def test_a_row_is_corrected_by_an_event(self, journal: JournalWriter) -> None:
-        """Row and event come together, at the position that is returned; the journal has the operator and the reason."""
+        """Row and event come together, at the position that is returned; the journal has its author and reason."""
         await decide(journal, put(1, "a", "wrong"))
         told = await journal.correct(
             Correction("row", "it was wrong", "ann", THINGS, "a", data='{"value":"right"}')

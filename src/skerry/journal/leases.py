@@ -1,6 +1,6 @@
 """Work under a lease: kept while the work goes on, given back afterwards.
 
-Not here: who takes which partition (partition_balance.py), what is done under it (consumer.py).
+Not here: which lease a process should have, and what is done under it (`reactor`, the consumer's role).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Leases:
     ) -> None:
         self._writer, self._owner, self._seconds = writer, owner, seconds
         self._connected, self._clock = connected, clock
+        self._held: set[str] = set()
         self.answered_at = float("-inf")
 
     async def acquire(self, name: str) -> Lease | None:
@@ -30,17 +31,23 @@ class Leases:
         self.answered_at = self._clock.monotonic()
         return lease
 
+    def has(self, name: str) -> bool:
+        """Whether work goes on under a lease of that name which was not lost, as far as is known."""
+        return name in self._held
+
     async def hold(self, lease: Lease | None, **work: Coroutine[object, object, None]) -> None:
         """Do all of this while the lease is ours (None: it takes none); whichever ends first ends the others, and the
         lease is given back. Raises what any of them raised, but for Fenced."""
         tasks = {asyncio.create_task(each, name=f"skerry-{name}") for name, each in work.items()}
         if lease is not None:
+            self._held.add(lease.name)
             tasks.add(asyncio.create_task(self._keep(lease), name=f"skerry-keep-{lease.name}"))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _end(tasks)
             if lease is not None:
+                self._held.discard(lease.name)
                 await self._give_back(lease)
         for task in tasks:
             if not task.cancelled() and not isinstance(task.exception(), Fenced | None):
@@ -49,6 +56,13 @@ class Leases:
     async def _keep(self, lease: Lease) -> None:
         """Renew it. Raises Fenced when somebody else has it, Disconnected when this process was cut off from the
         database or the broker for as long as a lease: others may not be, and the work is theirs then."""
+        try:
+            await self._renew(lease)
+        except (Fenced, Disconnected):
+            self._held.discard(lease.name)
+            raise
+
+    async def _renew(self, lease: Lease) -> None:
         well_at = self._clock.monotonic()
         while True:
             await self._clock.sleep(self._seconds / 3)
