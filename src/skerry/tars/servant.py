@@ -68,8 +68,8 @@ class Servant:
     @classmethod
     def of(cls, name: str, instance: object, resolve: Resolve = no_services) -> Servant:
         """Read an implementation. `resolve` gives the services for parameters behind those of the interface; `Call`
-        there is the call being served. DeclarationError when it is no servant, lacks functions of its interface, or has a
-        parameter that nothing fills."""
+        there is the call being served. DeclarationError when it is no servant, lacks functions of its interface, or
+        has a parameter that nothing fills."""
         kind = type(instance).__name__
         if isinstance(instance, type):
             raise DeclarationError(f"{name}: pass an instance, {instance.__name__}(), not the class")
