@@ -24,10 +24,10 @@ CHECKED = ["src", "examples", "scripts"]
 
 _VERBS = r"[a-z]+(?:s|ed)\b|can\b|could\b|may\b|might\b|must\b|will\b|would\b|did\b|read\b|sent\b"
 CLAUSES = {
-    r"(?:^|[.:;(] )Who(?:ever)? (?:"
+    r"(?:^|[.:;(] )Who (?:"
     + _VERBS
     + ")": 'a clause for a noun: write "a client that ...", "a caller that ..."',
-    r"\b(?:to|of|for|by|from|with|than|and|or|lets?|tells?|told) who(?:ever)? (?:" + _VERBS + ")": (
+    r"\b(?:to|of|for|by|from|with|than|and|or|lets?|tells?|told) who (?:" + _VERBS + ")": (
         'a clause for a noun: write "a client that ...", "a caller that ..."'
     ),
     r"; who (?:" + _VERBS + ")": 'a clause for a noun: write "a client that ...", "a caller that ..."',

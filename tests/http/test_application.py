@@ -18,6 +18,7 @@ from skerry.http.problems import Problem
 from skerry.http.reply import Response
 from skerry.http.request import Request
 from skerry.testing.client import Client
+from skerry.tracing import Tracer
 
 
 class Item(msgspec.Struct):
@@ -356,3 +357,31 @@ async def test_a_body_limit_counts_on_the_asgi_side() -> None:
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"
         )
         assert (await client.raw(chunked)).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_copy_has_every_declaration() -> None:
+    """Whatever was declared is in it, and what is declared there afterwards is not here."""
+
+    async def rest(scope: Any, receive: Any, send: Any) -> None: ...
+
+    app = both()
+    app.mount("/rest", rest)
+    app.middleware(Stamp, prefix="/admin")
+    app.exception_handler(OSError)(lambda request, error: "away")
+    app.cors("https://page.example")
+    app.authenticate(lambda request: None)
+    app.tracer, app.login_path = Tracer(lambda: 0.0, lambda span: None), "/login"
+
+    def declared(of: Application) -> dict[str, Any]:
+        own = {name: value for name, value in vars(of).items() if name not in ("_mounts", "_lifespans")}
+        return own | {"mounts": [(mount.prefix, mount.app) for mount in of.mounts]}
+
+    blank = declared(Application())
+    unset = {name for name, value in declared(app).items() if value == blank[name]}
+    assert unset == {"settings", "compiled", "guard", "_crossing"}, "the test declares everything"
+    other = app.copy()
+    assert declared(other) == declared(app)
+    other.get("/more")(lambda: "more")
+    other.exception_handler(ValueError)(lambda request, error: "wrong")
+    assert declared(other) != declared(app)
+    assert len(declared(app)["_declared"]) == 3
