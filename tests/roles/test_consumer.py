@@ -330,7 +330,7 @@ def test_what_is_set_aside_and_what_hooks_raise_is_said(caplog: pytest.LogCaptur
     run_virtual(main())
     said = [r.getMessage() + (r.exc_text or "") for r in caplog.records]
     assert any("hook is broken" in text for text in said)
-    assert any("set aside: ValueError: cannot be decided" in text for text in said)
+    assert any("became a dead letter: ValueError: cannot be decided" in text for text in said)
 
 
 @pytest.mark.parametrize("key", ["\ud800", "a\x00b", "x" * 5000])
