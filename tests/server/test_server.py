@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from skerry.errors import LifecycleError, SettingsError
 from skerry.http.application import Application
+from skerry.http.problems import Problem
 from skerry.http.request import Request
 from skerry.server.server import HttpServer
 from skerry.server.settings import ServerSettings
+from skerry.server.state import QUICK_SECONDS
 
 Start = Callable[..., Awaitable[Any]]
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -405,3 +408,29 @@ def test_settings_are_checked() -> None:
         ServerSettings(access_log="loud")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="cannot be used"):
         HttpServer(hello(), ServerSettings(tls_cert=Path("/nonexistent"), tls_key=Path("/nonexistent")))
+
+
+async def test_answers_are_told(start: Start) -> None:
+    """Each off the lane, with its status; those of the lane when they took long."""
+    app = hello()
+
+    @app.get("/slow")
+    def slow() -> str:
+        time.sleep(2 * QUICK_SECONDS)
+        return ""
+
+    @app.get("/task")
+    async def task() -> str:
+        raise Problem(409, "no")
+
+    told: list[tuple[str, int, bool]] = []
+    running = await start(app)
+    running.server.state.on_answer = lambda found, status, seconds, lane: told.append(
+        (found.route.path, status, lane)
+    )
+    for path in (b"/", b"/slow", b"/task"):
+        reader, writer = await running.connect()
+        writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await reader.read()
+        writer.close()
+    assert told == [("/slow", 200, True), ("/task", 409, False)]

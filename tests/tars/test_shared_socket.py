@@ -102,3 +102,25 @@ async def test_access_list_of_an_adapter(allowed: bool, probe: Any, make_servant
             with pytest.raises(tars.CallError):
                 await proxy.echo("x")
         assert bool(server.states()[0].counters.refused_connections) != allowed
+
+
+async def test_one_that_holds_leaves_connections_to_the_others(probe: Any, make_servant: Any) -> None:
+    """What is open is served on; new connections are the other server's, until it resumes."""
+    async with AsyncExitStack() as stack:
+        shared = stack.enter_context(bound())
+        first = await started(stack, make_servant(), shared)
+        address = first.address(NAME)
+        open_one = await stack.enter_async_context(tars.Communicator(timeout_seconds=30))
+        assert await open_one.proxy(probe, address).echo("before") == "before"
+        second = await started(stack, make_servant(), shared)
+        first.hold()
+        for number in range(5):
+            async with tars.Communicator(timeout_seconds=30) as communicator:
+                assert await communicator.proxy(probe, address).echo(str(number)) == str(number)
+        assert (first.states()[0].connections, second.states()[0].counters.requests) == (1, 5)
+        assert await open_one.proxy(probe, address).echo("held") == "held"
+        first.resume()
+        second.hold()
+        async with tars.Communicator(timeout_seconds=30) as communicator:
+            assert await communicator.proxy(probe, address).echo("after") == "after"
+        assert first.states()[0].counters.requests == 3

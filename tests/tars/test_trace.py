@@ -76,7 +76,9 @@ async def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(traces, "new_span", lambda: f"{next(spans):016x}")
     told: list[tuple[str, str, int]] = []
     settings = ClientSettings(
-        traced=lambda trace, servant, function, code, seconds: told.append((trace.key, function, code))
+        traced=lambda trace, servant, function, code, seconds, bodies: told.append(
+            (trace.key, function, code)
+        )
     )
     servant, server = ChainServant(), Server()
     server.add(servant, f"{NAME}@tcp -h 127.0.0.1 -p 0 -t 60000")

@@ -14,7 +14,7 @@ import click
 from skerry.errors import DeclarationError, SettingsError
 from skerry.kernel.importing import load_application
 from skerry.kernel.logs import configure_logs
-from skerry.kernel.settings import load_settings
+from skerry.kernel.settings import Settings, load_settings
 from skerry.loop.sockets import bind_tcp
 from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.output import Output, wants_colour
@@ -78,13 +78,14 @@ def _show_version(target: str) -> None:
 
 
 async def _run(settings: TarsSettings, configuration: Configuration) -> int:
-    wanted = load_settings({}).log_format
+    common = load_settings({}, environ={**os.environ, **configuration.environment})
+    wanted = common.log_format
     as_json = wanted == "json" or (wanted == "auto" and not sys.stdout.isatty())
     output = Output(sys.stdout, colour=wants_colour(sys.stdout), as_json=as_json)
     configure_logs("json" if as_json else "text", "info", "tars")
     try:
         environment = {"SKERRY_LOG_FORMAT": "json" if as_json else "text"}
-        parent = await _parent(settings, configuration, environment, output)
+        parent = await _parent(settings, configuration, common, environment, output)
         _catch_signals(parent)
         return await live(parent)
     except SettingsError:
@@ -98,13 +99,17 @@ async def _run(settings: TarsSettings, configuration: Configuration) -> int:
 
 
 async def _parent(
-    settings: TarsSettings, configuration: Configuration, environment: dict[str, str], output: Output
+    settings: TarsSettings,
+    configuration: Configuration,
+    common: Settings,
+    environment: dict[str, str],
+    output: Output,
 ) -> TarsParent:
     """The parent, its ports bound. When it was killed before, its processes still hold them for a moment."""
     deadline = time.monotonic() + ORPHANS_SECONDS
     while True:
         try:
-            return TarsParent(settings, configuration, environment, output)
+            return TarsParent(settings, configuration, common, environment, output)
         except SettingsError as error:
             if "is in use" not in error.problem or time.monotonic() > deadline:
                 raise

@@ -26,7 +26,8 @@ from skerry.tars.web.frameworks import Frameworks
 @click.argument("target")
 @click.option("--config", default="", metavar="FILE")
 @click.option("--remote-log", default="", metavar="LEVEL", envvar="SKERRY_TARS_REMOTE_LOG")
-def worker(target: str, config: str, remote_log: str) -> None:
+@click.option("--decides", is_flag=True, help="decide the commands of its App, without adapters")
+def worker(target: str, config: str, remote_log: str, decides: bool) -> None:
     """One process of `skerry tars run`; not to be started by hand."""
     control = Worker.inherited()
     if control is None:
@@ -48,7 +49,7 @@ def worker(target: str, config: str, remote_log: str) -> None:
         keep_logs()  # what was imported may have configured logging
         services.capture_logs()
         control.code = code_of(target)
-        code = run_service(service, services, control, inheritance, settings)
+        code = run_service(service, services, control, inheritance, settings, decides=decides)
     except (SettingsError, DeclarationError) as error:
         control.failure(Failure.of("settings", error, at=SystemClock.now()), fatal=True)
         code = 2

@@ -21,7 +21,7 @@ from skerry.hosting.detection import kind_of
 from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.slope import LeakSlope
-from skerry.hosting.wsgi import Wsgi
+from skerry.hosting.wsgi import OnAnswer, Wsgi
 from skerry.telemetry import Metric, Sample
 
 logger = logging.getLogger("skerry.host")
@@ -44,6 +44,8 @@ class Host:
         """Files are not to be sent by their names: a middleware of its own may change them."""
         self._asked = 0
         self._slope = LeakSlope()
+        self.on_answer: OnAnswer | None = None
+        """Told of the answers of a WSGI application; set it before `open`."""
 
     def load(self, kind: str = "auto") -> None:
         """Import it, once, as that kind unless it has been declared as one; best where no loop runs yet, as what it
@@ -83,6 +85,7 @@ class Host:
         )
         logger.info("hosting %s (WSGI, %s threads)", self.target, self._wsgi.settings.threads)
         self._wsgi.logs, self._wsgi.drain_seconds = logs, drain_seconds
+        self._wsgi.on_answer = self.on_answer
 
     @property
     def respond(self) -> Respond | None:

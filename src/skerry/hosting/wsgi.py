@@ -31,6 +31,9 @@ from skerry.telemetry import Metric, Sample
 
 logger = logging.getLogger("skerry.host")
 
+OnAnswer = Callable[[str, int, float], None]
+"""Told of an answer: `GET /items/<int:item>`, its status (0: it was broken off), seconds since its head was read."""
+
 
 class Wsgi:
     """`application`: the WSGI callable; `prefix`: the path that it lies under, percent-encoded, without a slash at the
@@ -63,6 +66,7 @@ class Wsgi:
         self.counts: dict[tuple[str, int], list[float]] = {}
         self.logs = False
         """Whether each answer is a line of the access log."""
+        self.on_answer: OnAnswer | None = None
         self._started = False
 
     # Living
@@ -117,6 +121,9 @@ class Wsgi:
         seconds = time.monotonic() - call.began
         if self.logs:
             log_answer(call.head, status, seconds)
+        if self.on_answer is not None:
+            route = f"{call.head.method} {call.route or self._place}"
+            self.on_answer(route, status, time.monotonic() - call.received)
         key = (call.route or self._place, status)
         counted = self.counts.get(key)
         if counted is None:

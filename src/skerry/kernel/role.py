@@ -4,9 +4,10 @@ can do besides. How a role is made known: roles/kind.py."""
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
+from skerry.http.health import Check
 from skerry.telemetry import Metric
 
 
@@ -78,4 +79,13 @@ class Reporting(Protocol):
 
     def collect(self) -> Iterable[Metric]:
         """Its numbers, beside those that it has registered."""
+        ...
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """A role that knows of something else that makes its process ready, or not."""
+
+    def checks(self) -> Mapping[str, Check]:
+        """By their names."""
         ...

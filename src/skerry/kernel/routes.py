@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from skerry.bus.transport import Announcement, Transport
 from skerry.http.attempts import Attempts
 from skerry.http.auth import Tokens
 from skerry.http.events import Events
-from skerry.http.health import OWN_PAGES, install_metrics
+from skerry.http.health import OWN_PAGES, Check, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
 from skerry.http.login import install as install_login
@@ -64,11 +64,12 @@ class TransportAnnouncer:
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """What the routes need to know of the process around them: why it is not ready, the numbers of its server, and,
-    under `skerry up`, those of all processes as text."""
+    under `skerry up`, those of all processes as text. `checks`: what else makes the process ready, or not."""
 
     reasons: Callable[[], tuple[str, ...]] = tuple
     collect: Callable[[], Iterable[Metric]] = tuple
     all_metrics: Callable[[], Awaitable[str]] | None = None
+    checks: Mapping[str, Check] = field(default_factory=dict)
 
 
 def declare_routes(kernel: Kernel, around: ProcessInfo | None = None) -> Hub:
@@ -97,6 +98,8 @@ def declare_routes(kernel: Kernel, around: ProcessInfo | None = None) -> Hub:
     )
     register_hub_metrics(kernel.registry, hub)
     checks = reading_checks(kernel, around.reasons)
+    for name, check in around.checks.items():
+        checks.add(name, check)
     for prefix in {OWN_PAGES, place}:
         checks.install(http, f"{prefix}/health")
         _declare_metrics(kernel, around, f"{prefix}/metrics")

@@ -12,7 +12,7 @@ from typing import Any
 from skerry.http.health import Purpose
 from skerry.process.slot import Slot
 
-SERVES = ("server", "gateway", "host")
+SERVES = ("server", "gateway", "host", "tars")
 """Roles that get connections."""
 
 

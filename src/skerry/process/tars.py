@@ -23,8 +23,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from skerry.errors import SettingsError
+from skerry.kernel.settings import Settings, address
 from skerry.loop.sockets import bind_tcp, bind_udp
-from skerry.process.child import Spec
+from skerry.process.child import Child, Spec
 from skerry.process.output import Output
 from skerry.process.restarts import RestartSettings
 from skerry.process.runner import Runner, RunnerSettings
@@ -33,12 +34,19 @@ from skerry.tars.platform.configuration import Configuration
 from skerry.tars.platform.domain import ConfigurationError
 
 if TYPE_CHECKING:
+    from skerry.kernel.admin import AdminServer
     from skerry.tars.platform.liveness import Liveness
     from skerry.tars.server import Server
 
+ROLE = "tars"
+DECIDES = "decides"
+"""The gauge by which a process says that the service has an App, whose commands have to be decided."""
 ANSWERS_SECONDS = 5.0
 """A process that has not beaten for so long does not answer. They beat each second."""
 LOOK_SECONDS = 0.25
+AGAIN_SECONDS = 5.0
+SERVES = ("ready", "not ready", "stopping")
+"""The states in which the loop of a process may be heard to run."""
 RELEASE = "TARS_RELEASE"
 """The variable in which the launcher of `skerry tars deploy` says its release."""
 ASK_SECONDS = 2.0
@@ -65,16 +73,18 @@ def workers_of(configuration: Configuration, wanted: int, cores: int) -> int:
 
 
 class TarsParent:
-    """Implements `Living` (its life) and `Operations` (what AdminObj asks)."""
+    """Implements `Living` (its life) and `Operations` (what AdminObj asks). `common`: the settings that every process
+    of Skerry has."""
 
     def __init__(
         self,
         settings: TarsSettings,
         configuration: Configuration,
+        common: Settings,
         environment: Mapping[str, str],
         output: Output,
     ) -> None:
-        self._settings, self._configuration = settings, configuration
+        self._settings, self._configuration, self._common = settings, configuration, common
         self._workers = workers_of(configuration, settings.workers, os.cpu_count() or 1)
         self._resources = ExitStack()
         self._admin: Server | None = None
@@ -82,6 +92,11 @@ class TarsParent:
         self._wished = asyncio.Event()
         self._started, self._ready = asyncio.Event(), asyncio.Event()
         self._running: asyncio.Task[int] | None = None
+        self._consumers: list[Spec] = []
+        self._count = 0
+        """Processes that serve; read in the thread of `liveness` as well."""
+        self._watched: AdminServer | None = None
+        self._watched_socket: socket.socket | None = None
         self._began = time.monotonic()
         self._answered_at = float("-inf")
         try:
@@ -90,7 +105,7 @@ class TarsParent:
             self._resources.close()
             raise
         self.runner = Runner([specs], output, self._runner_settings(), name="tars")
-        self.runner.events.on("ready", lambda name: self._ready.set())
+        self.runner.events.on("ready", self._on_ready)
         self.runner.events.on("started", self._on_started)
         self.runner.events.on("ended", self._on_ended)
 
@@ -117,6 +132,9 @@ class TarsParent:
                 bound = bind_udp(endpoint.listens_on, endpoint.port, setting=setting)
             self._resources.enter_context(bound)
             inherited[f"SKERRY_TARS_FD_{number}"] = bound.fileno()
+        if self._common.admin_bind:
+            bound = bind_tcp(*address(self._common.admin_bind, "admin_bind"), setting="admin_bind")
+            self._watched_socket = self._resources.enter_context(bound)
         with tempfile.TemporaryFile() as file:  # its lock decides whose turn the timers are
             lock = os.dup(file.fileno())
         self._resources.callback(os.close, lock)
@@ -124,16 +142,25 @@ class TarsParent:
         given = {
             **environment,
             **self._configuration.environment,
+            "SKERRY_HANG": str(self._settings.hang_seconds),
+        }
+        if self._configuration.data_path and self._common.data == Settings.data:
+            given["SKERRY_DATA"] = self._configuration.data_path
+        serving = {
+            **given,
             "SKERRY_TARS_ADAPTERS": ";".join(adapter.name for adapter in adapters),
             "SKERRY_TARS_WORKERS": str(self._workers),
-            "SKERRY_HANG": str(self._settings.hang_seconds),
         }
         command = [
             sys.executable, "-m", "skerry", "tars", "worker", self._settings.target,
             "--config", self._settings.config,
         ]  # fmt: skip
+        self._consumers = [
+            Spec(f"consumer-{number}", "consumer", [*command, "--decides"], given)
+            for number in range(1, self._common.consumers + 1)
+        ]
         return [
-            Spec(f"worker-{number}", "tars", command, given, inherited)
+            Spec(f"worker-{number}", ROLE, command, serving, inherited)
             for number in range(1, self._workers + 1)
         ]
 
@@ -158,6 +185,13 @@ class TarsParent:
     async def answer_admin(self) -> None:
         from skerry.tars.platform.admin import admin_server  # after the node has been told
 
+        if self._watched_socket is not None:
+            from skerry.kernel.admin import AdminServer  # most services have none
+
+            self._watched = AdminServer(self._common, self.runner.report, self.runner.all_metrics)
+            await self._watched.start(self._watched_socket.dup())
+            self.runner.say(f"health and numbers of all processes on {self._watched.url}")
+
         endpoint = self._configuration.local
         if endpoint is not None and self._admin_socket is not None:
             self._admin = admin_server(endpoint, self._admin_socket.dup(), self, os.getpid())
@@ -170,7 +204,8 @@ class TarsParent:
         from skerry.tars.platform.registry import locator_of
 
         configuration = self._configuration
-        return Liveness(configuration, os.getpid(), self._answers, lambda: locator_of(configuration))
+        gauges = {"workers": lambda: float(self._count)}
+        return Liveness(configuration, os.getpid(), self._answers, lambda: locator_of(configuration), gauges)
 
     def start_processes(self) -> None:
         self._running = asyncio.get_running_loop().create_task(self.runner.run())
@@ -207,6 +242,8 @@ class TarsParent:
         await self.liveness.close()
         if self._admin is not None:
             await self._admin.stop()
+        if self._watched is not None:
+            await self._watched.stop()
         self._resources.close()
 
     async def _until(self, *events: asyncio.Event) -> None:
@@ -300,23 +337,42 @@ class TarsParent:
         """Whether at least one process's loop runs, and this one's own. Called in the thread of `liveness`."""
         return time.monotonic() - self._answered_at < ANSWERS_SECONDS
 
+    @property
+    def _serving(self) -> list[Child]:
+        """The processes that serve, also those that have something to complain of."""
+        children = self.runner.slots.children()
+        return [each for each in children if each.spec.role == ROLE and each.state in SERVES]
+
     async def _look(self) -> None:
-        """Note when a process was last heard."""
+        """Note when a process was last heard, and whether somebody has to decide commands."""
+        decided = False
         while True:
-            heard = [
-                child.last_beat
-                for child in self.runner.slots.children()
-                if child.state in ("ready", "stopping") and child.last_beat is not None
-            ]
+            serving = self._serving
+            if any(child.state == "not ready" for child in serving):  # it serves, and complains
+                self._ready.set()
+            heard = [child.last_beat for child in serving if child.last_beat is not None]
             self._answered_at = max([self._answered_at, *heard])
+            self._count = sum(child.state != "stopping" for child in serving)
+            if not decided and any(DECIDES in child.gauges for child in self.runner.slots.children()):
+                decided = True
+                self.runner.own(self._decide())
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _decide(self) -> None:
+        """Have consumers beside the processes that serve; one that does not get ready is tried again."""
+        while not await self.runner.rollout.scale("consumer", self._consumers):
+            self.alarm("nobody decides commands; see the log")
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _recycle(self) -> None:
         """Replace processes that have grown too old or too large, or are stuck, as the settings of hosts say."""
-        from skerry.kernel.settings import load_settings  # when it serves: nobody waits for it then
-        from skerry.process.recycling import Recycler, limits_of, limits_of_host
+        from skerry.process.recycling import (  # when it serves: nobody waits for it then
+            Recycler,
+            limits_of,
+            limits_of_host,
+        )
 
-        settings = load_settings({}, environ={**os.environ, **self._configuration.environment})
+        settings = self._common
         try:
             recycler = Recycler(self.runner, limits_of(settings), of_hosts=limits_of_host(settings))
         except SettingsError as error:
@@ -328,8 +384,13 @@ class TarsParent:
         versions = (str(child.gauges.get("version", "")) for child in self.runner.slots.children())
         return next(filter(None, versions), "")
 
+    def _on_ready(self, name: str) -> None:
+        slot = self.runner.slots.find(name)
+        if slot is not None and slot.spec.role == ROLE:
+            self._ready.set()
+
     def _on_started(self, name: str) -> None:
-        if all(slot.starts for slot in self.runner.slots):
+        if all(slot.starts for slot in self.runner.slots.homes[ROLE]):
             self._started.set()
 
     def _on_ended(self, name: str, failure: Failure) -> None:
@@ -337,10 +398,8 @@ class TarsParent:
 
     async def _ask_one(self, command: str) -> None:
         """One process that serves, whichever."""
-        for child in self.runner.slots.children():
-            if child.state == "ready":
-                await self.runner.asking.ask(child, command, HOOK_SECONDS)
-                return
+        for child in self._serving[:1]:
+            await self.runner.asking.ask(child, command, HOOK_SECONDS)
 
 
 def _is_loopback(host: str) -> bool:

@@ -19,7 +19,7 @@ from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.metrics import register_memory_metrics
 from skerry.kernel.rehearsal import rehearse
-from skerry.kernel.role import Deciding, Listening, Reporting, Role
+from skerry.kernel.role import Checking, Deciding, Listening, Reporting, Role
 from skerry.kernel.runtime import Limits, Runtime
 from skerry.kernel.services import Services
 from skerry.kernel.sessions import declare_sessions
@@ -70,7 +70,7 @@ class Composition:
 def compose(
     declaration: Declaration,
     settings: Settings,
-    roles: Sequence[str],
+    roles: Sequence[str | RoleKind],
     parts: Parts | None = None,
     *,
     name: str = "",
@@ -88,7 +88,7 @@ def compose(
     """
     declaration, kinds = sealed(declaration, settings), role_kinds(roles)
     settings = settings.over(declaration.settings)
-    name = name or settings.process or "-".join(roles)
+    name = name or settings.process or named(roles)
     replace = replace or {}
     given: Any = replace.get(Clock, clock)
     chosen: Clock = SystemClock() if given is None else given
@@ -105,9 +105,10 @@ def compose(
     services.add(runtime.loop)
     services.add(runtime.supervisor)
     shared = parts is not None and parts.shared
-    context = RoleContext(name, declaration, settings, runtime, kernel, shared, all_metrics)
+    context = RoleContext(name, declaration, settings, runtime, services, kernel, shared, all_metrics)
     made = [kind.make(context) for kind in kinds]
-    employ(declaration.supervised, runtime, roles, services.resolve, made)
+    doing = [name for kind in kinds for name in (kind.name, *kind.includes)]
+    employ(declaration.supervised, runtime, doing, services.resolve, made)
     if kernel is not None:
         rehearse(kernel, decides=any(kind.journal == "decides" for kind in kinds))
         runtime.watch("projector", kernel.projector.events)
@@ -119,6 +120,11 @@ def compose(
     return Composition(
         name, declaration, settings, kernel, runtime, tuple(kinds), tuple(made), listening, registry, health
     )
+
+
+def named(roles: Sequence[str | RoleKind]) -> str:
+    """What a process is called that has these roles and no other name."""
+    return "-".join(each if isinstance(each, str) else each.name for each in roles)
 
 
 def sealed(declaration: Declaration, settings: Settings) -> Declaration:
@@ -156,11 +162,16 @@ def _health(
     if kernel is None:
         health = Health()
         health.add("runtime", lambda: Finding(not (found := reasons()), "; ".join(found)))
-        return health
-    deciding = next((role for role in roles if isinstance(role, Deciding)), None)
-    return process_checks(
-        kernel,
-        reasons,
-        reads=any(kind.journal == "reads" for kind in kinds),
-        troubles=None if deciding is None else lambda: deciding.troubles,
-    )
+    else:
+        deciding = next((role for role in roles if isinstance(role, Deciding)), None)
+        health = process_checks(
+            kernel,
+            reasons,
+            reads=any(kind.journal == "reads" for kind in kinds),
+            troubles=None if deciding is None else lambda: deciding.troubles,
+        )
+    for role in roles:
+        if isinstance(role, Checking):
+            for name, check in role.checks().items():
+                health.add(name, check)
+    return health

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from skerry.errors import SettingsError
 from skerry.hosting.host import Host
 from skerry.hosting.settings import HostSettings
+from skerry.hosting.wsgi import OnAnswer
 from skerry.http.application import Application
 from skerry.http.routes import Mount
 from skerry.kernel.logs import keep_logs
@@ -77,6 +78,12 @@ def open_hosts(application: Application, settings: Settings, on_exhausted: Calla
             on_exhausted=on_exhausted,
         )
     keep_logs()
+
+
+def tell_hosted_answers(application: Application, told: OnAnswer) -> None:
+    """Tell of each answer of those that are WSGI applications; call it before they are opened."""
+    for host in _hosts(application):
+        host.on_answer = told
 
 
 def hosted_metrics(application: Application) -> Iterator[Metric]:

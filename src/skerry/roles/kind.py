@@ -3,8 +3,9 @@
     HOST = RoleKind("host", lambda context: HostRole(context.declaration.http, context.settings), listens="bind")
 
 It stands in `skerry.plugins` (group `skerry.roles`); a role of another distribution is named by an entry point of that
-group. Then `skerry run TARGET --role host` has it, and `compose(..., roles=("host",))`. A role can do more than the
-contract asks: `Listening`, `Draining`, `Deciding`, `Reporting` of kernel/role.py.
+group. Then `skerry run TARGET --role host` has it, and `compose(..., roles=("host",))`. One that needs more than a name
+says is given as it is: `compose(..., roles=(tars_kind(service, ...),))`. A role can do more than the contract asks:
+`Listening`, `Draining`, `Deciding`, `Reporting`, `Checking` of kernel/role.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.role import Role
 from skerry.kernel.runtime import Runtime
+from skerry.kernel.services import Services
 from skerry.kernel.settings import Settings
 from skerry.plugins import ROLES, find, names
 
@@ -32,6 +34,8 @@ class RoleContext:
     settings: Settings
     runtime: Runtime
     """Its supervisor is the parent of a role's own; its `reasons` say why the process is not ready."""
+    services: Services
+    """What the application and Skerry make, by type."""
     known: Kernel | None = None
     shared: bool = False
     """Whether several processes may decide on the journal."""
@@ -49,25 +53,28 @@ class RoleContext:
 class RoleKind:
     """One role. `journal`: "reads" keeps the application's memory, "decides" has the journal's writing end, "" has
     neither journal nor broker opened for it. `listens`: the setting with its address, for a role that is `Listening`.
-    `apart`: roles that cannot be in the same process, and why."""
+    `apart`: roles that cannot be in the same process, and why. `includes`: roles whose work is a part of this one, so
+    that what the application supervises there runs here. `first`: it starts before all others."""
 
     name: str
     make: Callable[[RoleContext], Role]
     journal: Literal["", "reads", "decides"] = ""
     listens: str = ""
     apart: Mapping[str, str] = field(default_factory=dict)
+    includes: tuple[str, ...] = ()
+    first: bool = False
 
 
-def role_kinds(chosen: Sequence[str]) -> list[RoleKind]:
+def role_kinds(chosen: Sequence[str | RoleKind]) -> list[RoleKind]:
     """The kinds of these roles, in the order in which they start: those that decide first. Raises SettingsError for one
     that there is not, or that cannot be beside another."""
     kinds: list[RoleKind] = []
     for name in chosen:
-        kind = find(ROLES, name)
+        kind = find(ROLES, name) if isinstance(name, str) else name
         if not isinstance(kind, RoleKind):
             raise SettingsError("role", f"{name!r} is none of {', '.join(names(ROLES))}")
         kinds.append(kind)
     for kind in kinds:
-        for other in kind.apart.keys() & set(chosen):
+        for other in kind.apart.keys() & {each.name for each in kinds}:
             raise SettingsError("role", kind.apart[other])
-    return sorted(kinds, key=lambda kind: kind.journal != "decides")
+    return sorted(kinds, key=lambda kind: (not kind.first, kind.journal != "decides"))

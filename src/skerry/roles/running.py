@@ -8,12 +8,11 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from skerry.clock import SystemClock
 from skerry.http.auth import Tokens
 from skerry.http.health import Purpose, exposition
-from skerry.kernel.admin import AdminServer
 from skerry.kernel.checks import findings
 from skerry.kernel.declaration import Declaration
 from skerry.kernel.kernel import has_copy
@@ -24,10 +23,13 @@ from skerry.kernel.settings import CLOSING_SECONDS, Settings, address
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
 from skerry.loop.sockets import adopt_listener, bind_tcp
-from skerry.roles.composition import Composition, compose, sealed
-from skerry.roles.kind import role_kinds
+from skerry.roles.composition import Composition, compose, named, sealed
+from skerry.roles.kind import RoleKind, role_kinds
 from skerry.roles.wiring import Parts, open_parts, plan
 from skerry.supervision.failure import Failure
+
+if TYPE_CHECKING:
+    from skerry.kernel.admin import AdminServer
 
 logger = logging.getLogger("skerry")
 BLOCKED_SECONDS = 0.25
@@ -57,7 +59,10 @@ class Control(Protocol):
 
 
 def run_roles(
-    declaration: Declaration, settings: Settings, roles: tuple[str, ...], control: Control | None = None
+    declaration: Declaration,
+    settings: Settings,
+    roles: tuple[str | RoleKind, ...],
+    control: Control | None = None,
 ) -> int:
     """Run until SIGINT, SIGTERM or the runner ends it; a second signal ends at once. Returns the exit code.
     Raises SettingsError."""
@@ -69,11 +74,15 @@ class _Process:
     """One run of some roles."""
 
     def __init__(
-        self, declaration: Declaration, settings: Settings, roles: tuple[str, ...], control: Control | None
+        self,
+        declaration: Declaration,
+        settings: Settings,
+        roles: tuple[str | RoleKind, ...],
+        control: Control | None,
     ) -> None:
         self.declaration = sealed(declaration, settings)
         self.settings, self.roles, self.control = settings, roles, control
-        self.name = settings.process or "-".join(roles)
+        self.name = settings.process or named(roles)
         self.runtime: Runtime | None = None
         """While it serves."""
         self._composed: Composition | None = None
@@ -86,7 +95,7 @@ class _Process:
         self._serving = False
         self._is_standby = False
         self._notifier = Notifier()
-        self._admin = AdminServer(settings, self._report, self._numbers)
+        self._admin: AdminServer | None = None
         """Of a process without a runner; a runner has one for all."""
 
     async def run(self) -> int:
@@ -116,7 +125,8 @@ class _Process:
                 control.failure(Failure.of(self.name, error, at=SystemClock.now()), fatal=True)
             raise
         finally:
-            await self._admin.stop()
+            if self._admin is not None:
+                await self._admin.stop()
             self._notifier.close()
             if control is not None:
                 await control.close()
@@ -133,6 +143,9 @@ class _Process:
         if self._composed is None:
             self._check()
             if control is None and settings.admin_bind:
+                from skerry.kernel.admin import AdminServer  # processes of a runner start sooner without it
+
+                self._admin = AdminServer(settings, self._report, self._numbers)
                 await self._admin.start()
             if control is not None:
                 control.on_yield, control.on_recall = self._yield, self._recall

@@ -128,9 +128,7 @@ class ServerRole:
             kernel.visibility.gate,
             readers=listed(kernel.settings.origins),
             hosts=hosts_of(
-                listed(kernel.settings.hosts),
-                address(getattr(kernel.settings, self.listens))[0],
-                behind=bool(kernel.settings.trusted),
+                listed(kernel.settings.hosts), self._address(), behind=bool(kernel.settings.trusted)
             ),
         )
         self._forget = kernel.keep_answers(kernel.application.lane.kept)
@@ -197,6 +195,10 @@ class ServerRole:
         """What this role says over HTTP, beside health and the stream of events."""
         return self.kernel.declaration.http.copy()
 
+    def _address(self) -> str:
+        """The host of the address that it listens on."""
+        return address(getattr(self.kernel.settings, self.listens))[0]
+
     async def hold(self) -> None:
         """Take no new connections."""
         if self._handover is not None:
@@ -215,8 +217,7 @@ class ServerRole:
         if self.hub is not None:
             await self.hub.drain()
         self.kernel.services.resolve(HttpReads).hurry(WAITING_SECONDS)
-        replaced = await self._hand_on()
-        await self.http.stop(self.drain, idle_seconds=LAST_REQUESTS if replaced else 0.0)
+        await self.http.stop(self.drain, idle_seconds=await self._hand_on())
         try:
             async with asyncio.timeout(max(self.drain, 0.1)):
                 await self.kernel.commands.drain()
@@ -229,11 +230,12 @@ class ServerRole:
         if self._handover is not None:
             await self._handover.stop()
 
-    async def _hand_on(self) -> bool:
-        """Idle connections go back to the balancer, and from there to another server: no client notices. Whether
-        there is a balancer: then this process is replaced, and it is not the whole application that ends."""
+    async def _hand_on(self) -> float:
+        """Idle connections go back to the balancer, and from there to another server: no client notices. Returns how
+        long those that are left may bring one more request: with a balancer this process is replaced, and it is not
+        the whole application that ends."""
         if self._handover is None or not self._handover.joined.is_set():
-            return False
+            return 0.0
         for sock, passed in await self.http.release_idle():
             if passed is None:
                 taken = self._handover.give_back(sock)
@@ -241,7 +243,7 @@ class ServerRole:
                 taken = self._handover.pass_on(sock, self.group, passed)
             if not taken:
                 sock.close()
-        return True
+        return LAST_REQUESTS
 
 
 class GatewayRole(ServerRole):

@@ -1,7 +1,11 @@
-"""One process of a Tars service: serves the adapters of the platform's file until its parent ends it.
+"""The tars role: serves the adapters of the platform's file, with what the platform has for the process.
 
-The sockets are the parent's (process/tars.py), which keeps them while processes come and go. Not here: what the node is
-told, and AdminObj; both are the parent's.
+    roles = [tars_kind(work)]                # composed and run as every role is: roles/composition.py, roles/running.py
+
+The sockets are the parent's (process/tars.py), which keeps them while processes come and go. An App among the service's
+web applications makes its process one that reads along; its commands are decided in a process of their own, which has
+this role too, without adapters, so that reactors have the platform. Not here: what the node is told, and AdminObj; both
+are the parent's.
 """
 
 from __future__ import annotations
@@ -10,17 +14,21 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from skerry.clock import SystemClock
 from skerry.errors import DeclarationError, SettingsError
-from skerry.kernel.services import Services as Injected
+from skerry.hosting.slope import LeakSlope
+from skerry.http.application import Application, ApplicationSettings
+from skerry.http.health import Check, Finding
+from skerry.kernel.declaration import Declaration
+from skerry.kernel.importing import load_application
+from skerry.kernel.logs import keep_logs
 from skerry.kernel.settings import Settings
-from skerry.loop.models import default, factory
+from skerry.roles import running
 from skerry.roles.exhaustion import Exhaustion
-from skerry.supervision.failure import Failure
+from skerry.roles.kind import RoleContext, RoleKind
 from skerry.tars.listener import ListenerState
 from skerry.tars.platform.adapters import terms_of
 from skerry.tars.platform.commands import Commands
@@ -30,8 +38,10 @@ from skerry.tars.servant import Servant
 from skerry.tars.server import Server
 from skerry.tars.service import PlaceHook, Service
 from skerry.tars.timers import Timers
+from skerry.telemetry import Metric
 
 if TYPE_CHECKING:
+    from skerry.roles.tars_app import AppAdapter
     from skerry.roles.tars_web import WebAdapter
 
 log = logging.getLogger("skerry.tars.service")
@@ -42,23 +52,17 @@ ADAPTERS, DESCRIPTOR, LOCK, WORKERS = (
     "SKERRY_TARS_LOCK_FD",
     "SKERRY_TARS_WORKERS",
 )
-CLOSING_SECONDS = 0.3
-"""What is left for the end of the process when everything is drained."""
+DECIDES = "decides"
+"""The gauge by which a process says that commands of its App have to be decided somewhere."""
 REPORT_SECONDS = 0.3
 """What is left for the last reports and log lines, at least."""
 DEFAULT_WEIGHT = 100
 
 
-class Control(Protocol):
+class Control(running.Control, Protocol):
     """The line to the parent (`skerry.process.worker.Worker`)."""
 
-    gauges: Callable[[], dict[str, float | str]]
     on_ask: Callable[[str], Awaitable[str]]
-
-    async def start(self, stop: Callable[[float], None]) -> None: ...
-    def ready(self) -> None: ...
-    def failure(self, failure: Failure, *, fatal: bool = False) -> None: ...
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,106 +87,227 @@ class Inheritance:
         return cls(sockets, int(lock) if lock else None, int(os.environ.pop(WORKERS, "1")))
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one process has to do. `platform`: what the platform has for it. `web`: the service's web applications,
+    imported, by object name. `serves`: whether it has adapters and timers; one that decides has none."""
+
+    service: Service
+    platform: Services
+    web: Mapping[str, Any]
+    control: Control
+    inheritance: Inheritance
+    serves: bool = True
+
+    def full(self, name: str) -> str:
+        """The name of an object with application and server."""
+        return name if "." in name else f"{self.platform.configuration.name}.{name}"
+
+    def told(self) -> dict[str, float | str]:
+        """What the parent has to know of the service."""
+        commands = " ".join(sorted(self.service.commands))
+        decides = {DECIDES: "yes"} if self.app is not None else {}
+        return {"version": self.service.version, "commands": commands, **decides}
+
+    @property
+    def app(self) -> Any:
+        """The App among the web applications, None without one."""
+        found = [each for each in self.web.values() if is_app(each)]
+        return found[0] if found else None
+
+
 def run_service(
     service: Service,
-    services: Services,
+    platform: Services,
     control: Control,
     inheritance: Inheritance,
     settings: Settings,
+    *,
+    decides: bool = False,
 ) -> int:
-    """Serve until the parent ends it. `services`: what the platform has for this process. Returns the exit code. Raises
-    SettingsError for what does not fit together."""
-    role = TarsRole(service, services, settings, control, inheritance)
-    with asyncio.Runner(loop_factory=factory(settings.loop_model or default())) as runner:
-        return runner.run(role.run())
+    """Serve until the parent ends it, or decide the commands of the service's App. Returns the exit code. Raises
+    SettingsError, DeclarationError for what does not fit together."""
+    work = Work(service, platform, _loaded(service, platform), control, inheritance, serves=not decides)
+    declaration = declaration_of(work)
+    kind = tars_kind(work)
+    if decides and work.app is None:
+        raise SettingsError("--decides", "the service has no App whose commands could be decided")
+    control.gauges = work.told  # from the first word on: without a consumer there may be no journal
+    return running.run_roles(declaration, settings, ("consumer", kind) if decides else (kind,), control)
+
+
+def tars_kind(work: Work) -> RoleKind:
+    """The role with this work."""
+    reads = work.serves and work.app is not None
+    return RoleKind(
+        "tars",
+        lambda context: TarsRole(context, work),
+        journal="reads" if reads else "",
+        includes=("server",) if reads else (),
+        first=True,
+    )
+
+
+def declaration_of(work: Work) -> Declaration:
+    """What the process is composed of: the service's App, or nothing, with what the service provides. Raises
+    DeclarationError when both make the same service."""
+    name = work.platform.configuration.name
+    if work.app is not None:
+        found: Declaration = work.app.declaration.sealed()
+    else:
+        found = Declaration(name, Application(ApplicationSettings(name, openapi=None, docs=None)))
+    for kind, makes in work.service.provided.items():
+        found.add_service(kind, makes)
+    return found
+
+
+def is_app(application: object) -> bool:
+    """Whether a web application is a Skerry App, which has more than requests."""
+    return isinstance(getattr(application, "declaration", None), Declaration)
+
+
+def _loaded(service: Service, platform: Services) -> dict[str, Any]:
+    """The web applications, imported. Raises SettingsError, DeclarationError."""
+    found = {}
+    targets = {**service.web, **({"": service.only} if service.only is not None else {})}
+    for name, target in targets.items():
+        found[name] = load_application(target) if isinstance(target, str) else target
+        platform.on_application(found[name])
+        keep_logs()  # the application may have configured logging
+        platform.capture_logs()
+    if sum(map(is_app, found.values())) > 1:
+        raise DeclarationError("a service has one App at most, at one object: its routers may be many")
+    return found
 
 
 class TarsRole:
-    """One run of a service in this process."""
+    """One run of a service in this process. `drain`: seconds that work under way may take when it stops."""
 
-    def __init__(
-        self,
-        service: Service,
-        services: Services,
-        settings: Settings,
-        control: Control,
-        inheritance: Inheritance,
-    ) -> None:
-        self.service, self.configuration, self._settings = service, services.configuration, settings
-        configuration = self.configuration
-        self._services = services
-        self._control, self._inheritance = control, inheritance
-        self._server = Server(
-            required_set=configuration.set_division if configuration.check_set else "", observer=services
-        )
-        self._is_served = False
+    name = "tars"
+
+    def __init__(self, context: RoleContext, work: Work) -> None:
+        self._context, self._work = context, work
+        self.service, self.configuration = work.service, work.platform.configuration
+        self._platform = work.platform
+        self.drain = context.settings.drain
+        runtime = context.runtime
+        self._exhaustion = Exhaustion(runtime.end, supervised=True)
+        self._is_begun = False
+        self._slope = LeakSlope()
+        self._server = self._new_server()
         self._web: list[WebAdapter] = []
-        self._injected = Injected()
-        self._timers = Timers(service.timers, inheritance.lock)
-        self._exhaustion = Exhaustion(supervised=True)
-        self._commands = Commands(self._states, service.commands)
+        self._app: AppAdapter | None = None
+        self._timers = Timers((), None)
+        self._commands = Commands(self._states, self.service.commands)
         self._commands.built_in |= {
-            "tars.loadconfig": services.files.refresh,
+            "tars.loadconfig": work.platform.files.refresh,
             "tars.viewstatus": self._status,
             "tars.setloglevel": self._set_log_level,
             "tars.setdyeing": self._set_dyeing,
-            "tars.enabledaylog": services.enable_day_log,
+            "tars.enabledaylog": work.platform.enable_day_log,
             "tars.connection": self._connections,
-            "hook.started": lambda _: self._call_hooks(service.started_hooks),
-            "hook.stopping": lambda _: self._call_hooks(service.stopping_hooks),
+            "hook.started": lambda _: self._call_hooks(self.service.started_hooks),
+            "hook.stopping": lambda _: self._call_hooks(self.service.stopping_hooks),
         }
-        self._stop_seconds: float | None = None
-        self._stopping = asyncio.Event()
+        work.control.on_ask = self._commands.carry_out
+        if work.serves:
+            self._app = self._app_adapter()
 
-    async def run(self) -> int:
-        """Initialise, serve, drain."""
-        control = self._control
-        try:
-            told = {"version": self.service.version, "commands": " ".join(sorted(self.service.commands))}
-            control.gauges = lambda: {**told, **self._gauges()}
-            control.on_ask = self._commands.carry_out
-            await control.start(self._stop)
-            self._add_servants()
-            await self._begin_services()
-            if self._is_served:
-                await self._server.start()
-            for web in self._web:
-                await web.start()
-            self._timers.start()
-            control.ready()
-            await self._stopping.wait()
-            await self._drain(max(0.1, (self._stop_seconds or 0.0) - CLOSING_SECONDS))
-        except Exception as error:
-            control.failure(Failure.of("service", error, at=SystemClock.now()), fatal=True)
-            if isinstance(error, SettingsError | DeclarationError):
-                return 2
-            raise
-        finally:
-            await control.close()
-        return 0
+    async def start(self) -> None:
+        """The platform's services first, then what serves. Raises SettingsError and DeclarationError for what does not
+        fit together, and what keeps it from serving."""
+        if not self._is_begun:
+            await self._begin_platform()
+        if not self._work.serves:
+            return
+        self._server, self._web = self._new_server(), []
+        has_servants = self._add_servants()
+        if self._app is not None:
+            await self._app.start()
+        if has_servants:
+            await self._server.start()
+        for web in self._web:
+            await web.start()
+        self._timers = Timers(self.service.timers, self._work.inheritance.lock)
+        self._timers.start()
 
-    async def _begin_services(self) -> None:
+    async def hold(self) -> None:
+        """Take no new connections."""
+        self._server.hold()
+        for web in self._web:
+            web.hold()
+        if self._app is not None:
+            await self._app.hold()
+
+    async def resume(self) -> None:
+        self._server.resume()
+        for web in self._web:
+            web.resume()
+        if self._app is not None:
+            await self._app.resume()
+
+    async def stop(self) -> None:
+        """Finish what is under way; the platform's services are the last to end, with the process."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.drain
+        serving = max(0.1, self.drain - REPORT_SECONDS)
+        parts = [self._timers.stop(serving), self._server.stop(serving)]
+        if self._app is not None:
+            self._app.drain = serving
+            parts.append(self._app.stop())
+        await asyncio.gather(*parts, *(web.stop(serving) for web in self._web))
+        if self._context.runtime.exit is not None:
+            await self._platform.stop(max(REPORT_SECONDS, end - loop.time()))
+
+    def gauges(self) -> dict[str, float | str]:
+        """What the parent goes by when it replaces processes that have grown old or are stuck, and what it shows."""
+        calls = sum(state.counters.requests for state in self._states())
+        of_app = self._app.gauges() if self._app is not None else {}
+        return {**self._work.told(), **of_app, "requests": calls, **self._exhaustion.gauges()}
+
+    def collect(self) -> list[Metric]:
+        """The numbers of its web applications."""
+        found = [metric for web in self._web for metric in web.collect()]
+        return [*found, *(self._app.collect() if self._app is not None else ())]
+
+    def checks(self) -> Mapping[str, Check]:
+        """What of the platform does not work is no reason to get no connections."""
+
+        def platform() -> Finding:
+            problems = self._platform.problems
+            return Finding(not problems, "; ".join(problems), traffic=True, writes=True)
+
+        return {"platform": platform}
+
+    async def _begin_platform(self) -> None:
         """Remote files are in force, calls to others work, logs and statistics are sent from here on. Raises TarsError
         for a remote file that is not to be had, or was refused."""
-        if self._services.properties is not None:
-            self._services.properties.adopt(self.service.properties)
-            self._services.properties.watch(self._states)
-        self.service.platform = self._services
-        await self._services.start([(each.name, each.take) for each in self.service.files])
+        properties = self._platform.properties
+        if properties is not None:
+            properties.adopt(self.service.properties)
+            properties.watch(self._states)
+            properties.gauge("leakSlope", self._leak_slope)
+        self.service.platform = self._platform
+        await self._platform.start([(each.name, each.take) for each in self.service.files])
+        self._is_begun = True
+
+    def _new_server(self) -> Server:
+        required = self.configuration.set_division if self.configuration.check_set else ""
+        return Server(required_set=required, observer=self._platform)
 
     def _states(self) -> list[ListenerState]:
         """All adapters of this process."""
-        return [*self._server.states(), *(web.state for web in self._web)]
+        app = [self._app.state] if self._app is not None else []
+        return [*self._server.states(), *app, *(web.state for web in self._web)]
 
-    def _gauges(self) -> dict[str, float | str]:
-        """What the parent goes by when it replaces processes that have grown old or are stuck."""
-        calls = sum(state.counters.requests for state in self._states())
-        return {"requests": calls, **self._exhaustion.gauges()}
+    def _leak_slope(self) -> float:
+        """Blocks of memory that each request and call leaves behind, where they grow significantly; else 0."""
+        return self._slope.look(sum(state.counters.requests for state in self._states()))
 
     def _set_log_level(self, level: str) -> str:
         """For what the process writes and for what goes to the remote log."""
         try:
-            self._services.set_log_level(level)
+            self._platform.set_log_level(level)
         except SettingsError as error:
             return str(error)
         return self._commands.set_log_level(level.strip())
@@ -193,31 +318,45 @@ class TarsRole:
         if len(words) not in (2, 3):
             return "write KEY OBJECT [FUNCTION]: calls with that routekey are dyed"
         key, name, function = (*words, "")[:3]
-        self._server.dyeing.set(key, self._full(name), function)
-        return f"calls of {self._full(name)}{'.' if function else ''}{function} with routekey {key} are dyed"
+        name = self._work.full(name)
+        self._server.dyeing.set(key, name, function)
+        return f"calls of {name}{'.' if function else ''}{function} with routekey {key} are dyed"
 
     def _connections(self, arguments: str) -> str:
-        return "\n".join([self._commands.connections(), *self._services.connections()])
+        return "\n".join([self._commands.connections(), *self._platform.connections()])
 
-    async def _drain(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        serving = max(0.1, seconds - REPORT_SECONDS)
-        web = (each.stop(serving) for each in self._web)
-        await asyncio.gather(self._timers.stop(serving), self._server.stop(serving), *web)
-        await self._services.stop(max(REPORT_SECONDS, end - loop.time()))
+    def _status(self, arguments: str) -> str:
+        return "\n".join(filter(None, (self._commands.status(), self._platform.status())))
 
-    def _stop(self, seconds: float) -> None:
-        self._stop_seconds = seconds
-        self._stopping.set()
+    # --- adapters
 
-    def _add_servants(self) -> None:
-        """Every declared object at its adapter. Raises SettingsError for one that has none, DeclarationError for what
-        nothing fills."""
-        for kind, makes in self.service.provided.items():
-            self._injected.add_factory(kind, makes)
-        servants = {self._full(name): servant for name, servant in self.service.servants.items()}
-        web = {self._full(name): target for name, target in self.service.web.items()}
+    def _app_adapter(self) -> AppAdapter | None:
+        """Of the adapter at which the App is served. Raises SettingsError when there is none."""
+        app = self._work.app
+        if app is None:
+            return None
+        from skerry.roles.tars_app import AppAdapter  # services without one start sooner
+        from skerry.roles.tars_http import HttpAdapter
+
+        found = self._adapter_of(app)
+        inheritance = self._work.inheritance
+        shared = inheritance.sockets[found.name]
+        way = HttpAdapter(found, self._context.settings, shared, inheritance.workers)
+        return AppAdapter(self._context, way, self._platform, self._exhaustion)
+
+    def _adapter_of(self, application: object) -> AdapterConfiguration:
+        for adapter, served in self._served():
+            if served is application:
+                return adapter
+        raise AssertionError("every declared object was found to have an adapter")
+
+    def _served(self) -> Sequence[tuple[AdapterConfiguration, object]]:
+        """Each adapter, and what is served there. Raises SettingsError for an object without one, or at one of another
+        protocol."""
+        work, found = self._work, list[tuple[AdapterConfiguration, object]]()
+        servants = {work.full(name): servant for name, servant in self.service.servants.items()}
+        web = {work.full(name): target for name, target in work.web.items() if name}
+        only = work.web.get("")
         for adapter in self.configuration.adapters:
             if adapter.servant in (web if adapter.speaks_tars else servants):
                 what = "a web application" if adapter.speaks_tars else "a servant"
@@ -226,33 +365,51 @@ class TarsRole:
                     f"has protocol={adapter.protocol}, and {adapter.servant} is {what}",
                 )
             if adapter.servant in servants:
-                self._add(adapter, servants.pop(adapter.servant))
+                found.append((adapter, servants.pop(adapter.servant)))
             elif adapter.servant in web:
-                self._add_web(adapter, web.pop(adapter.servant))
-            elif self.service.only is not None and not adapter.speaks_tars and not self._web:
-                self._add_web(adapter, self.service.only)
+                found.append((adapter, web.pop(adapter.servant)))
+            elif only is not None and not adapter.speaks_tars:
+                found.append((adapter, only))
+                only = None
             else:
                 what = f"the service declares no {adapter.servant}"
                 log.warning("nobody serves adapter %s: %s", adapter.name, what)
         known = ", ".join(adapter.servant for adapter in self.configuration.adapters) or "none"
         for name in (*servants, *web):
             raise SettingsError(name, f"has no adapter in the platform's file; there are: {known}")
-        if self.service.only is not None and not self._web:
+        if only is not None:
             raise SettingsError(
                 "TARGET", f"there is no adapter with a protocol other than tars; there are: {known}"
             )
+        return found
 
-    def _add_web(self, adapter: AdapterConfiguration, target: object) -> None:
+    def _add_servants(self) -> bool:
+        """Every declared object but the App at its adapter. Returns whether there are servants. Raises SettingsError
+        for one that has none, DeclarationError for what nothing fills."""
+        has_servants = False
+        for adapter, served in self._served():
+            if adapter.speaks_tars:
+                self._add(adapter, served)
+                has_servants = True
+            elif served is not self._work.app:
+                self._add_web(adapter, served)
+        return has_servants
+
+    def _add_web(self, adapter: AdapterConfiguration, application: object) -> None:
         from skerry.roles.tars_web import WebAdapter  # services without one start sooner
 
-        shared, workers = self._inheritance.sockets[adapter.name], self._inheritance.workers
+        inheritance = self._work.inheritance
         self._web.append(
-            WebAdapter(adapter, target, self._settings, shared, workers, self._services, self._exhaustion)
-        )
+            WebAdapter(
+                adapter, application, self._context.settings, inheritance.sockets[adapter.name],
+                inheritance.workers, self._platform, self._exhaustion,
+            )
+        )  # fmt: skip
 
     def _add(self, adapter: AdapterConfiguration, servant: object) -> None:
-        resolve = self._injected.resolve
-        terms = terms_of(adapter, Servant.of(adapter.servant, servant, resolve), self._inheritance.workers)
+        resolve, inheritance = self._context.services.resolve, self._work.inheritance
+        terms = terms_of(adapter, Servant.of(adapter.servant, servant, resolve), inheritance.workers)
+        shared = inheritance.sockets.get(adapter.name)
         self._server.add(
             servant,
             f"{adapter.servant}@{adapter.endpoint}",
@@ -260,23 +417,16 @@ class TarsRole:
             tls=terms.tls,
             access=terms.access,
             threads=terms.threads,
-            shared=self._inheritance.sockets.get(adapter.name),
+            shared=None if shared is None else shared.dup(),
             account=terms.account,
             resolve=resolve,
         )
-        self._is_served = True
-
-    def _status(self, arguments: str) -> str:
-        return "\n".join(filter(None, (self._commands.status(), self._services.status())))
-
-    def _full(self, name: str) -> str:
-        return name if "." in name else f"{self.configuration.name}.{name}"
 
     async def _call_hooks(self, hooks: list[PlaceHook]) -> str:
         """Tell each hook its places; one that fails does not keep the others from being told."""
         for hook in hooks:
             for adapter in self.configuration.adapters:
-                if hook.name and self._full(hook.name) != adapter.servant:
+                if hook.name and self._work.full(hook.name) != adapter.servant:
                     continue
                 endpoint = adapter.endpoint
                 weight = endpoint.weight if endpoint.weight >= 0 else DEFAULT_WEIGHT

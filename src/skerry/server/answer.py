@@ -61,8 +61,8 @@ class Way(Protocol):
 
 
 class Answer:
-    """One answer; see `skerry.exchange`. `on_start` is called with its head, `on_stream` with the first part of a body
-    that is not the last: from then on the connection is a long-lived one."""
+    """One answer; see `skerry.exchange`. `on_start` is called with the status of its head, `on_stream` with the first
+    part of a body that is not the last: from then on the connection is a long-lived one."""
 
     __slots__ = (
         "_date",
@@ -85,7 +85,7 @@ class Answer:
         self.closed = self.started = self.finished = False
         self.answerer: Answerer | None = None
         self.follower: Follower | None = None
-        self.on_start: Callable[[], None] | None = None
+        self.on_start: Callable[[int], None] | None = None
         self.on_stream: Callable[[], None] | None = None
         self.transfer: Transfer | None = None
         """The file that is being sent."""
@@ -134,7 +134,7 @@ class Answer:
         data = framing.head(status, fields, self._date, reason)
         turn.started = self.started = True
         if self.on_start is not None:
-            self.on_start()
+            self.on_start(status)
             self.on_start = None
         if not framing.keep:
             turn.keep = CLOSE

@@ -57,7 +57,7 @@ def rendered(turn: Turn, response: Response, state: State) -> bytes:
         turn.keep = CLOSE
     seconds = monotonic() - turn.began if turn.began else 0.0
     if seconds > QUICK_SECONDS:
-        state.long_lane.observe(seconds)
+        state.note_long(found, status, seconds)
     state.lane_seconds += seconds
     if state.log_lane:
         log_access(

@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
         if took > self._long:
             state.note_view(route, took)
             if took > QUICK_SECONDS and answer.__class__ is Response and not state.log_lane:
-                state.long_lane.observe(took)
+                state.note_long(Found(route), answer.status, took)
         if answer.__class__ is not Response or state.log_lane:
             self._memory = None
             turn = http.begin(request)
@@ -360,8 +360,11 @@ class Connection(asyncio.Protocol):
         application.stream()
         self.state.hold(self, application.identity)
 
-    def _started(self, turn: Turn) -> None:
-        self.state.asgi_seconds.observe(monotonic() - turn.began)
+    def _started(self, turn: Turn, status: int) -> None:
+        seconds = monotonic() - turn.began
+        self.state.asgi_seconds.observe(seconds)
+        if self.state.on_answer is not None:
+            self.state.on_answer(turn.found, status, seconds, False)
 
     def _hand_over(self, turn: Turn) -> None:
         """Give the connection to a websocket protocol."""

@@ -23,7 +23,7 @@ from skerry.server.arrival import arrive, comes_from
 from skerry.server.moving import Moves, Moving
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
-from skerry.server.state import Served, State, WebSocketFactory
+from skerry.server.state import OnAnswer, Served, State, WebSocketFactory
 from skerry.server.websocket import WebSockets
 from skerry.telemetry import Metric, Sample
 
@@ -39,6 +39,7 @@ class HttpServer:
     Start it in the loop that shall serve; `start` compiles an application that is not yet compiled. `websocket` makes
     the protocol of an upgraded connection: `WebSockets()`, with its settings, unless given. `tls`: a context in
     the place of one by the settings' certificate. `moves`: where connections go whose requests other processes answer.
+    `on_answer` is told of each answer, but for those of the lane within QUICK_SECONDS, which are only counted.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class HttpServer:
         websocket: WebSocketFactory | None = None,
         tls: ssl.SSLContext | None = None,
         moves: Moves | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> None:
         self.application = application
         self.moves = moves
@@ -57,6 +59,7 @@ class HttpServer:
         self.emitter = emitter or EventEmitter()
         self.status = "new"
         self._websocket = websocket or WebSockets()
+        self._on_answer = on_answer
         self._tls = tls or self.settings.tls()
         # A handshake is the first part of a request.
         self._handshake_seconds = None if self._tls is None else self.settings.head_seconds
@@ -127,6 +130,7 @@ class HttpServer:
             self.settings,
             websocket=self._websocket,
             on_slow=lambda view, seconds: self.emitter.emit("slow_view", view, seconds),
+            on_answer=self._on_answer,
             on_closed=self._note_closed,
         )
         self._sockets = list(sockets)

@@ -22,6 +22,8 @@ QUICK_SECONDS = SECONDS[0]
 """Within the first bucket of durations, where nearly all answers of the lane are."""
 
 SlowView = Callable[[str, float], None]
+OnAnswer = Callable[[Found | Mount | Missing, int, float, bool], None]
+"""Told of an answer: who gave it, its status, how long it took (off the lane: to its head), whether on the lane."""
 
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 86\r\n"
@@ -147,6 +149,7 @@ class State:
         *,
         websocket: WebSocketFactory,
         on_slow: SlowView | None = None,
+        on_answer: OnAnswer | None = None,
         on_closed: Callable[[], None] | None = None,
     ) -> None:
         self.application, self.settings = application, settings
@@ -181,7 +184,7 @@ class State:
         self.common_keep = b""
         self.date = b""
         self._find = application.lane.table.find
-        self._on_slow, self._on_closed = on_slow, on_closed
+        self._on_slow, self._on_closed, self.on_answer = on_slow, on_closed, on_answer
         if self.lane.guard is not None:
             self.lane.guard.listeners.append(self._forgot)
         self.tick()
@@ -281,6 +284,12 @@ class State:
         )
         if self._on_slow is not None:
             self._on_slow(route.name, seconds)
+
+    def note_long(self, found: Found | Mount | Missing, status: int, seconds: float) -> None:
+        """An answer of the lane that took longer than QUICK_SECONDS."""
+        self.long_lane.observe(seconds)
+        if self.on_answer is not None:
+            self.on_answer(found, status, seconds, True)
 
     def note_closed(self) -> None:
         if self._on_closed is not None:

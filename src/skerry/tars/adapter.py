@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+from skerry.tars.bodies import Bodies
 from skerry.tars.call import PING, TIMER_GRAIN_SECONDS, Call, ClientConnection, Peer, serving
 from skerry.tars.call_errors import CallTimeout, ServantError
 from skerry.tars.dyeing import Dyeing
@@ -180,7 +181,7 @@ class Adapter:
     def _in_lane(self, method: Method, call: Call, sink: Sink) -> None:
         token = serving.set(call)
         stage = _DECODE
-        joined = call._joined = Joined(call, self._api) if self._belongs(call.request) else None
+        joined = self._join(method, call) if self._belongs(call.request) else None
         try:
             arguments = method.function.decode_args(call.request.body, call.request.version)
             if self._dyeing.key:
@@ -204,7 +205,7 @@ class Adapter:
         try:
             serving.set(call)
             if self._belongs(call.request):
-                call._joined = Joined(call, self._api)
+                self._join(method, call)
             arguments = method.function.decode_args(call.request.body, call.request.version)
             if self._dyeing.key:
                 self._dyeing.apply(call, method.function, arguments)
@@ -237,6 +238,15 @@ class Adapter:
         """Whether it is part of a chain, or may be the first of one."""
         return self._api is not None or bool(request.message_type & _TRACE)
 
+    def _join(self, method: Method, call: Call) -> Joined:
+        """Let what is done for this call belong to its chain."""
+        request, trace = call.request, call.trace
+        if trace is not None:
+            call.bodies = Bodies(method.function, request.version, request.body)
+        joined = Joined(call.servant, call.function, trace, self._api)
+        call._ended = joined.end
+        return joined
+
     def _next(self) -> None:
         """A place is free: run who waited, in order; refuse those that waited too long."""
         queue = self._queue
@@ -262,10 +272,12 @@ class Adapter:
                 log.error("%s.%s: %s", self._name, request.function, problem)
                 return self._failed(call, _ENCODE, problem)
         self.counters.succeeded += 1
+        if call.bodies is not None:
+            call.bodies.reply = body
         if self._observer is not None:
             self._observer.served(call, 0, monotonic() - call.received)
-        if call._joined is not None:
-            call._joined.end(0)
+        if call._ended is not None:
+            call._ended(0)
         return frame
 
     def _failure(self, method: Method, call: Call, error: Exception, stage: int) -> bytes | None:
@@ -299,8 +311,8 @@ class Adapter:
         self.counters.failed += 1
         if self._observer is not None:
             self._observer.served(call, code, monotonic() - call.received)
-        if call._joined is not None:
-            call._joined.end(code)
+        if call._ended is not None:
+            call._ended(code)
         request = call.request
         if request.packet_type == 1:
             return None

@@ -18,7 +18,7 @@ from skerry.tars.trace import Trace, received
 from skerry.tars.wire.packet import STATUS_DYED_KEY, STATUS_TRACE_KEY, MessageType
 
 if TYPE_CHECKING:
-    from skerry.tars.spans import Joined
+    from skerry.tars.bodies import Bodies
     from skerry.tars.wire.packet import RequestPacket
 
 PING = "tars_ping"  # every servant answers it, though no IDL names it
@@ -49,9 +49,10 @@ class Call:
 
     __slots__ = (
         "_dyed",
-        "_joined",
+        "_ended",
         "_reply_context",
         "_reply_status",
+        "bodies",
         "connection",
         "deadline",
         "peer",
@@ -74,7 +75,9 @@ class Call:
         self.deadline: float | None = received + timeout / 1000 if timeout > 0 else None
         self._reply_context: dict[str, str] | None = None
         self._reply_status: dict[str, str] | None = None
-        self._joined: Joined | None = None
+        self._ended: Callable[[int], None] | None = None
+        self.bodies: Bodies | None = None
+        """Of a call that belongs to a chain, for its log."""
         self._dyed = ""
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from skerry.tars.bodies import Bodies
 from skerry.tars.call import Call, serving
 from skerry.tars.call_errors import (
     BadReply,
@@ -87,9 +88,8 @@ class ObjectClient:
     async def invoke(self, function: Function, arguments: tuple[Any, ...], options: CallOptions) -> Any:
         """Call, and give the function's result."""
         body = function.encode_args(arguments, options.version)
-        packet, endpoint = await self.call(
-            function.name, body, options, routing_key(function, arguments, options)
-        )
+        key = routing_key(function, arguments, options)
+        packet, endpoint = await self.call(function.name, body, options, key, function)
         return None if packet is None else self._result(function, packet, endpoint, options)
 
     async def invoke_fully(
@@ -97,18 +97,23 @@ class ObjectClient:
     ) -> Reply:
         """Call, and give result, context, status and where it was answered."""
         body = function.encode_args(arguments, options.version)
-        packet, endpoint = await self.call(
-            function.name, body, options, routing_key(function, arguments, options)
-        )
+        key = routing_key(function, arguments, options)
+        packet, endpoint = await self.call(function.name, body, options, key, function)
         if packet is None:
             return Reply(None, {}, {}, endpoint)
         value = self._result(function, packet, endpoint, options)
         return Reply(value, packet.context, packet.status, endpoint)
 
     async def call(
-        self, name: str, body: bytes, options: CallOptions, key: int | str | bytes | None = None
+        self,
+        name: str,
+        body: bytes,
+        options: CallOptions,
+        key: int | str | bytes | None = None,
+        function: Function | None = None,
     ) -> tuple[ResponsePacket | None, str]:
         """Send an encoded body and await the packet that answers it (None for one-way), and the endpoint that did.
+        `function` is what the body is of, where that is known.
 
         Raises CallError; a reply with a return code other than 0 is a RemoteError.
         """
@@ -126,9 +131,14 @@ class ObjectClient:
             return await self._call(name, body, options, key, outer)
         began = monotonic()
         code, endpoint = int(ReturnCode.UNKNOWN_ERROR), ""
+        bodies = None
+        if function is not None and trace is not None:
+            bodies = Bodies(function, options.version, body)
         try:
             answer = await self._call(name, body, options, key, outer, trace)
             code, endpoint = 0, answer[1]
+            if bodies is not None and answer[0] is not None:
+                bodies.reply = answer[0].body
         except CallError as error:
             code, endpoint = error.code, error.endpoint
             if observer is not None:
@@ -138,7 +148,7 @@ class ObjectClient:
             if span is not None:
                 span.end(code, endpoint)
             if trace is not None and self._settings.traced is not None:
-                self._settings.traced(trace, self.name, name, code, monotonic() - began)
+                self._settings.traced(trace, self.name, name, code, monotonic() - began, bodies)
         if observer is not None:
             observer.called(self.name, name, endpoint, 0, monotonic() - began)
         return answer

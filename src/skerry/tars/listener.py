@@ -226,6 +226,19 @@ class Listener:
         for connection in self._connections:
             connection.ask_to_reconnect()
 
+    def hold(self) -> None:
+        """Accept nothing from a shared socket for now: others that share it do."""
+        if self._shared is not None and self.endpoint.stream:
+            self._loop.remove_reader(self._shared.fileno())
+            if self._pause is not None:
+                self._pause.cancel()
+                self._pause = None
+
+    def resume(self) -> None:
+        """The reverse of `hold`."""
+        if self._shared is not None and self.endpoint.stream:
+            self._go_on()
+
     async def drain(self, seconds: float) -> bool:
         """Serve what is under way and what still comes, at most `seconds`. True when nothing was left."""
         deadline = self._loop.time() + seconds
@@ -272,9 +285,7 @@ class Listener:
         if self._server is not None:
             self._server.close()
         if self._shared is not None and self.endpoint.stream:
-            self._loop.remove_reader(self._shared.fileno())
-            if self._pause is not None:
-                self._pause.cancel()
+            self.hold()
             self._shared.close()  # ours alone: whoever shares it goes on
             self._shared = None
 

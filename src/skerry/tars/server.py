@@ -145,6 +145,16 @@ class Server:
             await self.close()
             raise
 
+    def hold(self) -> None:
+        """Take no new connections from shared sockets for now; those that are open are served."""
+        for listener in self._listeners:
+            listener.hold()
+
+    def resume(self) -> None:
+        """The reverse of `hold`."""
+        for listener in self._listeners:
+            listener.resume()
+
     async def stop(self, drain_seconds: float | None = None) -> bool:
         """Drain, then close: stop listening, tell clients to reconnect elsewhere, finish what is under way for
         at most `drain_seconds`, cancel the rest. True when nothing had to be cancelled."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from skerry.errors import SettingsError
 from skerry.tars.account import Account
+from skerry.tars.bodies import Bodies
 from skerry.tars.endpoint import Endpoint
 from skerry.tars.faults import CLASSIC, FaultPolicy
 from skerry.tars.trace import Trace
@@ -74,8 +75,9 @@ class ClientSettings:
     largest request that is sent (else NotSent) and the largest reply that is taken. `keep_alive_seconds`
     pings an idle connection and drops it when no answer comes (0: never). `refresh_seconds` is how often the
     locator is asked again. `push` gets packets that the server sends on its own. `observer` hears of every call.
-    `accounts`, by object name, are for endpoints with `-e 1`. `traced(trace, servant, function, code, seconds)` is told
-    of every call that belongs to a chain (`Call.trace`).
+    `accounts`, by object name, are for endpoints with `-e 1`. `traced(trace, servant, function, code, seconds,
+    bodies)` is told of every call that belongs to a chain (`Call.trace`); its bodies are None where nobody can read
+    them.
     """
 
     connect_seconds: float = 1.5
@@ -89,7 +91,7 @@ class ClientSettings:
     push: Callable[[Endpoint, ResponsePacket], None] | None = None
     observer: CallObserver | None = None
     accounts: Mapping[str, Account] = field(default_factory=dict)
-    traced: Callable[[Trace, str, str, int, float], None] | None = None
+    traced: Callable[[Trace, str, str, int, float, Bodies | None], None] | None = None
 
     def __post_init__(self) -> None:
         for name in ("connect_seconds", "connections", "pending", "frame_bytes", "refresh_seconds"):

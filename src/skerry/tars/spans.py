@@ -7,13 +7,10 @@ attributes are those of its conventions for RPC, `rpc.system` is `tars`.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skerry.provenance import carried, provenance
 from skerry.tars.trace import NO_PARAMETERS, Trace
-
-if TYPE_CHECKING:
-    from skerry.tars.call import Call
 
 NAME = "skerry.tars"
 
@@ -32,18 +29,18 @@ class Joined:
 
     __slots__ = ("_api", "_cause", "_span", "_token")
 
-    def __init__(self, call: Call, api: Any) -> None:
-        trace, self._api = call.trace, api
+    def __init__(self, servant: str, function: str, trace: Trace | None, api: Any) -> None:
+        self._api = api
         self._cause = None if trace is None else carried.set(provenance(trace=trace.traceparent))
         self._span = self._token = None
         if api is not None:
             from opentelemetry import context
 
             self._span = api.get_tracer(NAME).start_span(
-                f"{call.servant}/{call.function}",
+                f"{servant}/{function}",
                 _remote(api, trace),
                 api.SpanKind.SERVER,
-                _attributes(call.servant, call.function),
+                _attributes(servant, function),
             )
             self._token = context.attach(api.set_span_in_context(self._span))
 

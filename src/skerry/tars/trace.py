@@ -3,8 +3,8 @@
 A chain begins where a `traceparent` comes in that is sampled (by HTTP, or the present span of OpenTelemetry), or at
 another Tars server; this side only carries it on. Not here: who writes it down (platform/log.py, spans.py).
 
-Source: TarsCpp `TraceContext`: `FLAGS-ID|SPAN`, a gateway adds `|PARENT`; FLAGS say whose parameters are to be logged,
-which nobody does here. W3C Trace Context, section 3.2.
+Source: TarsCpp `TraceContext`: `FLAGS-ID|SPAN`, a gateway adds `|PARENT`; FLAGS (`f.2`) say whose parameters are to be
+logged, and up to how many kilobytes. W3C Trace Context, section 3.2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hashlib import md5
 from skerry.provenance import TRACE, carried, provenance
 
 NO_PARAMETERS = "0"
+MOST_BITS = 15
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -32,6 +33,16 @@ class Trace:
         """Of a call that is made now, because of this one."""
         span = new_span()
         return Trace(self.chain, span, self.parent or span)
+
+    @property
+    def wants(self) -> tuple[int, int]:
+        """Whose parameters are to be logged, as bits (`platform/trace_log.py`), and up to how many kilobytes."""
+        bits, _, kilobytes = self.chain.partition("-")[0].partition(".")
+        try:
+            wanted = int(bits, 16)
+        except ValueError:
+            return 0, 1
+        return (wanted if 0 <= wanted <= MOST_BITS else 0), int(kilobytes) if kilobytes.isdecimal() else 1
 
     @property
     def wire(self) -> str:

@@ -290,6 +290,7 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         ("served:wsgi",
          "TARGET: there is no adapter with a protocol other than tars; there are: Demo.PyServer.HelloObj"),
         ("nowhere:service", "TARGET: there is no module 'nowhere' here"),
+        ("kept:twice", "a service has one App at most, at one object: its routers may be many"),
     ],
 )  # fmt: skip
 def test_a_wrong_service_is_one_line_and_exit_code_2(target: str, complaint: str, tmp_path: Path) -> None:

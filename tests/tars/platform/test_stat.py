@@ -169,3 +169,22 @@ async def test_it_reports_by_itself_and_at_the_end(tars_platform: TarsPlatform, 
         "stat_from_server",
         "tup_client",
     }
+
+
+async def test_what_is_counted_elsewhere(tars_platform: TarsPlatform, identity: Identity) -> None:
+    """It is asked for before each report, and once more when it ends: quick answers, failures and time-outs."""
+    told = iter([[("GET /a", 200, 3), ("GET /a", 404, 2), ("GET /a", 504, 1)], [("GET /a", 200, 4)], []])
+
+    def tally() -> list[tuple[str, int, int]]:
+        return next(told)
+
+    async with reporting(tars_platform, identity) as statistics:
+        statistics.watch(tally)
+        statistics.routed("GET /a", 200, 0.007)
+        await statistics.report()
+        found = tars_platform.stat.totals(False, "Demo.PyServer")["GET /a"]
+        assert (found.succeeded, found.failed, found.timed_out) == (4, 2, 1)
+        statistics.unwatch(tally)
+        await statistics.report()
+        assert tars_platform.stat.totals(False, "Demo.PyServer")["GET /a"].succeeded == 8
+        await statistics.report()

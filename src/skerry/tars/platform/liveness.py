@@ -9,15 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from skerry.tars.communicator import Communicator
 from skerry.tars.locator import Locator
 from skerry.tars.platform.configuration import Configuration
+from skerry.tars.platform.identity import identity_of
 from skerry.tars.platform.node import ALIVE_SECONDS, KeepAlives, Node
 from skerry.tars.platform.notify import Notifier
 from skerry.tars.platform.registry import RegistryLocator
+from skerry.tars.platform.reporting import ReportSettings
+
+if TYPE_CHECKING:
+    from skerry.tars.platform.property import Properties
 
 log = logging.getLogger("skerry.tars.platform")
 
@@ -27,7 +33,7 @@ LAST_SECONDS = 1.0
 
 class Liveness:
     """`answers()` says whether the service answers; it is asked in the thread. `locator()` makes what finds objects
-    without endpoints, in the thread as well."""
+    without endpoints, in the thread as well; `gauges`, asked there too, are properties of the service as a whole."""
 
     def __init__(
         self,
@@ -35,10 +41,13 @@ class Liveness:
         pid: int,
         answers: Callable[[], bool],
         locator: Callable[[], Locator | None] = lambda: None,
+        gauges: Mapping[str, Callable[[], float]] | None = None,
     ) -> None:
         self.keep_alives = KeepAlives(configuration, answers)
         self.notifier = Notifier(configuration)
         self._configuration, self._pid, self._make_locator = configuration, pid, locator
+        self._gauges = dict(gauges or {})
+        self._properties: Properties | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_over = self._is_urgent = False
         self._wake = asyncio.Event()
@@ -106,14 +115,39 @@ class Liveness:
                     self._is_urgent = False
                     due = loop.time() + await self.keep_alives.tell(node)
                 again = await self.notifier.send_all(communicator)
+                if self._gauges and self.keep_alives.serves:
+                    self._properties = self._told_gauges(communicator, locator)
                 rest = due - loop.time() if node is not None else ALIVE_SECONDS
                 await self._rest(rest if again is None else min(rest, again))
+            if self._properties is not None:
+                await self._properties.stop(LAST_SECONDS / 2)
             try:
                 async with asyncio.timeout(LAST_SECONDS):
                     await self.notifier.send_all(communicator)
             except TimeoutError:
                 pass
         self._loop = None
+
+    def _told_gauges(self, communicator: Communicator, locator: Locator | None) -> Properties | None:
+        """The gauges as properties from now on, if there is a service for them."""
+        from skerry.tars.platform.property import (
+            PROPERTY,
+            Properties,
+        )  # when it serves: nobody waits for it then
+
+        gauges, self._gauges = self._gauges, {}
+        client = self._configuration.client
+        if not client.property or (locator is None and "@" not in client.property):
+            return None
+        seconds = client.report_timeout_seconds
+        proxy = communicator.proxy(PROPERTY.PropertyF, client.property, timeout_seconds=seconds)
+        settings = ReportSettings(client.report_seconds, seconds, client.report_bytes)
+        identity = identity_of(self._configuration)
+        properties = Properties(identity, proxy, settings, of_process=False)
+        for name, ask in gauges.items():
+            properties.gauge(name, ask)
+        properties.start()
+        return properties
 
     async def _rest(self, seconds: float) -> None:
         """Until it is time, or somebody has something to say."""

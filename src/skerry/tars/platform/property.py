@@ -128,14 +128,18 @@ class Property:
 
 
 class Properties:
-    """The properties of this process. `proxy` is one of PropertyF, over a communicator that is not observed."""
+    """The properties of this process. `proxy` is one of PropertyF, over a communicator that is not observed.
+    `of_process`: whether it tells of the process itself, too."""
 
     def __init__(
         self,
         identity: Identity,
         proxy: Any,
         settings: ReportSettings | None = None,
+        *,
+        of_process: bool = True,
     ) -> None:
+        self._of_process = of_process
         self._identity, self._proxy, self._settings = identity, proxy, settings or ReportSettings()
         self._properties: dict[str, Property] = {}
         self._gauges: dict[str, Gauge] = {}
@@ -145,9 +149,10 @@ class Properties:
         self._late: dict[str, int] = {}
         self._due = 0.0
         self._cpu = (time.monotonic(), time.process_time())
-        self.gauge("memoryUsage", resident_bytes)
-        self.gauge("cpuUsage", self._cpu_percent)
-        self.gauge("threads", threading.active_count)
+        if of_process:
+            self.gauge("memoryUsage", resident_bytes)
+            self.gauge("cpuUsage", self._cpu_percent)
+            self.gauge("threads", threading.active_count)
         self.reporting = Reporting("property", self.report, self._settings.interval_seconds)
 
     def property(self, name: str, policies: Sequence[str] = ()) -> Property:
@@ -218,7 +223,8 @@ class Properties:
 
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        self.property("eventloopLag", GAUGE_POLICIES).report(1000 * (now - self._due))
+        if self._of_process:
+            self.property("eventloopLag", GAUGE_POLICIES).report(1000 * (now - self._due))
         self.sample()
         self._due = loop.time() + SAMPLE_SECONDS
         self._sampler = loop.call_at(self._due, self._sample, loop)

@@ -82,7 +82,7 @@ class Services:
         if lines := self._proxy(LOG.Log, configuration.log):
             self.log = RemoteLog(me, lines, configuration.log_path or ".")
             chains = remote_log.Target(FILE)
-            self.chains = TraceLog(partial(self.log.put, chains), me.module)
+            self.chains = TraceLog(partial(self.log.put, chains), me.module, client.trace_bytes)
         config = self._proxy(CONFIG.Config, configuration.config)
         self.files = RemoteFiles(self.identity, config, configuration.base_path or ".")
         self._settings = ClientSettings(
