@@ -31,7 +31,7 @@ async def test_nothing_is_done_to_the_file(owned: SqliteJournal) -> None:
     await waiting.rehearse(["orders", "parts"], [STEP, "alter table things add column size integer"])
     with pytest.raises(JournalError, match=r"step 2 .*syntax error"):
         await waiting.rehearse(["orders"], [STEP, "create tabel other (id integer)"])
-    assert await owned.missing(["orders"], 1) == []
+    assert await owned.missing(["orders"], [STEP]) == []
     await SqliteJournal(owned.path + ".nothing", "shop").rehearse(["orders"], [STEP])
 
 

@@ -65,6 +65,8 @@ async def test_a_step_that_was_changed_is_refused(opening: Opening) -> None:
         for steps in ([ROOM + "; insert into room values ('red')"], [ROOM.replace("blue", "red"), SEAT]):
             with pytest.raises(JournalError, match=r"step 1 .* was changed after it ran: .* a new step"):
                 await journal.migrate(steps)
+            with pytest.raises(JournalError, match=r"step 1 .* was changed after it ran"):
+                await journal.missing([THINGS], steps)
         assert await journal.migrate([f"\n{ROOM}\n"]) == 0
         assert await journal.migrate([ROOM, SEAT]) == 1
 
@@ -75,7 +77,7 @@ async def test_a_step_that_is_refused_leaves_nothing(opening: Opening) -> None:
         await journal.prepare([THINGS])
         with pytest.raises(JournalError, match=r"step 2 of the application's own tables: .*nosuch"):
             await journal.migrate([ROOM, "insert into nosuch values (1)"])
-        assert await journal.missing([THINGS], 2) == [
+        assert await journal.missing([THINGS], [ROOM, SEAT]) == [
             "version 1 of the application's own tables",
             "version 2 of the application's own tables",
         ]
@@ -109,18 +111,18 @@ async def test_many_may_start_at_once(server: PrivatePostgres) -> None:
 async def test_what_is_missing_is_named(opening: Opening) -> None:
     """Before anything, the journal's versions and each table; after `prepare`, what was added since; then nothing."""
     async with opening() as journal:
-        found = await journal.missing([THINGS], 1)
+        found = await journal.missing([THINGS], [ROOM])
         assert found[0] == "version 1 of the journal 'shop'"
         assert found[-2:] == [f"table shop_{THINGS}", "version 1 of the application's own tables"]
         await journal.prepare([THINGS])
         await journal.migrate([ROOM])
-        assert await journal.missing([THINGS, OTHERS], 2) == [
+        assert await journal.missing([THINGS, OTHERS], [ROOM, SEAT]) == [
             f"table shop_{OTHERS}",
             "version 2 of the application's own tables",
         ]
-        assert await journal.missing([THINGS], 1) == []
+        assert await journal.missing([THINGS], [ROOM]) == []
         with pytest.raises(JournalError, match="newer release"):
-            await journal.missing([THINGS], 0)
+            await journal.missing([THINGS], [])
 
 
 async def test_erasing_leaves_nothing_of_the_namespace(opening: Opening) -> None:

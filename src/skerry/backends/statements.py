@@ -70,6 +70,14 @@ def digests(own_steps: Sequence[str]) -> dict[str, str]:
     }
 
 
+def own_undone(version: int, kept: Mapping[str, str], own_steps: Sequence[str]) -> list[str]:
+    """Words for the steps of the application's own tables that have not run. Raises JournalError when a newer release
+    ran more, or when one that ran is another one now."""
+    found = undone(version, len(own_steps), "the application's own tables")
+    check_unchanged(kept, digests(own_steps))
+    return found
+
+
 def check_unchanged(kept: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     """Raises JournalError when a step is another one than what ran."""
     for name, digest in wanted.items():

@@ -28,9 +28,9 @@ class Kept(Migrates, JournalWriter, Protocol):
 
     async def prepare(self, tables: Sequence[str]) -> None: ...
 
-    async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
-        """What of the journal, these tables and so many steps of the application's own (None: nobody knows) is not
-        there, in words. Raises JournalError when a newer release was here."""
+    async def missing(self, tables: Sequence[str], steps: Sequence[str] | None) -> list[str]:
+        """What of the journal, these tables and these steps of the application's own (None: nobody knows them) is not
+        there, in words. Raises JournalError when a newer release was here, or a step was changed after it ran."""
         ...
 
     async def users(self) -> list[str]:
@@ -69,11 +69,11 @@ class Belongings:
         side = self.plan.journal_side
         return None if side.file is None else side.file(self.plan.journal_url)
 
-    @property
-    def steps(self) -> int | None:
+    def steps(self, journal: Migrates) -> list[str] | None:
+        """The application's own, as this database takes them; None where only its namespace is known."""
         if self.declaration is None:
             return None
-        return len(self.migrations.steps) if self.migrations else 0
+        return self.migrations.sql(journal.dialect) if self.migrations else []
 
 
 async def create(own: Belongings) -> list[str]:
@@ -82,7 +82,7 @@ async def create(own: Belongings) -> list[str]:
     made: list[str] = []
     if own.file is None or await _missing_in_file(own, own.file):  # else its owner may be at work
         async with _journal(own) as journal:
-            made += await journal.missing(own.plan.tables, own.steps)
+            made += await journal.missing(own.plan.tables, own.steps(journal))
             if own.declaration is None:
                 await journal.prepare(own.plan.tables)
             else:
@@ -101,7 +101,7 @@ async def would_create(own: Belongings) -> list[str]:
         told = [f"make {what}" for what in await _missing_in_file(own, own.file)]
     else:
         async with _journal(own, Access.LOOKS) as journal:
-            told = [f"make {what}" for what in await journal.missing(own.plan.tables, own.steps)]
+            told = [f"make {what}" for what in await journal.missing(own.plan.tables, own.steps(journal))]
             if (mirroring := _mirroring(own, journal)) is not None:
                 for what, sql in await mirroring.unready(own.mirrors):
                     told += [f"make {what}:", f"{sql};"]
@@ -140,7 +140,9 @@ async def check(own: Belongings) -> list[str]:
         problems = [f"{what} is missing" for what in absent]
     else:
         async with _journal(own, Access.LOOKS) as journal:
-            problems = [f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps)]
+            problems = [
+                f"{what} is missing" for what in await journal.missing(own.plan.tables, own.steps(journal))
+            ]
             mirroring = _mirroring(own, journal)
             if mirroring is not None and not problems:
                 lacking = await mirroring.unready(own.mirrors)
@@ -211,7 +213,7 @@ async def _missing_in_file(own: Belongings, file: Path) -> list[str]:
     if not _is_made(file):
         return [f"file {file}", *(f"table {own.namespace}_{table}" for table in own.plan.tables)]
     async with _journal(own, Access.LOOKS) as journal:
-        return await journal.missing(own.plan.tables, own.steps)
+        return await journal.missing(own.plan.tables, own.steps(journal))
 
 
 async def _unfit(own: Belongings, journal: Kept) -> list[str]:

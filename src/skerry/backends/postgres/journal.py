@@ -167,7 +167,7 @@ class PostgresJournal(StoredReads):
         async with self._connections.one() as connection:
             return await upkeep.migrate(connection, self._statements, steps)
 
-    async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
+    async def missing(self, tables: Sequence[str], steps: Sequence[str] | None) -> list[str]:
         async with self._connections.one() as connection:
             return await upkeep.missing(connection, self._statements, tables, steps)
 

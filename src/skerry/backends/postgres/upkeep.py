@@ -12,7 +12,7 @@ import asyncpg
 from skerry.backends.postgres import mirrors
 from skerry.backends.postgres.faults import translated
 from skerry.backends.postgres.schema import Statements, steps
-from skerry.backends.statements import check_unchanged, digests, made_by, undone
+from skerry.backends.statements import check_unchanged, digests, made_by, own_undone, undone
 from skerry.errors import Conflict, Disconnected, JournalError
 
 MIGRATE_SECONDS = 3600
@@ -22,22 +22,25 @@ _PASSING = ("08", "53", "57", "58")
 
 
 async def missing(
-    connection: asyncpg.Connection, statements: Statements, tables: Sequence[str], own_steps: int | None
+    connection: asyncpg.Connection,
+    statements: Statements,
+    tables: Sequence[str],
+    own_steps: Sequence[str] | None,
 ) -> list[str]:
-    """What `prepare` and `migrate` would make, in words; `own_steps`: None when nobody knows how many there are. Raises
-    JournalError when a newer release was here."""
+    """What `prepare` and `migrate` would make, in words; `own_steps`: None when nobody knows them. Raises JournalError
+    when a newer release was here, or a step was changed after it ran."""
     namespace = statements.namespace
     if not await connection.fetchval(statements["table_exists"].sql, f"{namespace}__meta"):
-        there: set[str] = set()
+        there, kept, own = set[str](), dict[str, str](), 0
         found = undone(0, len(steps()), f"the journal {namespace!r}")
-        own = 0
     else:
         version = int(await connection.fetchval(statements["version"].sql) or 0)
         found = undone(version, len(steps()), f"the journal {namespace!r}")
         there = {row[0] for row in await connection.fetch(statements["tables"].sql)}
+        kept = dict(await connection.fetch(statements["own_steps"].sql))
         own = await _own_version(connection, statements)
     found += [f"table {namespace}_{table}" for table in tables if table not in there]
-    return found + ([] if own_steps is None else undone(own, own_steps, "the application's own tables"))
+    return found + ([] if own_steps is None else own_undone(own, kept, own_steps))
 
 
 async def migrate(connection: asyncpg.Connection, statements: Statements, own_steps: Sequence[str]) -> int:

@@ -231,7 +231,7 @@ class SqliteJournal(StoredReads):
     async def rehearse(self, tables: Sequence[str], steps: Sequence[str]) -> None:
         await asyncio.to_thread(rehearse, self.path, self.namespace, tables, steps)
 
-    async def missing(self, tables: Sequence[str], steps: int | None) -> list[str]:
+    async def missing(self, tables: Sequence[str], steps: Sequence[str] | None) -> list[str]:
         return await self._reader.run(
             lambda connection: upkeep.missing(connection, self._statements, tables, steps),
             self._settings.statement_seconds,

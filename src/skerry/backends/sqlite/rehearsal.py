@@ -26,7 +26,7 @@ def rehearse(path: str, namespace: str, tables: Sequence[str], own_steps: Sequen
         return
     statements = Statements(namespace)
     try:
-        copy = _copy(path, statements, tables, len(own_steps))
+        copy = _copy(path, statements, tables, own_steps)
     except (apsw.Error, Disconnected):
         return
     if copy is None:
@@ -40,7 +40,9 @@ def rehearse(path: str, namespace: str, tables: Sequence[str], own_steps: Sequen
         copy.close()
 
 
-def _copy(path: str, statements: Statements, tables: Sequence[str], own_steps: int) -> apsw.Connection | None:
+def _copy(
+    path: str, statements: Statements, tables: Sequence[str], own_steps: Sequence[str]
+) -> apsw.Connection | None:
     """A copy in memory of what is there; None when nothing would be done to it."""
     source = open_copier(path)
     try:

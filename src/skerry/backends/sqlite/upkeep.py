@@ -14,7 +14,7 @@ import apsw
 from skerry.backends.sqlite.connection import transaction
 from skerry.backends.sqlite.schema import Statements, steps
 from skerry.backends.sqlite.sql import run
-from skerry.backends.statements import check_unchanged, digests, made_by, undone
+from skerry.backends.statements import digests, made_by, own_undone, undone
 from skerry.errors import JournalError
 
 MIGRATE_SECONDS = 3600.0
@@ -22,38 +22,43 @@ MIGRATE_SECONDS = 3600.0
 
 
 def missing(
-    connection: apsw.Connection, statements: Statements, tables: Sequence[str], own_steps: int | None
+    connection: apsw.Connection,
+    statements: Statements,
+    tables: Sequence[str],
+    own_steps: Sequence[str] | None,
 ) -> list[str]:
-    """What `prepare` and `migrate` would make, in words; `own_steps`: None when nobody knows how many there are. Raises
-    JournalError when a newer release was here."""
+    """What `prepare` and `migrate` would make, in words; `own_steps`: None when nobody knows them. Raises JournalError
+    when a newer release was here, or a step was changed after it ran."""
     namespace = statements.namespace
-    version, own, there = 0, 0, set[str]()
+    version, own, kept, there = 0, 0, dict[str, str](), set[str]()
     if f"{namespace}__meta" in _names(connection, statements):
         version, own = (
             _number(connection, statements["version"]),
             _number(connection, statements["own_version"]),
         )
+        kept = _own_steps(connection, statements)
         there = {str(name) for (name,) in connection.execute(statements["tables"])}
     found = undone(version, len(steps()), f"the journal {namespace!r}")
     found += [f"table {namespace}_{table}" for table in tables if table not in there]
-    return found + ([] if own_steps is None else undone(own, own_steps, "the application's own tables"))
+    return found + ([] if own_steps is None else own_undone(own, kept, own_steps))
 
 
 def migrate(connection: apsw.Connection, statements: Statements, own_steps: Sequence[str]) -> int:
     """Run the application's new steps in one transaction; returns how many."""
     with transaction(connection):
         done = _number(connection, statements["own_version"])
-        undone(done, len(own_steps), "the application's own tables")
-        kept = {
-            str(name): str(value) for name, value in connection.execute(statements["own_steps"]).fetchall()
-        }
-        check_unchanged(kept, digests(own_steps))
+        own_undone(done, _own_steps(connection, statements), own_steps)
         for number, step in enumerate(own_steps[done:], done + 1):
             _run(connection, step, f"step {number} of the application's own tables")
         connection.execute(statements["set_own_version"], (str(len(own_steps)),))
         for name, digest in digests(own_steps).items():
             connection.execute(statements["set_own_step"], (name, digest))
     return len(own_steps) - done
+
+
+def _own_steps(connection: apsw.Connection, statements: Statements) -> dict[str, str]:
+    """Digests of the steps that ran, by name."""
+    return {str(name): str(value) for name, value in connection.execute(statements["own_steps"]).fetchall()}
 
 
 def erase(connection: apsw.Connection, statements: Statements, script: str, path: str) -> list[str]:
