@@ -33,7 +33,6 @@ types: $(STAMP) ## mypy, strict
 check: lint types test ## lint, types, tests
 
 docs: $(STAMP) ## the documentation as a site in var/site, with a reference from the docstrings; links are checked
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/dev.txt -c constraints/docs.txt -e '.[docs]'
 	@$(BIN)/mkdocs build --quiet --strict && echo "docs: var/site/index.html"
 
 matrix: $(STAMP) ## the unit tests on the other Pythons of this machine, and on the lowest versions of what we depend on

@@ -1,61 +1,91 @@
-"""What a type checker says about users' programs: nothing of those that are right, and where the wrong ones are wrong.
+"""What type checkers say about users' programs: nothing of those that are right, and where the wrong ones are wrong.
 
-`programs/` is checked as a user would, from outside of this repository's settings.
+`programs/` and what the pages show are checked as a user would, from outside of this repository's settings.
 """
 
 from __future__ import annotations
 
+import json
 import re
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from mypy import api
-from tests.docs.pages import blocks
+from tests.docs.pages import name_of, pages
+from tests.typing.written import programs_of
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
-FRONT = [(ROOT / "README.md", "counter.py"), (ROOT / "docs" / "tutorial.md", "store.py")]
-
-FIRST_BLOCKS = [
-    page
-    for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "event-core").glob("*.md")])
-    if page.name != "tutorial.md" and any(block.is_run for block in blocks(page))
-]
+PAGES = [page for page in pages() if programs_of(page)]
+Found = dict[str, dict[int, str]]
+"""File -> line -> message."""
+LOADED = re.compile(r'Name "\w+\.\w+" is not defined|has type "Any"')
+"""What mypy says of an interface that is loaded at run time; docs/tars.md says to generate modules for it."""
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, str]]:
-    """What `mypy --strict` reports of every program: file -> line -> message."""
-    here = tmp_path_factory.mktemp("programs")
-    for program in PROGRAMS.glob("*.py"):
-        shutil.copy(program, here)
-    for page, name in FRONT:
-        written = [block for block in blocks(page) if block.file is not None and block.file.endswith(".py")]
-        for block in written:
-            with (here / str(block.file)).open("a", encoding="utf-8") as file:
-                file.write(block.text)
-        assert (here / name).exists()
-    for page in FIRST_BLOCKS:
-        first = next(block for block in blocks(page) if block.is_run)
-        (here / f"{page.stem.replace('-', '_')}_page.py").write_text(first.text, encoding="utf-8")
-    files = sorted(str(path) for path in here.glob("*.py"))
-    out, err, _ = api.run(["--strict", "--config-file=", f"--cache-dir={here / 'cache'}", *files])
-    assert not err
-    found: dict[str, dict[int, str]] = {Path(path).name: {} for path in files}
-    for line in out.splitlines():
-        match = re.match(r"(.*):(\d+): error: (.*)", line)
-        if match is not None:
-            found.setdefault(Path(match[1]).name, {})[int(match[2])] = match[3]
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Directories with all programs; a page whose files are called as those of another one is in the next directory."""
+    shelves: list[dict[str, str]] = [{path.name: path.read_text("utf-8") for path in PROGRAMS.glob("*.py")}]
+    for page in PAGES:
+        programs = programs_of(page)
+        shelf = next((each for each in shelves if not each.keys() & programs.keys()), None)
+        if shelf is None:
+            shelves.append(shelf := {})
+        shelf |= programs
+    found = []
+    for shelf in shelves:
+        found.append(here := tmp_path_factory.mktemp("programs"))
+        for name, text in shelf.items():
+            (here / name).write_text(text, encoding="utf-8")
     return found
 
 
-def test_a_program_that_is_right_is_clean(reported: dict[str, dict[int, str]]) -> None:
-    """Every form that the decorators take passes `mypy --strict`."""
-    assert reported["right.py"] == {}
+@pytest.fixture(scope="module")
+def by_mypy(written: list[Path]) -> Found:
+    """What `mypy --strict` reports."""
+    found: Found = {}
+    for here in written:
+        files = sorted(str(path) for path in here.glob("*.py"))
+        cache = written[0] / "cache"
+        out, err, _ = api.run(["--strict", "--config-file=", f"--cache-dir={cache}", *files])
+        assert not err
+        for line in out.splitlines():
+            match = re.match(r"(.*):(\d+): error: (.*)", line)
+            if match is not None and not LOADED.search(match[3]):
+                found.setdefault(Path(match[1]).name, {})[int(match[2])] = match[3]
+    return found
 
 
-def test_every_planted_mistake_is_found(reported: dict[str, dict[int, str]]) -> None:
+@pytest.fixture(scope="module")
+def by_pyright(written: list[Path]) -> Found:
+    """What pyright reports, as editors show it."""
+    found: Found = {}
+    for here in written:
+        command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(here)]
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=240, check=False)
+        told = json.loads(done.stdout)
+        assert told["summary"]["filesAnalyzed"] == len(list(here.glob("*.py")))
+        for each in told["generalDiagnostics"]:
+            if each["severity"] == "error":
+                line = each["range"]["start"]["line"] + 1
+                found.setdefault(Path(each["file"]).name, {})[line] = each["message"]
+    return found
+
+
+@pytest.fixture(params=["mypy", "pyright"])
+def reported(request: pytest.FixtureRequest) -> Found:
+    found: Found = request.getfixturevalue(f"by_{request.param}")
+    return found
+
+
+def test_a_program_that_is_right_is_clean(reported: Found) -> None:
+    """Every form that the decorators take passes."""
+    assert "right.py" not in reported
+
+
+def test_every_planted_mistake_is_found(reported: Found) -> None:
     """Thirty-four mistakes, each reported on its own line, and nothing else."""
     lines = (PROGRAMS / "mistakes.py").read_text(encoding="utf-8").splitlines()
     planted = {number for number, line in enumerate(lines, 1) if "# mistake:" in line}
@@ -63,13 +93,7 @@ def test_every_planted_mistake_is_found(reported: dict[str, dict[int, str]]) -> 
     assert set(reported["mistakes.py"]) == planted
 
 
-@pytest.mark.parametrize("name", ["counter.py", "store.py", "test_store.py"])
-def test_the_front_examples_are_typed(name: str, reported: dict[str, dict[int, str]]) -> None:
-    """README's application and the tutorial's pass `mypy --strict`: newcomers copy them."""
-    assert reported[name] == {}
-
-
-@pytest.mark.parametrize("page", FIRST_BLOCKS, ids=lambda page: page.stem)
-def test_the_first_block_of_a_page_is_typed(page: Path, reported: dict[str, dict[int, str]]) -> None:
-    """What a page shows first passes `mypy --strict` as it stands."""
-    assert reported[f"{page.stem.replace('-', '_')}_page.py"] == {}
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_programs_of_a_page_are_typed(page: Path, reported: Found) -> None:
+    """Newcomers copy them."""
+    assert {name: reported[name] for name in programs_of(page) if name in reported} == {}
