@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import msgspec
 
+from skerry.errors import Unavailable
 from skerry.http.feed import FeedEvent
-from skerry.journal.epochs import Epochs
-from skerry.journal.journal import JournalReader, Record
+from skerry.journal.epochs import Epoch, Epochs
+from skerry.journal.journal import Head, JournalReader, Record
 from skerry.journal.projector import Projector
 from skerry.kernel.feed import JournalFeed
 from skerry.messages.message import MessageTypes
@@ -21,7 +22,19 @@ Backlog = Callable[[Position], Awaitable[list[FeedEvent] | None]]
 
 
 class Forgotten:
-    """A journal that has nothing of what the feed has forgotten."""
+    """A journal that has nothing of what the feed has forgotten, and ends at `at`; None: it is away."""
+
+    def __init__(self, at: Position | None) -> None:
+        self.at = at
+
+    async def head(self) -> Head:
+        if self.at is None:
+            raise Unavailable("the journal is away")
+        return Head(self.at, 0)
+
+    async def epochs(self) -> list[Epoch]:
+        assert self.at is not None
+        return [Epoch(1, self.at.epoch, 0, 0)]
 
     async def read(self, after: int, limit: int) -> list[Record]:
         return []
@@ -40,10 +53,11 @@ class AppliedFeed(JournalFeed):
         max_bytes: int = 16 << 20,
     ) -> None:
         reader, serializer, hints = (
-            cast(JournalReader, Forgotten()),
+            cast(JournalReader, journal := Forgotten(position)),
             Serializer(MessageTypes()),
             cast(Any, None),
         )
+        self.journal = journal
         self.projector = Projector(reader, hints, [], serializer)
         self.reset(position)
         super().__init__(

@@ -320,6 +320,23 @@ async def test_a_listener_ahead_of_this_process_waits_for_it() -> None:
     assert socket.offsets() == [4]
 
 
+@pytest.mark.parametrize("journal", [at(7), None])
+async def test_a_listener_that_knows_more_than_this_process_is_sent_away(journal: Position | None) -> None:
+    """Memory does not come that far in time, and the journal is further on, or away: nothing older is told. A position
+    that the journal does not have either is old."""
+    stage = Stage(HubSettings(wait_seconds=0.01))
+    stage.feed.journal.at = journal
+    stage.apply(put(1))
+    socket = await stage.listen(at(5), snapshot=True)
+    assert socket.writes == []
+    assert socket.closed == (1013, "this process has not come to a:5 yet: come again")
+    stage.apply(*(put(n) for n in range(2, 8)))
+    assert (await stage.listen(at(5))).offsets() == [6, 7]
+    if journal is not None:
+        assert (await stage.listen(at(8))).seen()[0]["recovered"] is False
+        assert (await stage.listen(at(5, "z"))).seen()[0]["recovered"] is False
+
+
 async def test_snapshot_then_live_on_one_socket_without_a_gap() -> None:
     """The values at a position first, then exactly the events after it, also those that happen while it is sent."""
     stage = Stage(HubSettings(slice_bytes=500))

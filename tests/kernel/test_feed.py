@@ -318,3 +318,14 @@ async def test_what_followed_a_position_is_told_over_epochs(world: World) -> Non
     assert [event.position.epoch for event in backlog] == [old.epoch, old.epoch, new.epoch, new.epoch]
     assert world.feed.since(lost) is None
     assert await world.feed.backlog(lost) is None
+    assert not await world.feed.is_in_journal(lost)
+    assert await world.feed.is_in_journal(old)
+
+
+async def test_what_the_journal_has_beyond_memory(world: World) -> None:
+    """So that somebody who has seen it is not told what is older."""
+    await world.write(Named("1"))
+    await world.write(Named("2"), tell=False)
+    assert await world.feed.is_in_journal(world.at(2))
+    assert not await world.feed.is_in_journal(world.at(3))
+    assert not await world.feed.is_in_journal(world.at(1, "other"))

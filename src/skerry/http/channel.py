@@ -21,7 +21,7 @@ from skerry.http.feed import Feed, FeedEvent
 from skerry.http.limits import RESTART, TRY_LATER, HubSettings, HubStats
 from skerry.http.listener import Change, Listener, Wire
 from skerry.http.outgoing import Item, concerns, passes, segments
-from skerry.http.recovery import Recovery
+from skerry.http.recovery import Behind, Recovery
 from skerry.http.slices import Slices
 from skerry.http.snapshots import NoSnapshot, Reader, Snapshot, Snapshots
 from skerry.http.wheel import Wheel
@@ -203,9 +203,14 @@ class Channel:
 
         With `since` the events after it are told, wholly or not at all. When they are not and `snapshot` is wanted,
         the current values come first. Returns whether the history was told. Order: hello, then history or snapshot,
-        then live events, each once, none left out.
+        then live events, each once, none left out. A listener that knows more than memory holds is closed with
+        TRY_LATER: it is not told what is older.
         """
-        history = None if since is None else await self._recovery.events(since)
+        try:
+            history = None if since is None else await self._recovery.events(since)
+        except Behind as error:
+            self.hub.close(listener, TRY_LATER, str(error))
+            return False
         if listener.closed:
             return False
         self._attach(listener, since, history, snapshot=snapshot)

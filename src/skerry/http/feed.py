@@ -57,6 +57,10 @@ class Feed(Protocol):
         another history."""
         ...
 
+    async def is_in_journal(self, position: Position) -> bool:
+        """Whether the journal has this position, whatever memory has. Raises SkerryError or OSError when it is away."""
+        ...
+
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
         """Events after `position` from the journal; None when they cannot be recovered wholly."""
         ...
@@ -214,6 +218,10 @@ class RingFeed:
 
     def since(self, position: Position) -> Sequence[FeedEvent] | None:
         return self.ring.since(position)
+
+    async def is_in_journal(self, position: Position) -> bool:
+        here = self.ring.position
+        return position.epoch == here.epoch and position.offset <= here.offset
 
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
         if self._backlog is None or position.epoch != self.ring.position.epoch:

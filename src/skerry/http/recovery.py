@@ -30,6 +30,10 @@ class Limits(Protocol):
     def backlog_seconds(self) -> float: ...
 
 
+class Behind(Exception):
+    """Memory lags behind the listener: whatever it could be told is older than what it knows."""
+
+
 class Recovery:
     """Reads histories of one feed; `reads` bounds how many journal reads run at a time in this process."""
 
@@ -43,20 +47,19 @@ class Recovery:
             task.cancel()
 
     async def events(self, since: Position) -> Sequence[FeedEvent] | None:
-        """The events after `since` up to the moment of the return; None when they cannot be had wholly."""
+        """The events after `since` up to the moment of the return; None when they cannot be had wholly. Raises
+        Behind."""
         feed, limits = self._feed, self._limits
         carried = feed.carry(since)
-        if carried is None:  # perhaps of an epoch that another server has met first
+        if carried is None or carried.offset > feed.position().offset:  # another server was further on
             if not await feed.wait(since, Deadline.after(limits.wait_seconds, self._clock)):
+                if await self._is_behind(since):
+                    raise Behind(f"this process has not come to {since} yet: come again")
                 return None
             carried = feed.carry(since)
             if carried is None:
                 return None
-        here, since = feed.position(), carried
-        if since.offset > here.offset:
-            deadline = Deadline.after(limits.wait_seconds, self._clock)
-            if not await feed.wait(since, deadline):
-                return None
+        since = carried
         recent = feed.since(since)
         if recent is not None:
             events = list(recent)
@@ -69,6 +72,14 @@ class Recovery:
         events = [event for event in read if event.position.offset <= here.offset]
         end = events[-1].position if events else since
         return events if feed.since(end) is not None else None
+
+    async def _is_behind(self, since: Position) -> bool:
+        """Whether the journal has that position, as far as it can be asked."""
+        try:
+            async with asyncio.timeout(self._limits.backlog_seconds), self._reads:
+                return await self._feed.is_in_journal(since)
+        except (SkerryError, OSError, TimeoutError):
+            return True
 
     async def _read(self, since: Position) -> list[FeedEvent] | None:
         """Read the journal; those who ask for the same at the same time share one read."""

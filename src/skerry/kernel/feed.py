@@ -16,6 +16,7 @@ from skerry.clock import Deadline
 from skerry.errors import JournalError, MessageError, NewerVersion, Unavailable, UnknownMessage
 from skerry.http.feed import FeedEvent
 from skerry.journal.correcting import CORRECTIONS, RESERVED
+from skerry.journal.epochs import Epochs
 from skerry.journal.journal import JournalReader, Record
 from skerry.journal.projector import Projector
 from skerry.journal.row_events import RowDeleted, RowPut, listened_key, render_row
@@ -101,6 +102,12 @@ class JournalFeed:
         skip = carried.offset + 1 - self._ring[0].record.offset
         kept = islice(self._ring, skip, None)
         return map(self._rendered, [each for each in kept if self._is_shown(each.record)])
+
+    async def is_in_journal(self, position: Position) -> bool:
+        head, epochs = await self._reader.head(), Epochs.of(await self._reader.epochs())
+        if head.is_standby:  # which may itself be behind
+            return True
+        return epochs.common(position) == position.offset <= head.position.offset
 
     async def backlog(self, position: Position) -> list[FeedEvent] | None:
         here, carried = self._projector.position, self._projector.carry(position)
