@@ -31,6 +31,7 @@ NAMES = (
     "balancer",
     "emitter",
     "journals",
+    "commits",
     "bridge",
     "rabbitmq",
     "tars_codec",

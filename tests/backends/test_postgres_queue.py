@@ -10,13 +10,15 @@ import asyncpg
 import msgspec
 import pytest
 
+from skerry.backends.postgres.queue.depth import Depth
 from skerry.backends.postgres.queue.notifications import ANSWER, HINT, Receiver, Sender
 from skerry.backends.postgres.queue.settings import QueueSettings
 from skerry.backends.postgres.queue.transport import PostgresTransport
 from skerry.bus.transport import Announcement, Transport
-from skerry.errors import Disconnected, MessageTooLarge, SettingsError
+from skerry.errors import Disconnected, MessageTooLarge, Overloaded, SettingsError
 from skerry.journal.journal import Outcome, Status
 from skerry.messages.envelope import encode_body, pack
+from skerry.testing.clock import VirtualClock
 from skerry.testing.pooler import private_pooler
 from skerry.testing.services import PrivatePostgres
 from skerry.testing.transports import (
@@ -239,3 +241,48 @@ def test_messages_are_cut_and_put_together(text: str) -> None:
         found += [receiver.take(1, mine), receiver.take(2, others)]
     found += [receiver.take(1, payload) for payload in payloads[13:]]
     assert [each for each in found if each is not None] == [(HINT, text.encode())] * 2
+
+
+async def test_a_queue_has_a_limit(world: QueueWorld) -> None:
+    """Where as many messages wait as may, more are refused at once, as not taken; other partitions go on, and this one
+    as soon as it has room: also when its messages went with the lost tail of a failover."""
+    process = world.process(most_waiting=3)
+    async with started(process):
+        for number in range(3):
+            await soon(process.send([envelope(number)], 0))
+        await until(lambda: process.waiting == 3)
+        with pytest.raises(Overloaded, match=r"not taken: 3 messages .* partition 0"):
+            await soon(process.send([envelope(3)], 0))
+        assert process.trouble is not None
+        await soon(process.send([envelope(4)], 1))
+        commands = await process.commands(0)
+        await take(commands, 3)
+        await commands.close()
+        await until(lambda: process.waiting == 1)
+        assert process.trouble is None
+        for number in range(5, 8):
+            await soon(process.send([envelope(number)], 0))
+        await until(lambda: process.waiting == 4)
+        await world.run(f"delete from {world.namespace}__queue where part = 0")
+        await until(lambda: process.waiting == 1)
+        await soon(process.send([envelope(8)], 0))
+        assert await world.run(f"select from {world.namespace}__queue where part = 0") != []
+
+
+async def test_a_queue_where_nothing_happens_is_not_counted(world: QueueWorld) -> None:
+    """While nobody sends and nothing waits, no statement is spent on it."""
+    clock = VirtualClock()
+    counts: list[int] = []
+
+    async def count() -> dict[int, int]:
+        counts.append(1)
+        return {0: 0}
+
+    depth = Depth(count, 3, clock)
+    depth.start()
+    await clock.advance(10.0)
+    assert len(counts) == 1
+    assert depth.room(0) is None
+    await clock.advance(10.0)
+    assert len(counts) == 2
+    await depth.stop()

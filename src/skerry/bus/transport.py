@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
@@ -58,6 +58,16 @@ class Commands(Protocol):
 
     async def close(self) -> None:
         """Stop receiving; what was not acknowledged goes back."""
+        ...
+
+
+@runtime_checkable
+class CountsWaiting(Protocol):
+    """A transport that knows how much waits in its queue."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages of commands, of all partitions, as last counted."""
         ...
 
 

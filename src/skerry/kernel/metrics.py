@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from skerry.bus.consumer import Consumer
+from skerry.bus.transport import CountsWaiting
 from skerry.emitter import EventEmitter
 from skerry.http.attempts import Attempts
 from skerry.http.hub import Hub
@@ -60,6 +61,13 @@ def register_memory_metrics(kernel: Kernel) -> None:
         "1 when commands can be sent.",
         read=lambda: float(kernel.transport.connected),
     )
+    transport = kernel.transport
+    if isinstance(transport, CountsWaiting):
+        registry.gauge(
+            "skerry_queue_waiting",
+            "Messages of commands that wait in the queue's table.",
+            read=lambda: transport.waiting,
+        )
     kernel.services.resolve(HttpWrites).observe = registry.histogram(
         "skerry_write_seconds", "From a write's request to its effect, visible in this process."
     ).observe

@@ -167,6 +167,17 @@ class SharedJournalSuite(JournalSuite):
                 assert batch.known[command_id(number)].status is Status.APPLIED
         assert list(await all_rows(journal)) == ["early"]
 
+    async def test_what_is_known_is_no_conflict(self, journal: JournalWriter, second: JournalWriter) -> None:
+        """A batch in which a command came again, decided before it was opened, is written although the other writer has
+        moved the journal's end meanwhile: else it might never be while others write."""
+        await decide(journal, put(1, "early"))
+        for number in (2, 3):
+            async with journal.batch([command_id(1), command_id(number)], []) as (batch, _):
+                assert list(batch.known) == [command_id(1)]
+                await decide(second, put(number * 10, "other"))
+                await batch.commit(put(number, f"k{number}"))
+        assert sorted(await all_rows(journal)) == ["early", "k2", "k3", "other"]
+
     async def test_a_takeover_shuts_out_the_one_before(
         self, journal: JournalWriter, second: JournalWriter
     ) -> None:

@@ -1,15 +1,15 @@
 """One batch on PostgreSQL: opened by one statement, written by one statement, protected in between.
 
 No transaction is open while handlers run, so a process that hangs holds up nobody. What it decided on is checked
-when it commits, by the database's own function (`migrations/0001.sql`), under the lock on the journal's end: as long
+when it commits, by the database's own function (`migrations/0004.sql`), under the lock on the journal's end: as long
 as that has not moved, nothing else can have changed, as every change of rows moves it; else no claim may have been
 decided and no row that was read may have changed, or it is a `Conflict`. That makes batches serializable, for what
 they read by the journal. SQL mode opens a transaction with its first savepoint and commits it under the same check.
+Not here: who is committed together (committer.py).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,76 +17,27 @@ from typing import Any
 
 import asyncpg
 
-from skerry.backends.postgres.connections import Connections
+from skerry.backends.postgres.committer import Committer
 from skerry.backends.postgres.faults import Foreign, translated
-from skerry.backends.postgres.rows import flush_values
-from skerry.backends.postgres.schema import Shape, Statement, Statements
+from skerry.backends.postgres.gathered import Ready
+from skerry.backends.postgres.room import ANOTHER_HISTORY, Room
+from skerry.backends.postgres.schema import Statement, Statements
 from skerry.backends.postgres.session import committing, proven
-from skerry.backends.postgres.settings import PostgresSettings
-from skerry.backends.storable import check_text, check_writes, new_epoch_name
+from skerry.backends.storable import check_text, check_writes
 from skerry.backends.stored import by_table, read_outcome
-from skerry.clock import Clock
-from skerry.errors import Conflict, Disconnected, Fenced, JournalError
+from skerry.errors import Conflict, Disconnected, JournalError
 from skerry.journal.journal import Lease, Outcome, StoredRow, Writes
 from skerry.position import Position
 
-logger = logging.getLogger("skerry.postgres")
 Place = tuple[str, str]
-_CROWDED = 8
-ANOTHER_HISTORY = "the database has another history (promoted, restored or restarted)"
-_FENCED, _MOVED = -2, -3
-_NOT_ALL_MOVED = "skerry: moved"
-"""What `flush_and_move` says when it deleted other rows than it was to."""
-_NO_EVIDENCE: Mapping[str, Any] = dict.fromkeys(
-    ("claims", "read_tables", "read_counts", "read_keys", "read_positions")
-)
-
-
-@dataclass(slots=True)
-class Room:
-    """What batches work with. `crowded`: above 0 when other writers were met lately; then what was read is sent
-    along at once, else only when the journal's end turns out to have moved. `seen`: the journal's end after the last
-    commit from here, and whose event that was."""
-
-    connections: Connections
-    statements: Statements
-    settings: PostgresSettings
-    clock: Clock
-    crowded: int = 0
-    seen: tuple[Position, str] = (Position("", 0), "")
-
-    def note_seen(self, end: Position, command_id: str) -> None:
-        """The journal was raised to `end`, durably."""
-        if end.epoch != self.seen[0].epoch or end.offset > self.seen[0].offset:
-            self.seen = (end, command_id)
-
-    async def begin_epoch(self, reason: str, common: int | None = None) -> Position | None:
-        """Begin an epoch; without `common` only when the present one is of another history than the server's. See the
-        function in `migrations/0003.sql`."""
-        statement, epoch, seen = self.statements["begin_epoch"], new_epoch_name(), self.seen[0]
-        values = {"epoch": epoch, "common": common, "reason": reason}
-        values |= {"seen_epoch": seen.epoch, "seen": seen.offset}
-        async with self.connections.one() as connection:
-            with committing(connection):
-                pos = await connection.fetchval(statement.sql, *statement.arguments(values))
-        if pos is None:
-            return None
-        logger.warning(
-            "a new epoch %s of the journal %r begins at %d: %s", epoch, self.statements.namespace, pos, reason
-        )
-        if pos < seen.offset:
-            logger.error(
-                "%d events that were committed are lost: %s:%d to %d",
-                seen.offset - pos, seen.epoch, pos + 1, seen.offset,
-            )  # fmt: skip
-        return Position(epoch, pos)
 
 
 async def opened(
-    room: Room, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None
+    committer: Committer, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None
 ) -> tuple[PostgresBatch, Mapping[Place, StoredRow]]:
     """Read where the journal ends, which claims were decided before, and the rows: one statement, one view. In a
     database whose history is another than that of the present epoch, the next one begins first."""
+    room = committer.room
     check_text("command id", claims)
     wanted = _checked(room.statements, keys)
     tables = tuple(wanted)
@@ -104,7 +55,7 @@ async def opened(
             await room.begin_epoch("what this writer had committed is not there", 0)
         else:
             break
-    batch = PostgresBatch(room, frozenset(claims), lease, found.position, found.known)
+    batch = PostgresBatch(committer, frozenset(claims), lease, found.position, found.known)
     batch.note(wanted, found.rows)
     return batch, found.rows
 
@@ -160,7 +111,7 @@ def _checked(statements: Statements, keys: Iterable[Place]) -> dict[str, list[st
 class PostgresBatch:
     """See `skerry.journal.journal.Batch`."""
 
-    room: Room
+    committer: Committer
     claims: frozenset[str]
     lease: Lease | None
     position: Position
@@ -171,6 +122,10 @@ class PostgresBatch:
     _transaction: Any = None
     _connection: Any = None
     _is_within: bool = False
+
+    @property
+    def room(self) -> Room:
+        return self.committer.room
 
     def note(self, wanted: Mapping[str, Iterable[str]], rows: Mapping[Place, StoredRow]) -> None:
         """Remember what was read, missing rows included."""
@@ -201,56 +156,22 @@ class PostgresBatch:
         check_writes(writes, self.claims, self.known)
         for table in (*writes.puts, *writes.deletes):
             self.room.statements.known(table)
-        moves = bool(writes.events) or any(writes.puts.values()) or any(writes.deletes.values())
         await self.load(self._unread(writes))
         self._is_open = False
-        values = flush_values(writes, self.room.clock.now())
-        lease = self.lease
-        values["epoch"], values["expected"] = self.position.epoch, self.position.offset
-        values["lease"], values["owner"], values["fence"] = (
-            (lease.name, lease.owner, lease.fence) if lease else (None, None, None)
-        )
-        if self._connection is not None:
-            try:
-                await self._connection.execute(self.room.statements["plan_by_keys"].sql)
-                base = await self._flush(self._connection, writes, values, moves)
-                await self._amend(self._connection, writes, base)
-                transaction, self._transaction = self._transaction, None
-                with committing(self._connection):
-                    await transaction.commit()
-            except Foreign as error:
-                self.room.connections.doubt(self._connection, error)
-                raise translated(error) from error
-        else:
-            async with self.room.connections.one() as connection:
-                with committing(connection):
-                    base = await self._at_once(connection, writes, values, moves)
-        if writes.events:
-            end = Position(self.position.epoch, base + len(writes.events))
-            self.room.note_seen(end, writes.events[-1].command_id)
-        return base
-
-    async def _amend(self, connection: asyncpg.Connection, writes: Writes, base: int) -> None:
-        statement = self.room.statements["amend"]
-        for new in writes.amendments:
-            values = {
-                "offset": new.offset,
-                "by": base + new.events_before,
-                "name": new.name,
-                "version": new.version,
-                "data": new.data.decode(),
-            }
-            await connection.execute(statement.sql, *statement.arguments(values))
-
-    async def _at_once(
-        self, connection: asyncpg.Connection, writes: Writes, values: dict[str, Any], moves: bool
-    ) -> int:
-        """Flush and commit: one statement, two where events are amended."""
-        if not writes.amendments:
-            return await self._flush(connection, writes, values, moves)
-        async with connection.transaction():
-            base = await self._flush(connection, writes, values, moves)
-            await self._amend(connection, writes, base)
+        claims = self.claims.difference(self.known)
+        ready = Ready(writes, self.position, claims, self._reads, self.lease)
+        if self._connection is None:
+            return await self.committer.commit(ready)
+        try:
+            await self._connection.execute(self.room.statements["plan_by_keys"].sql)
+            base = await self.committer.write_within(self._connection, ready)
+            transaction, self._transaction = self._transaction, None
+            with committing(self._connection):
+                await transaction.commit()
+        except Foreign as error:
+            self.room.connections.doubt(self._connection, error)
+            raise translated(error) from error
+        self.committer.committed(ready, base)
         return base
 
     def _unread(self, writes: Writes) -> list[Place]:
@@ -261,59 +182,6 @@ class PostgresBatch:
             for key in keys
             if key not in self._reads.get(table, ())
         ]
-
-    async def _flush(
-        self, connection: asyncpg.Connection, writes: Writes, values: dict[str, Any], moves: bool
-    ) -> int:
-        room = self.room
-        shape = Shape(
-            moves,
-            bool(writes.events),
-            bool(writes.outcomes),
-            bool(writes.dead),
-            bool(writes.moved),
-            tuple(table for table in sorted(writes.puts) if writes.puts[table]),
-            tuple(table for table in sorted(writes.deletes) if writes.deletes[table]),
-        )
-        statement = room.statements.flush(shape)
-        is_checked = room.crowded > 0
-        while True:
-            values.update(self._evidence() if is_checked else _NO_EVIDENCE)
-            try:
-                base = int(await connection.fetchval(statement.sql, *statement.arguments(values)))
-            except asyncpg.UniqueViolationError as error:
-                if error.table_name == f"{room.statements.namespace}__outcome":
-                    raise Conflict("another writer decided one of these commands") from error
-                raise
-            except asyncpg.InvalidTextRepresentationError as error:
-                if _NOT_ALL_MOVED in str(error):
-                    raise Conflict("another one has moved some of these rows of the intake") from error
-                raise
-            if base == _MOVED and not is_checked:
-                is_checked = True
-                room.crowded = _CROWDED
-                continue
-            break
-        if is_checked and base == self.position.offset:
-            room.crowded -= 1
-        elif is_checked:
-            room.crowded = _CROWDED
-        if base == _FENCED and self.lease is not None:
-            raise Fenced(self.lease.name)
-        if base < 0:
-            raise Conflict("another writer was quicker, or a new epoch has to begin")
-        return base
-
-    def _evidence(self) -> dict[str, Any]:
-        """What was read, for the database to compare."""
-        reads = self._reads
-        return {
-            "claims": list(self.claims),
-            "read_tables": list(reads),
-            "read_counts": [len(keys) for keys in reads.values()],
-            "read_keys": [key for keys in reads.values() for key in keys],
-            "read_positions": [pos for keys in reads.values() for pos in keys.values()],
-        }
 
     # --- SQL mode
 

@@ -15,13 +15,15 @@ from typing import Any
 import asyncpg
 
 from skerry.backends.postgres import mirrors, upkeep
-from skerry.backends.postgres.batch import ANOTHER_HISTORY, Place, Room, opened
+from skerry.backends.postgres.batch import Place, opened
 from skerry.backends.postgres.bodies import PostgresBodies
 from skerry.backends.postgres.checks import problems
+from skerry.backends.postgres.committer import Committer
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.doctor import check_rights, doctor, places
 from skerry.backends.postgres.intake import PostgresIntake
 from skerry.backends.postgres.role import Need
+from skerry.backends.postgres.room import ANOTHER_HISTORY, Room
 from skerry.backends.postgres.rows import letter_values, read_record
 from skerry.backends.postgres.schema import Statements, load_tables, prepare, rename
 from skerry.backends.postgres.session import proven
@@ -85,6 +87,7 @@ class PostgresJournal(StoredReads):
         self._statements = Statements(namespace)
         self._connections = Connections(dsn, namespace, self._settings, need=need)
         self._room = Room(self._connections, self._statements, self._settings, self._clock)
+        self._committer = Committer(self._room)
         self.bodies = PostgresBodies(self._connections, self._statements, self._clock)
         """Where the transport keeps the bodies of large commands."""
         self.intake = PostgresIntake(self._connections, self._statements)
@@ -108,6 +111,7 @@ class PostgresJournal(StoredReads):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._committer.close()
         await self._connections.close()
 
     @property
@@ -248,7 +252,7 @@ class PostgresJournal(StoredReads):
     async def batch(
         self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
     ) -> AsyncIterator[tuple[Batch, Mapping[Place, StoredRow]]]:
-        batch, rows = await opened(self._room, claims, keys, lease)
+        batch, rows = await opened(self._committer, claims, keys, lease)
         try:
             yield batch, rows
         finally:

@@ -25,23 +25,29 @@ def _text(data: bytes | str) -> str:
     return data.decode() if isinstance(data, bytes) else data
 
 
-def flush_values(writes: Writes, now: float) -> dict[str, Any]:
-    """The parameters of a flush, by name; only what the writes have."""
-    values: dict[str, Any] = {"count": len(writes.events)}
-    if writes.events:
-        _add_events(values, writes.events)
-    if writes.outcomes:
-        _add_outcomes(values, writes.outcomes)
-    if writes.dead:
-        values.update(letter_values(writes.dead, now))
-    if writes.moved:
-        values["moved"] = writes.moved
-    for table, rows in writes.puts.items():
-        values[f"put_{table}_keys"] = list(rows)
-        values[f"put_{table}_data"] = [_text(data) for data, _ in rows.values()]
-        values[f"put_{table}_befores"] = [before for _, before in rows.values()]
-    for table, keys in writes.deletes.items():
-        values[f"delete_{table}"] = list(keys)
+def flush_values(parts: Sequence[tuple[int, Writes]], now: float) -> dict[str, Any]:
+    """The parameters of a flush, by name; only what the writes have. Each with how many events come before its own;
+    no two write the same row or outcome."""
+    events = [event for _, writes in parts for event in writes.events]
+    outcomes = [(before, outcome) for before, writes in parts for outcome in writes.outcomes]
+    letters = [letter for _, writes in parts for letter in writes.dead]
+    moved = [number for _, writes in parts for number in writes.moved]
+    values: dict[str, Any] = {"count": len(events)}
+    if events:
+        _add_events(values, events)
+    if outcomes:
+        _add_outcomes(values, outcomes)
+    if letters:
+        values.update(letter_values(letters, now))
+    if moved:
+        values["moved"] = moved
+    for before, writes in parts:
+        for table, rows in writes.puts.items():
+            values.setdefault(f"put_{table}_keys", []).extend(rows)
+            values.setdefault(f"put_{table}_data", []).extend(_text(data) for data, _ in rows.values())
+            values.setdefault(f"put_{table}_befores", []).extend(before + own for _, own in rows.values())
+        for table, keys in writes.deletes.items():
+            values.setdefault(f"delete_{table}", []).extend(keys)
     return values
 
 
@@ -57,15 +63,15 @@ def _add_events(values: dict[str, Any], events: Sequence[NewEvent]) -> None:
     values["event_traces"] = [event.trace for event in events]
 
 
-def _add_outcomes(values: dict[str, Any], outcomes: Sequence[NewOutcome]) -> None:
-    values["outcome_ids"] = [outcome.command_id for outcome in outcomes]
-    values["outcome_statuses"] = [outcome.status.value for outcome in outcomes]
-    values["outcome_befores"] = [outcome.events_before for outcome in outcomes]
-    values["outcome_events"] = [outcome.events for outcome in outcomes]
-    values["outcome_reasons"] = [outcome.reason for outcome in outcomes]
-    values["outcome_kinds"] = [outcome.kind for outcome in outcomes]
-    values["outcome_results"] = [None if o.result is None else o.result.decode() for o in outcomes]
-    values["outcome_hashes"] = [outcome.request_hash for outcome in outcomes]
+def _add_outcomes(values: dict[str, Any], outcomes: Sequence[tuple[int, NewOutcome]]) -> None:
+    values["outcome_ids"] = [outcome.command_id for _, outcome in outcomes]
+    values["outcome_statuses"] = [outcome.status.value for _, outcome in outcomes]
+    values["outcome_befores"] = [before + outcome.events_before for before, outcome in outcomes]
+    values["outcome_events"] = [outcome.events for _, outcome in outcomes]
+    values["outcome_reasons"] = [outcome.reason for _, outcome in outcomes]
+    values["outcome_kinds"] = [outcome.kind for _, outcome in outcomes]
+    values["outcome_results"] = [None if o.result is None else o.result.decode() for _, o in outcomes]
+    values["outcome_hashes"] = [outcome.request_hash for _, outcome in outcomes]
 
 
 def letter_values(letters: Sequence[DeadLetter], now: float) -> Mapping[str, Any]:

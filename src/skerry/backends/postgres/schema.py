@@ -54,9 +54,8 @@ def compiled(text: str) -> Statement:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Which parts a flush has. `moves`: whether the journal's end moves, or has to be checked."""
+    """Which parts a flush has."""
 
-    moves: bool
     has_events: bool
     has_outcomes: bool
     has_dead: bool
@@ -108,19 +107,17 @@ class Statements:
         return made
 
     def flush(self, shape: Shape) -> Statement:
-        """The one statement that writes a batch of this shape."""
+        """The one statement that writes batches of this shape."""
         made = self._made.get(shape)
         if made is None:
-            parts = [self.text("counter_moving" if shape.moves else "counter_still")]
+            parts = [self.text("flush_asked")]
             wanted = {"events": shape.has_events, "outcomes": shape.has_outcomes, "dead": shape.has_dead}
             wanted["moved"] = shape.has_moved
             parts += [self.text(f"flush_{name}") for name, is_wanted in wanted.items() if is_wanted]
             parts += [self.text("flush_puts").replace("{table}", table) for table in shape.puts]
             parts += [self.text("flush_deletes").replace("{table}", table) for table in shape.deletes]
-            text = self.text("flush_and_move" if shape.has_moved else "flush").replace(
-                "{parts}", ",\n".join(parts)
-            )
-            made = self._made[shape] = compiled(text.replace("{counter}", "asked"))
+            text = self.text("flush_and_move" if shape.has_moved else "flush")
+            made = self._made[shape] = compiled(text.replace("{parts}", ",\n".join(parts)))
         return made
 
 

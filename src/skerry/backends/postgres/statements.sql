@@ -168,34 +168,24 @@ from {ns}__outcome where command_id = any($claims::text[])
 
 -- name: flush
 with {parts}
-select base from {counter}
+select told from asked
 
 -- name: flush_and_move
 with {parts}
 -- a cast that fails: one statement has no other way to undo what its parts have done
-select case when base >= 0 and (select count(*) from moved) <> cardinality($moved)
-    then ('skerry: moved ' || (select count(*) from moved))::bigint else base end
-from {counter}
+select case when told[1] >= 0 and (select count(*) from moved) <> cardinality($moved)
+    then array[('skerry: moved ' || (select count(*) from moved))::bigint] else told end
+from asked
 
--- name: counter_moving
+-- name: flush_asked
 asked as materialized (
-    select {ns}__advance(
-        $count::bigint, $expected::bigint, $epoch::text, $lease::text, $owner::text, $fence::bigint,
-        $claims::text[], $read_tables::text[], $read_counts::integer[], $read_keys::text[], $read_positions::bigint[]
-    ) as base
+    select {ns}__gather(
+        $moves::boolean, $count::bigint, $expected::bigint, $epoch::text, $leases::text[], $owners::text[],
+        $fences::bigint[], $claims::text[], $claim_batches::integer[], $read_tables::text[], $read_counts::integer[],
+        $read_keys::text[], $read_positions::bigint[], $read_batches::integer[]
+    ) as told
 ),
-counter as (select base from asked where base >= 0)
-
--- name: counter_still
-held as materialized (
-    select 1 from {ns}__lease where name = $lease::text and owner = $owner::text and fence = $fence::bigint for share
-),
-asked as materialized (
-    select case when $lease is not null and not exists (select from held) then -2 else (
-        select coalesce((select pos from {ns}__log where epoch = $epoch::text and history = {ns}__history()), -1)
-    ) end as base
-),
-counter as (select base from asked where base >= 0)
+counter as (select told[1] as base from asked where told[1] >= 0)
 
 -- name: flush_events
 events as (

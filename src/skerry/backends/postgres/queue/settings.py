@@ -26,6 +26,12 @@ class QueueSettings:
     window_bytes: int = option(
         64 * MIB, "of unconfirmed messages before a write is refused", least=KIB, most=1 << 34
     )
+    most_waiting: int = option(
+        100_000,
+        "messages of commands that wait in a partition before a write is refused",
+        least=1,
+        most=1 << 40,
+    )
     resend_seconds: float = option(
         10.0, "that an unconfirmed message is sent again over reconnects", least=0.1, most=3600.0
     )

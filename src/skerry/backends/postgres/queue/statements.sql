@@ -98,6 +98,15 @@ from quick where generation = $generation and part = $part and token = $token::t
 select generation, part, count(*), max(extract(epoch from clock_timestamp() - at))::double precision as oldest
 from {ns}__queue group by generation, part order by generation, part
 
+-- name: depth
+select part, (
+    select count(*) from (
+        select from {ns}__queue as queue where generation = $generation::integer and queue.part = wanted.part
+        limit $most::bigint
+    ) as there
+)
+from generate_series(0, $partitions::integer - 1) as wanted (part)
+
 -- name: readers
 select generation, part, token from {ns}__reader where token <> '' and until > clock_timestamp()
 order by generation, part

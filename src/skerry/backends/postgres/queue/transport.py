@@ -21,6 +21,7 @@ from skerry.backends.listeners import Hearing
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.queue import notifications
 from skerry.backends.postgres.queue.consumer import WorkSession, wake
+from skerry.backends.postgres.queue.depth import Depth
 from skerry.backends.postgres.queue.outbox import Outbox
 from skerry.backends.postgres.queue.pubsub import BACKLOG_BYTES, PubSubSession
 from skerry.backends.postgres.queue.settings import QueueSettings
@@ -67,6 +68,7 @@ class PostgresTransport(Hearing):
             window=self._settings.window, window_bytes=self._settings.window_bytes,
             resend_seconds=self._settings.resend_seconds,
         )  # fmt: skip
+        self._depth = Depth(self._count, self._settings.most_waiting, self._clock)
         self._grace: asyncio.TimerHandle | None = None
         self._is_open = False
         self._talk: Supervisor[PubSubSession] = Supervisor(
@@ -96,7 +98,7 @@ class PostgresTransport(Hearing):
     def trouble(self) -> str | None:
         if not self.connected:
             return str(self._talk.failure)
-        return self._outbox.trouble or None
+        return self._outbox.trouble or self._depth.refusal or None
 
     @property
     def accepts_early(self) -> bool:
@@ -106,6 +108,11 @@ class PostgresTransport(Hearing):
     def unconfirmed(self) -> int:
         """Command messages that wait for their commit."""
         return self._outbox.unconfirmed
+
+    @property
+    def waiting(self) -> int:
+        """Messages of commands in the table, as last counted; while nobody sends and none waits it is not looked."""
+        return self._depth.waiting
 
     @property
     def resent(self) -> int:
@@ -122,6 +129,7 @@ class PostgresTransport(Hearing):
             await self._connections.open(required=False)
             self._talk.start()
             self._outbox.start()
+            self._depth.start()
             try:
                 await self._talk.wait(seconds)
             except Disconnected:
@@ -133,6 +141,7 @@ class PostgresTransport(Hearing):
 
     async def stop(self) -> None:
         self._is_open = False
+        await self._depth.stop()
         await self._outbox.stop("this transport was stopped")
         await self._work.stop()
         await self._talk.stop()
@@ -160,6 +169,7 @@ class PostgresTransport(Hearing):
         if largest > settings.max_message_bytes:
             raise MessageTooLarge(largest, settings.max_message_bytes)
         full = self._outbox.room(len(bodies), sum(map(len, bodies)))
+        full = full or self._depth.room(partition)
         if full is not None:
             raise full
         if bodies:
@@ -209,6 +219,15 @@ class PostgresTransport(Hearing):
         if self._talk.session is not None:
             for partition in partitions:
                 self._talk.session.call(self._queue.work, wake(self._settings.generation, partition))
+
+    async def _count(self) -> dict[int, int]:
+        settings = self._settings
+        async with self._connections.one() as connection:
+            found = await self._queue.rows(
+                connection, "depth",
+                generation=settings.generation, partitions=settings.partitions, most=settings.most_waiting,
+            )  # fmt: skip
+        return {row[0]: row[1] for row in found}
 
     # --- events
 
