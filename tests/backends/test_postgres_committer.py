@@ -192,7 +192,7 @@ async def once(batch: AbstractAsyncContextManager[tuple[object, object]], writes
 async def test_what_is_ready_is_committed_together(
     server: PrivatePostgres, held: tuple[PostgresJournal, Held]
 ) -> None:
-    """One transaction for all partitions that were ready, in the order in which they were; each is told its own base."""
+    """One transaction for all partitions that were ready, in the order in which they were; each is told its base."""
     journal, hold = held
     tasks = await hold.ready(*(decide(journal, put(n, f"k{n}")) for n in range(1, 5)))
     await hold.let_go()
