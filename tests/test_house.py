@@ -174,3 +174,36 @@ def test_no_bare_tasks(path: Path) -> None:
             if isinstance(called, ast.Attribute) and called.attr == "create_task":
                 owner, place = ast.unparse(called.value), f"{path}:{node.lineno}"
                 assert owner in {"tasks", "group", "self._tasks", "nursery"}, f"{place}: a task without owner"
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading of the architecture page, without its head."""
+    below = PAGE.split(f"{heading}\n", 1)[1].split("\n#", 1)[0].splitlines()
+    return [line.strip("|").split("|") for line in below if line.startswith("|")][2:]
+
+
+def test_the_page_has_every_wing() -> None:
+    """Each on its floor, and with what it holds: the way from a subject to a room begins there."""
+    floors = {
+        name: int(floor) for floor, wings in rows("## Floors") for name in re.findall(r"`(\w+)`", wings)
+    }
+    assert floors == {**FLOORS, "livekv": 7}
+    shown = {name for first, *_ in rows("## Rooms") for name in re.findall(r"`(\w+)`", first)}
+    assert shown == FLOORS.keys()
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    """And all of the wings that are read first."""
+    place, named = "", dict[str, set[str]]()
+    for subject, files in rows("### Files of the larger wings"):
+        place = next(iter(re.findall(r"\*\*`(\w+)`", subject)), place)
+        named.setdefault(place, set()).update(re.findall(r"`([\w/.]+)`", files))
+    for wing_, files_ in named.items():
+        there = {str(p.relative_to(SRC / "skerry" / wing_)) for p in (SRC / "skerry" / wing_).rglob("*")}
+        stems = {name.removesuffix(".py") for name in there}
+        stems |= {part for name in there for part in (Path(name).stem, Path(name).name)}
+        missing = {name for name in files_ if name.rstrip("/") not in stems | there and not name[0].isupper()}
+        assert missing == set(), wing_
