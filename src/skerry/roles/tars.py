@@ -32,6 +32,7 @@ from skerry.roles.kind import RoleContext, RoleKind
 from skerry.tars.listener import ListenerState
 from skerry.tars.platform.adapters import terms_of
 from skerry.tars.platform.commands import Commands
+from skerry.tars.platform.config import ConfigRefused, ConfigUnavailable
 from skerry.tars.platform.configuration import AdapterConfiguration
 from skerry.tars.platform.services import Services
 from skerry.tars.servant import Servant
@@ -280,15 +281,18 @@ class TarsRole:
         return {"platform": platform}
 
     async def _begin_platform(self) -> None:
-        """Remote files are in force, calls to others work, logs and statistics are sent from here on. Raises TarsError
-        for a remote file that is not to be had, or was refused."""
+        """Remote files are in force, calls to others work, logs and statistics are sent from here on. Raises
+        SettingsError for a remote file that is not to be had, or was refused."""
         properties = self._platform.properties
         if properties is not None:
             properties.adopt(self.service.properties)
             properties.watch(self._states)
             properties.gauge("leakSlope", self._leak_slope)
         self.service.platform = self._platform
-        await self._platform.start([(each.name, each.take) for each in self.service.files])
+        try:
+            await self._platform.start([(each.name, each.take) for each in self.service.files])
+        except (ConfigUnavailable, ConfigRefused) as error:  # another attempt would end the same way
+            raise SettingsError("remote configuration", str(error)) from error
         self._is_begun = True
 
     def _new_server(self) -> Server:

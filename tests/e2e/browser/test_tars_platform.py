@@ -101,3 +101,19 @@ async def test_a_service_seen_and_changed(seen: Seen) -> None:
     await expect(page.locator("#servers .inactive")).to_have_text("inactive")
     await page.get_by_role("button", name="start", exact=True).click()
     await expect(page.locator("#servers .active")).to_contain_text("active, pid")
+
+
+async def test_a_server_that_lacks_its_file(seen: Seen) -> None:
+    """The page says why it has ended; when the file is published it is started; the chosen server stays chosen."""
+    page = seen.page
+    await seen.local.add("configured:service", "Configured", ["--workers", "1"])
+    await seen.local.add("configured:service", "Bare", ["--workers", "1"])
+    block = page.locator("#servers .server").filter(has_text="Demo.Bare")
+    await expect(block).to_contain_text("It has ended: remote configuration: there is no remote file")
+    chosen = page.locator("select[name=server]")
+    await chosen.select_option("Demo.Bare")
+    await seen.publish('{"greeting": "Hi"}')
+    await expect(page.locator("#said")).to_contain_text("saved")
+    await expect(block).to_contain_text("active, pid")
+    await expect(block).not_to_contain_text("It has ended")
+    await expect(chosen).to_have_value("Demo.Bare")

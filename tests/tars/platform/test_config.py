@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -93,6 +94,30 @@ async def test_too_often_means_the_local_copy_and_a_later_try(
         assert seen[1] == '{"v": 2}'
         await tars_platform.until(lambda: texts(tmp_path)[NAME] == '{"v": 2}')
         assert not remote.problems
+
+
+async def test_a_first_start_that_is_told_429_waits_for_its_turn_or_a_siblings_copy(
+    tars_platform: TarsPlatform, identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a copy there is nothing to start with: the process waits, and ends when nothing comes."""
+    put(tars_platform, '{"v": 1}')
+    tars_platform.config.limit = 0
+    monkeypatch.setattr("skerry.tars.platform.config.COPY_SECONDS", 0.01)
+    monkeypatch.setattr("skerry.tars.platform.config.ASK_SECONDS", 0.05)
+    async with files(tars_platform, tmp_path / "none", identity) as remote:
+        with pytest.raises(ConfigUnavailable, match="429"):
+            await remote.fetch(NAME)
+    assert tars_platform.config.loads == 4
+    monkeypatch.setattr("skerry.tars.platform.config.ASK_SECONDS", 60.0)
+    seen: list[str] = []
+    async with files(tars_platform, tmp_path, identity) as remote:
+        remote.on(NAME, seen.append)
+        starting = asyncio.create_task(remote.start())
+        await tars_platform.until(lambda: tars_platform.config.loads == 5)
+        (tmp_path / NAME).write_text('{"v": 1}', encoding="utf-8")
+        await starting
+        assert seen == ['{"v": 1}']
+        assert remote.problems == (NAME,)
 
 
 async def test_a_service_that_is_away(

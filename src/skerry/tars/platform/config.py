@@ -35,6 +35,9 @@ CONFIG: Any = interfaces("ConfigF")
 TRIES, BACKUPS = 2, 5
 TOO_OFTEN = 429
 AGAIN_SECONDS, TOO_OFTEN_SECONDS = 30.0, 65.0
+COPY_SECONDS, ASK_SECONDS, ASKS = 0.5, 10.0, 4
+"""A server that starts, has no copy, and was told 429: how often it looks whether a sibling has made one, how long it
+waits before it asks again, and how often it asks in all."""
 
 Handler = Callable[[str], Awaitable[None] | None]
 
@@ -96,7 +99,7 @@ class RemoteFiles:
         configuration does not start."""
         self._later = asyncio.get_running_loop().create_task(self._again())
         for name in [name for name in self._handlers if name not in self._in_force]:
-            loaded = await self.load(name)
+            loaded = await self._load_patiently(name)
             try:
                 await self._hand(name, loaded.text)
             except ConfigRefused as refused:
@@ -135,11 +138,29 @@ class RemoteFiles:
         return Loaded(name, text)
 
     async def fetch(self, name: str) -> Loaded:
-        """As `load`, and the local copy is replaced by what came; for files without handlers."""
-        loaded = await self.load(name)
+        """As `load`, and the local copy is replaced by what came; for files without handlers. A server that starts
+        waits a while for its turn."""
+        loaded = await self._load_patiently(name)
         if not loaded.problem:
             self._store(name, loaded.text)
         return loaded
+
+    async def _load_patiently(self, name: str) -> Loaded:
+        """As `load`. Many processes that start at once ask too often: those that have no copy wait for the first
+        one's, or for their turn."""
+        for left in reversed(range(ASKS)):
+            try:
+                return await self.load(name)
+            except ConfigUnavailable as error:
+                cause = error.__cause__
+                if not left or not isinstance(cause, _Unfetched) or not cause.too_often:
+                    raise
+            for _ in range(int(ASK_SECONDS / COPY_SECONDS)):
+                await asyncio.sleep(COPY_SECONDS)
+                if (local := self._local(name)) is not None:
+                    self._ask_again(name, TOO_OFTEN_SECONDS)
+                    return Loaded(name, local, "it was asked for too often (429)")
+        raise AssertionError("the last question returns or raises")
 
     async def refresh(self, name: str) -> str:
         """The command `tars.loadconfig NAME`: fetch it, hand it to its handlers, keep it when they take it. Returns
@@ -213,7 +234,7 @@ class RemoteFiles:
                 if not left:
                     raise _Unfetched(str(error), AGAIN_SECONDS) from error
         if code == TOO_OFTEN:
-            raise _Unfetched("it was asked for too often (429)", TOO_OFTEN_SECONDS)
+            raise _Unfetched("it was asked for too often (429)", TOO_OFTEN_SECONDS, too_often=True)
         if code != 0:
             raise _Unfetched(f"the service answered {code}", AGAIN_SECONDS)
         if not text:
@@ -290,9 +311,9 @@ class RemoteFiles:
 class _Unfetched(TarsError):
     """Why there is no remote text; `seconds` until it makes sense to ask again, None: never."""
 
-    def __init__(self, problem: str, seconds: float | None) -> None:
+    def __init__(self, problem: str, seconds: float | None, *, too_often: bool = False) -> None:
         super().__init__(problem)
-        self.seconds = seconds
+        self.seconds, self.too_often = seconds, too_often
 
 
 async def _call(handler: Handler, text: str) -> None:

@@ -32,7 +32,7 @@ from skerry.tars.web.merging import merge
 log = logging.getLogger("skerry.tars.platform")
 
 DECLARED, FILES = "SKERRY_TARS", "SKERRY_TARS_FILES"
-ANSWER_SECONDS, WAIT_SECONDS = 3.0, 30.0
+ANSWER_SECONDS, WAIT_SECONDS = 3.0, 45.0
 
 
 class Frameworks:

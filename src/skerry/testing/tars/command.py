@@ -14,7 +14,7 @@ from skerry.kernel.logs import configure_logs
 from skerry.loop.sockets import bind_tcp
 from skerry.server.server import HttpServer
 from skerry.server.settings import ServerSettings
-from skerry.testing.tars.local import LocalPlatform
+from skerry.testing.tars.local import LOOK_SECONDS, LocalPlatform, problem_of
 from skerry.testing.tars.page import page_of
 
 
@@ -47,6 +47,22 @@ def platform(targets: tuple[str, ...], port: int, registry_port: int, app: str, 
         sys.exit(2)
 
 
+async def _tell_problems(local: LocalPlatform, stop: asyncio.Event) -> None:
+    """Until the end: say why a server does not stay, once for each reason."""
+    told: dict[str, str] = {}
+    while not stop.is_set():
+        for name, node in local.nodes.items():
+            problem = problem_of(node)
+            if problem and told.get(name) != problem:
+                told[name] = problem
+                click.echo(f"{name} has ended: {problem}")
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await stop.wait()
+        except TimeoutError:
+            pass
+
+
 async def _serve(targets: tuple[str, ...], port: int, registry_port: int, app: str, data: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -66,6 +82,6 @@ async def _serve(targets: tuple[str, ...], port: int, registry_port: int, app: s
                 for adapter in node.configuration.adapters:
                     click.echo(f"  {adapter.servant}@{adapter.endpoint}")
             click.echo("Ctrl-C ends it")
-            await stop.wait()
+            await _tell_problems(local, stop)
         finally:
             await server.stop(1.0)

@@ -20,12 +20,14 @@ from typing import Any
 from skerry.errors import SettingsError
 from skerry.tars.errors import TarsError
 from skerry.tars.platform.configuration import MINIMUM_REPORT_SECONDS
-from skerry.testing.tars.node import FakeNode, configuration_for
+from skerry.testing.tars.node import FakeNode, configuration_for, is_running
 from skerry.testing.tars.platform import OBJECTS, TarsPlatform
 
 WEB_OBJECT = "WebObj"
 LOOK_SECONDS = 0.2
 SHOWN = 200
+LOG_BYTES = 64 * 1024
+"""The end of a log in which the last error is looked for."""
 _OBJECTS_OF = """
 import json, os, sys
 sys.path.insert(0, os.getcwd())
@@ -49,6 +51,7 @@ class LocalPlatform:
         self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> LocalPlatform:
+        self.platform.config.limit = None  # who develops publishes as often as they like
         await asyncio.to_thread(self.platform.start)
         self._read_files()
         self._watch = asyncio.create_task(self._follow())
@@ -117,6 +120,8 @@ class LocalPlatform:
             raise SettingsError("a remote file", f"has a plain name, not {name!r}")
         node = self._node(server)
         await asyncio.to_thread(self._save, server, name, text)
+        if node.state == "activating" and not is_running(node.pid):  # perhaps it was this file that it lacked
+            return f"saved, and started, pid {await node.start()}"
         if node.state != "active":
             return "saved"
         return await self.command(server, f"tars.loadconfig {name}")
@@ -162,6 +167,7 @@ class LocalPlatform:
             "state": node.state,
             "pid": node.pid if node.state != "inactive" else 0,
             "starts": len(node.starts),
+            "problem": problem_of(node),
             "kept_alive": None if last is None else round(time.monotonic() - last, 1),
             "config": str(node.config_file),
             "log": str(node.log_file),
@@ -200,6 +206,24 @@ class LocalPlatform:
         path.write_text(text, encoding="utf-8")
         app, _, short = server.partition(".")
         self.platform.config.put(app, short, name, text)
+
+
+def problem_of(node: FakeNode) -> str:
+    """Why a server that does not get active has ended, as the last error in its log says; empty for any other."""
+    has_ended = len(node.starts) > 1 or not is_running(node.pid)
+    if node.state != "activating" or not has_ended or not node.log_file.exists():
+        return ""
+    with node.log_file.open("rb") as file:
+        file.seek(max(0, node.log_file.stat().st_size - LOG_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("level") in ("error", "critical"):
+            return str(record.get("message", ""))
+    return lines[-1] if lines else "it has ended and has written nothing"
 
 
 async def _objects_of(target: str) -> tuple[list[str], list[str]]:

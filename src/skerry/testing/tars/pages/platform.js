@@ -28,14 +28,15 @@ async function send(server, what, body) {
 }
 
 function serverBlock(server) {
-  const state = element('span', server.state + (server.pid ? `, pid ${server.pid}` : ''));
+  const starts = server.starts > 1 ? `, started ${server.starts} times` : '';
+  const state = element('span', server.state + (server.pid ? `, pid ${server.pid}` : '') + starts);
   state.className = server.state === 'active' ? 'active' : 'inactive';
-  const block = element('div', null, element('strong', server.name), state);
-  block.className = 'server';
+  const line = element('div', null, element('strong', server.name), state), where = element('ul');
+  line.className = 'line';
   for (const order of ['start', 'stop', 'restart']) {
     const button = element('button', order);
     button.addEventListener('click', () => send(server.name, 'order', { order }));
-    block.append(button);
+    line.append(button);
   }
   const form = element('form'), input = element('input');
   input.value = commands[server.name] ?? 'tars.viewstatus';
@@ -43,13 +44,20 @@ function serverBlock(server) {
   input.setAttribute('aria-label', `Command to ${server.name}`);
   form.append(input, element('button', 'send command'));
   form.addEventListener('submit', event => { event.preventDefault(); send(server.name, 'command', { command: input.value }); });
-  block.append(form);
+  line.append(form);
   for (const adapter of server.adapters) {
-    if (!adapter.url) { block.append(element('code', `${adapter.object}@${adapter.endpoint}`)); continue; }
-    const link = element('a', `${adapter.object}: ${adapter.url}`);
-    link.href = adapter.url;
-    block.append(link);
+    const link = element(adapter.url ? 'a' : 'code', adapter.url ? `${adapter.object}: ${adapter.url}` : `${adapter.object}@${adapter.endpoint}`);
+    if (adapter.url) link.href = adapter.url;
+    where.append(element('li', null, link));
   }
+  const block = element('article', null, line, where);
+  if (server.problem) {
+    const problem = element('p', `It has ended: ${server.problem}`);
+    problem.className = 'inactive';
+    block.append(problem);
+  }
+  block.append(element('small', `Its log: ${server.log}`));
+  block.className = 'server';
   return block;
 }
 
@@ -58,7 +66,9 @@ function show(state) {
   const servers = state.servers.map(({ kept_alive, ...rest }) => rest);
   if (changed('servers', servers)) {
     $('servers').replaceChildren(...state.servers.map(serverBlock));
-    document.querySelector('#publish select').replaceChildren(...state.servers.map(server => element('option', server.name)));
+    const choice = document.querySelector('#publish select'), chosen = choice.value;
+    choice.replaceChildren(...state.servers.map(server => element('option', server.name)));
+    if (chosen) choice.value = chosen;
   }
   if (changed('files', state.files)) $('files').replaceChildren(...Object.entries(state.files).map(([name, text]) => {
     const button = element('button', name);
@@ -85,7 +95,10 @@ function show(state) {
     $('log').textContent = state.log.flatMap(each => each.lines.map(line => `${each.log}: ${line}`)).slice(-500).join('');
     $('log').scrollTop = $('log').scrollHeight;
   }
-  if (changed('notes', state.notes)) $('notes').textContent = state.notes.join('\n');
+  if (changed('notes', state.notes)) {
+    $('notes').textContent = state.notes.join('\n');
+    $('notes').scrollTop = $('notes').scrollHeight;
+  }
 }
 
 async function look() {
