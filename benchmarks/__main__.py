@@ -36,6 +36,7 @@ NAMES = (
     "rabbitmq",
     "tars_codec",
     "tars_rpc",
+    "tars_platform",
 )
 RESULTS = Path(__file__).parent / "results"
 

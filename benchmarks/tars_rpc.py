@@ -57,6 +57,9 @@ class Servant(echo.Echo):  # type: ignore[misc]
     async def echoBytes(self, bytes: bytes) -> bytes:  # noqa: N802
         return bytes
 
+    async def told(self, entry: str) -> str:
+        return entry
+
     async def sleep(self, ms: int) -> int:
         return ms
 
