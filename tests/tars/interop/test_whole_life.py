@@ -62,7 +62,7 @@ async def test_a_django_site_lives_on_the_platform(
     files.put("Interop", "PyServer", "limits.txt", "10")
     configuration = configuration_for(
         "PyServer", ["EchoObj"], web=["WebObj"], app="Interop", deactivating_seconds=20.0,
-        environment={"SKERRY_PYTHON": base_python(), "SKERRY_HOST_MAX_REQUESTS": "0"},
+        environment={"SKERRY_PYTHON": base_python(), "SKERRY_HOST_MAX_REQUESTS": "1500"},
     ).changed(
         client=platform.client_configuration(SERVER), config="tars.tarsconfig.ConfigObj",
         log="tars.tarslog.LogObj", notify="tars.tarsnotify.NotifyObj",
@@ -93,6 +93,9 @@ async def test_a_django_site_lives_on_the_platform(
         assert (shown["greeting"], shown["shop"]) == ("remote", {"currency": "EUR", "name": "remote"})
         ordered = await http.put("/orders/tea", content="two")
         assert ordered.json() == {"item": "tea", "slept": 1, "body": "two"}
+        await platform.until(
+            lambda: "|ordered tea\n" in platform.log.text("", SERVER)
+        )  # no request holds it back
 
         # published while it runs, refused where it does not fit
         files.put("Interop", "PyServer", "django.json", '{"GREETING": "published"}')
@@ -103,7 +106,7 @@ async def test_a_django_site_lives_on_the_platform(
         assert "10 now" in await node.send_command("limits now")
         files.put("Interop", "PyServer", "limits.txt", "20")
 
-        # replaced under load
+        # replaced under load, by order and for what a process has served
         over, calls, first = asyncio.Event(), 0, node.pid
 
         async def call_on(number: int) -> None:
@@ -124,6 +127,8 @@ async def test_a_django_site_lives_on_the_platform(
                 await node.until(
                     lambda number=number: node.log.count("every process was replaced") > number  # type: ignore[misc]
                 )
+            await node.until(lambda: "requests (host.max_requests)" in node.log)
+            await node.until(lambda: node.log.rpartition("is replaced: ")[2].count("listens on") >= 2)
             over.set()
         assert calls > 0
         assert (node.pid, len(node.starts)) == (first, 1)
@@ -136,7 +141,6 @@ async def test_a_django_site_lives_on_the_platform(
             await http.get("/shown")
     await locator.close()
 
-    assert "|ordered tea\n" in platform.log.text("", SERVER)
     served, called = platform.stat.totals(False, SERVER), platform.stat.totals(True, SERVER)
     assert served["PUT /orders/<str:item>"].succeeded == 1
     assert served["GET /shown"].failed == 0

@@ -48,6 +48,7 @@ vars(settings).update(
     ALLOWED_HOSTS=["*"],
     MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware", "converted.overriding"],
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+    CACHES={"default": {"BACKEND": "converted.ClosedCache"}},
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
@@ -58,12 +59,25 @@ vars(settings).update(
 sys.modules["converted_settings"] = settings
 os.environ["DJANGO_SETTINGS_MODULE"] = "converted_settings"
 
+from django.core.cache import cache  # noqa: E402
+from django.core.cache.backends.locmem import LocMemCache  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
 from django.http import FileResponse, HttpResponse, JsonResponse, QueryDict, StreamingHttpResponse  # noqa: E402
 from django.http.multipartparser import MultiPartParser  # noqa: E402
 from django.urls import path  # noqa: E402
+
+
+class ClosedCache(LocMemCache):  # type: ignore[misc]
+    """A cache with a connection, as it were: it counts how often it was let go of."""
+
+    closed = 0
+
+    def close(self, **kwargs: Any) -> None:
+        ClosedCache.closed += 1
+        super().close(**kwargs)
+
 
 opened: list[int] = []
 connection_created.connect(lambda **_: opened.append(1), weak=False)
@@ -123,8 +137,9 @@ def django_file(request: Any) -> Any:
 def django_leave(request: Any) -> Any:
     seen = {
         "variable": left.get(), "session": request.session.get("user"), "open": connection.in_atomic_block,
-        "opened": len(opened),
+        "opened": len(opened), "closed": ClosedCache.closed,
     }  # fmt: skip
+    cache.set("user", "anna")
     left.set("something")
     request.session["user"] = "anna"
     if "transaction" in request.GET:
