@@ -84,4 +84,5 @@ async def main(kind: str, requests: int) -> None:
     os._exit(0)
 
 
-uvloop.run(main(sys.argv[1], int(sys.argv[2])))
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], int(sys.argv[2])))

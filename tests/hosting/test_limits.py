@@ -56,7 +56,7 @@ async def test_a_full_queue_is_answered_at_once(serve: Hosting) -> None:
     asked = [asyncio.create_task(ask(port, "GET / HTTP/1.1")) for _ in range(1)]
     await until(lambda: serve.wsgi.pool.busy == 1)
     asked += [asyncio.create_task(ask(port, "GET / HTTP/1.1")) for _ in range(2)]
-    await until(lambda: serve.wsgi.pool.full)
+    await until(lambda: serve.wsgi.pool.waiting.qsize() >= serve.wsgi.pool.settings.queue)
     refused = await ask(port, "POST / HTTP/1.1", "Content-Length: 5")
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     go.set()

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from skerry.http.application import Application
+from skerry.server.server import HttpServer
+from skerry.server.settings import ServerSettings
+from skerry.testing.wire import MemoryTransport
 
 Start = Callable[..., Awaitable[Any]]
 
@@ -107,3 +110,40 @@ async def test_the_access_log_has_the_time_of_answers_from_memory(
         (200, 0.5),
         (404, 0.0),
     ]
+
+
+async def test_a_head_leaves_with_what_follows_or_alone() -> None:
+    """An answer that is there at once is one write; a head that nothing follows yet does not wait for it."""
+    more = asyncio.Event()
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        if scope["path"] == "/later":
+            await more.wait()
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    app = Application()
+    app.mount("/", mounted)
+    server = HttpServer(app, ServerSettings(access_log="off"))
+    await server.start()
+    written: list[bytes] = []
+    transport = MemoryTransport(written.append, lambda: None)
+    transport.connect(server.connection())
+    transport.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    while not written:  # noqa: ASYNC110 - as many turns of the loop as it takes
+        await asyncio.sleep(0)
+    assert len(written) == 1
+    assert written[0].endswith(b"\r\n\r\nhello")
+    written.clear()
+    transport.feed(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
+    while not written:  # noqa: ASYNC110 - as many turns of the loop as it takes
+        await asyncio.sleep(0)
+    assert written[0].endswith(b"\r\n\r\n")
+    more.set()
+    while len(written) < 2:  # noqa: ASYNC110 - as many turns of the loop as it takes
+        await asyncio.sleep(0)
+    assert written[1:] == [b"hello"]
+    transport.close()
+    await server.stop(1.0)

@@ -59,6 +59,10 @@ class Inbox(io.RawIOBase):
 
     # The thread's side
 
+    def release(self) -> None:
+        """Nobody reads any more: let go of who would be asked."""
+        self._ask = self._wait = _nothing
+
     def readable(self) -> bool:
         return True
 
@@ -97,3 +101,7 @@ class Inbox(io.RawIOBase):
                 return False
             self._ask()
             self._wait()
+
+
+def _nothing() -> None:
+    """Nobody is asked, and nothing is waited for."""

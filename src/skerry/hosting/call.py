@@ -38,6 +38,7 @@ WAIT_SECONDS = 5.0
 """A thread that waits looks this often by itself; a change wakes it before."""
 TRACE_NAME = "HTTP_TRACEPARENT"
 _BODILESS = (204, 304)
+_NOTHING: dict[str, Any] = {}
 
 
 class Surroundings(Protocol):
@@ -52,12 +53,21 @@ class Surroundings(Protocol):
     queue_seconds: float
     """How long a request may wait for a thread; 0: for ever."""
 
+    def post(self, work: Callable[[], None]) -> None:
+        """Have it done in the loop; called in threads. Raises RuntimeError when there is none any more."""
+        ...
+
     def answered(self, call: Call, status: int) -> None:
         """Its answer is complete, or cut off (0); in the loop."""
         ...
 
     def route_of(self, environ: dict[str, Any], result: Any) -> str:
         """What the framework says which route it was; in the thread."""
+        ...
+
+    @property
+    def begin(self) -> Callable[[dict[str, Any]], None] | None:
+        """What the framework has to note when the application begins its answer; in the thread."""
         ...
 
     @property
@@ -76,8 +86,8 @@ class Call:
 
     __slots__ = (
         "_body", "_dead", "_done", "_exchange", "_file", "_head_error", "_host", "_inbox", "_left", "_moved", "_outbox",
-        "_over", "_pulling", "_put", "_refused", "_sent", "_start", "_waking", "_worker", "began", "head", "received",
-        "route",
+        "_over", "_pulling", "_put", "_sent", "_start", "_waking", "_worker", "began", "head", "received",
+        "route", "too_large",
     )  # fmt: skip
 
     def __init__(self, host: Surroundings, exchange: Exchange) -> None:
@@ -86,7 +96,7 @@ class Call:
         self.received = self.began = self._moved = time.monotonic()
         self.route = ""
         self._worker: Worker | None = None
-        self._start = Start(self._write)
+        self._start = Start()
         self._body: bytes | None = None  # as a whole, where it is here already
         self._inbox: Inbox | None = None
         self._pulling = self._waking = False
@@ -98,7 +108,8 @@ class Call:
         self._over = False  # nothing is to be sent any more
         self._dead: OSError | None = None  # why
         self._head_error = 0  # the status in place of the application's
-        self._refused = False
+        self.too_large = False
+        """Whether its declared length is over the limit."""
         self._receive()
 
     # The loop's side: the body
@@ -106,17 +117,17 @@ class Call:
     def _receive(self) -> None:
         """Take what has come of the body already; but who waits for `100 Continue` waits for the application."""
         exchange = self._exchange
+        if exchange.complete:
+            self._body = b""
+            return
         limit = self._host.settings.max_body
         expects = False
         for name, value in self.head.fields:
             if name == b"content-length" and limit and int(value) > limit:
-                self._refused = True
+                self.too_large = True
                 return
             if name == b"expect":
                 expects = True
-        if exchange.complete:
-            self._body = b""
-            return
         if not expects:
             data = exchange.take()
             if exchange.complete and not (limit and len(data) > limit):
@@ -131,11 +142,6 @@ class Call:
             self._inbox.end()
         elif exchange.broken:
             self._inbox.fail(_broken())
-
-    @property
-    def too_large(self) -> bool:
-        """Whether its declared length is over the limit."""
-        return self._refused
 
     def readable(self) -> None:
         if self._inbox is not None and not self._pulling:
@@ -226,7 +232,8 @@ class Call:
                 part = outbox.popleft() if outbox else b""
                 if len(part) <= UNSENT_BYTES:
                     exchange.reply(start.status, fields, bytes(part), reason=start.reason)
-                    self._complete(start.status)
+                    self._over = True
+                    self._host.answered(self, start.status)
                     return
                 outbox.appendleft(part)
             exchange.start(start.status, fields, reason=start.reason)
@@ -340,10 +347,12 @@ class Call:
         body, inbox = self._body, self._inbox
         environ["wsgi.input"] = io.BytesIO(body or b"") if inbox is None else io.BufferedReader(inbox, 65_536)
         result = None
+        start = self._start
+        start.write, start.begin, start.environ = self._write, host.begin, environ
         try:
             if "HTTP_TRANSFER_ENCODING" in environ:
                 host.gather(environ)
-            result = host.application(environ, self._start)
+            result = host.application(environ, start)
             self.route = host.route_of(environ, result)
             self._send_all(result)
         except BaseException as error:
@@ -361,7 +370,13 @@ class Call:
                 host.release(environ)
             except Exception as error:
                 logger.error("%s: the release failed", self, exc_info=error)
-            self._worker = None
+            start.write, start.environ, self._worker = (
+                None,
+                _NOTHING,
+                None,
+            )  # else a cycle is left
+            if inbox is not None:
+                inbox.release()
 
     def _send_all(self, result: Any) -> None:
         kind = result.__class__
@@ -376,7 +391,10 @@ class Call:
         self._send_each(result)
 
     def _send_whole(self, data: bytes) -> None:
-        start = self._begin()
+        start = self._start
+        if not start.given:
+            self._begin()
+        start.sent = True
         status, length = start.status, start.length
         if self.head.method == "HEAD" or status in _BODILESS:
             data = b""
@@ -387,8 +405,8 @@ class Call:
             data = data[:length]
         if data:
             self._outbox.append(data)
-        self._done = True
-        self._wake()
+        self._done = self._waking = True
+        self._in_loop(self._flush)
 
     def _send_each(self, result: Iterable[bytes]) -> None:
         for chunk in result:
@@ -496,9 +514,9 @@ class Call:
         bell.wait(WAIT_SECONDS)
         bell.clear()
 
-    def _in_loop(self, work: Any) -> None:
+    def _in_loop(self, work: Callable[[], None]) -> None:
         try:
-            self._host.loop.call_soon_threadsafe(work)
+            self._host.post(work)
         except RuntimeError as error:  # the loop is closed: the process ends
             self._dead = self._dead or ClientDisconnected(str(error))
 

@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from skerry.exchange import Fields, Head
+from skerry.http.path import PERCENT
 
 _REMEMBERED = 256
 """Header blocks that have a template, at most."""
 _MAX_REMEMBERED_BYTES = 4_096
+Ends = tuple[tuple[str, int] | None, tuple[str, int | None] | None, str, str, str]
+"""Client, server, scheme, root path and version: the same for every request of a connection, mostly."""
 _OWN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
 
@@ -26,28 +29,32 @@ class Environs:
         self._constant = constant
         self._prefix, self._cut = prefix, len(prefix)
         self._script = _text(prefix)
-        self._templates: dict[int, tuple[Fields, dict[str, Any]]] = {}
+        self._templates: dict[int, tuple[Fields, Ends, dict[str, Any]]] = {}
 
     def of(self, head: Head) -> dict[str, Any]:
         """The environ of a request, but for `wsgi.input`."""
-        fields = head.fields
+        fields, root = head.fields, head.root_path
+        ends = (head.client, head.server, head.scheme, root, head.version)
         known = self._templates.get(id(fields))
-        if known is not None and known[0] is fields:
-            template = known[1]
+        if known is not None and known[0] is fields and known[1] == ends:
+            environ = known[2].copy()
         else:
-            template = self._template(fields, head.method == "GET")
-        environ = template.copy()
+            environ = self._made(head, ends)
         target = head.target
         raw, _, query = target.partition(b"?")
-        path = raw[self._cut :]
         environ["REQUEST_METHOD"] = head.method
-        environ["PATH_INFO"] = _text(path)
-        environ["QUERY_STRING"] = query.decode("latin-1")
+        environ["PATH_INFO"] = _text(raw[self._cut :] if self._cut else raw)
+        environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
         uri = target.decode("latin-1")
+        environ["RAW_URI"] = environ["REQUEST_URI"] = quote(root) + uri if root else uri
+        return environ
+
+    def _made(self, head: Head, ends: Ends) -> dict[str, Any]:
+        """That of all requests with this header block on this connection; remembered, where it may come again."""
+        fields = head.fields
+        environ, size = self._of_fields(fields)
         if head.root_path:
             environ["SCRIPT_NAME"] = head.root_path.encode().decode("latin-1") + self._script
-            uri = quote(head.root_path) + uri
-        environ["RAW_URI"] = environ["REQUEST_URI"] = uri
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.version == "1.1" else "HTTP/1.0"
         environ["wsgi.url_scheme"] = head.scheme
         client, server = head.client, head.server
@@ -61,10 +68,15 @@ class Environs:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
         else:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+        # The server makes a block anew each time where a body follows.
+        if head.method == "GET" and size <= _MAX_REMEMBERED_BYTES and "CONTENT_LENGTH" not in environ:
+            if len(self._templates) >= _REMEMBERED:
+                self._templates.clear()
+            self._templates[id(fields)] = (fields, ends, environ.copy())
         return environ
 
-    def _template(self, fields: Fields, again: bool) -> dict[str, Any]:
-        """`again`: such a block may come again, if no body follows it: the server makes others anew each time."""
+    def _of_fields(self, fields: Fields) -> tuple[dict[str, Any], int]:
+        """What a header block gives, and how long it is."""
         template = {**self._constant, "SCRIPT_NAME": self._script}
         several: dict[str, list[str]] = {}
         size = 0
@@ -82,16 +94,12 @@ class Environs:
                 template[key] = text
         for key, texts in several.items():
             template[key] = ("; " if key == "HTTP_COOKIE" else ",").join(texts)
-        if again and size <= _MAX_REMEMBERED_BYTES and "CONTENT_LENGTH" not in template:
-            if len(self._templates) >= _REMEMBERED:
-                self._templates.clear()
-            self._templates[id(fields)] = (fields, template)
-        return template
+        return template, size
 
 
 def _text(raw: bytes) -> str:
     """A path as PEP 3333 has it: its decoded bytes as latin-1."""
-    return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("latin-1")
+    return (unquote_to_bytes(raw) if PERCENT in raw else raw).decode("latin-1")
 
 
 def _named(host: str, scheme: str) -> tuple[str, str]:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from skerry.errors import DeclarationError, LifecycleError
 from skerry.exchange import Respond
+from skerry.hosting.answers import Answers, template_of
 from skerry.hosting.detection import kind_of
 from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.slope import LeakSlope
 from skerry.hosting.wsgi import OnAnswer, Wsgi
+from skerry.http.routes import Entered
 from skerry.telemetry import Metric, Sample
 
 logger = logging.getLogger("skerry.host")
@@ -43,6 +46,7 @@ class Host:
         self._sees_files = False
         """Files are not to be sent by their names: a middleware of its own may change them."""
         self._asked = 0
+        self._answers = Answers(prefix.decode("ascii") or "/")
         self._slope = LeakSlope()
         self.on_answer: OnAnswer | None = None
         """Told of the answers of a WSGI application; set it before `open`."""
@@ -102,16 +106,45 @@ class Host:
             if scope["type"] != "lifespan":
                 raise LifecycleError(f"serve {self.target}", "declared", ("load",))
             self.open(HostSettings())
-        if scope["type"] != "lifespan":
-            self._asked += 1
-            if self._sees_files:
-                scope.get("extensions", {}).pop("http.response.pathsend", None)
-        await (self._wsgi if self._wsgi is not None else self._application)(scope, receive, send)
+        if scope["type"] == "lifespan" or self._wsgi is not None:
+            await (self._wsgi if self._wsgi is not None else self._application)(scope, receive, send)
+            return
+        self._prepare(scope)
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        began, status = time.monotonic(), 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._application(scope, receive, noting)
+        finally:
+            self._told(scope, status, time.monotonic() - began)
+
+    def enter(self, scope: Scope) -> Entered:
+        """What answers a scope of our own server, where nothing stands before it."""
+        if not self.kind or self._wsgi is not None:
+            return self, None
+        self._prepare(scope)
+        return self._application, self._told
+
+    def _prepare(self, scope: Scope) -> None:
+        self._asked += 1
+        if self._sees_files:
+            scope.get("extensions", {}).pop("http.response.pathsend", None)
+
+    def _told(self, scope: Scope, status: int, seconds: float) -> None:
+        self._answers.note(template_of(scope), status, seconds)
 
     @property
     def answered(self) -> int:
         """Requests that it has answered so far; of an ASGI application those that it was given."""
-        return self._wsgi.total if self._wsgi is not None else self._asked
+        return self._wsgi.answers.total if self._wsgi is not None else self._asked
 
     @property
     def leak_slope(self) -> float:
@@ -123,6 +156,8 @@ class Host:
         """Its numbers."""
         if self._wsgi is not None:
             yield from self._wsgi.collect()
+        else:
+            yield from self._answers.collect((("host", self.target),))
         name, text = (
             "skerry_host_leak_slope",
             "Blocks of memory that each request leaves behind, if significant.",

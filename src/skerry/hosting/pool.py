@@ -135,10 +135,6 @@ class Pool:
     def streams(self) -> int:
         return sum(1 for each in tuple(self._workers) if each.lent)
 
-    @property
-    def full(self) -> bool:
-        return self.waiting.qsize() >= self.settings.queue
-
     # Living
 
     def start(self) -> None:
@@ -150,11 +146,12 @@ class Pool:
 
     def submit(self, job: Job) -> bool:
         """Have it done; False when there is no room, or the pool ends."""
-        if self._stopping or self.full:
+        waiting = self.waiting
+        if self._stopping or waiting.qsize() >= self.settings.queue:
             self.refused += 1
             return False
-        self.waiting.put(job)
-        if self._growth is None and self.waiting.qsize():
+        waiting.put(job)
+        if self._growth is None and waiting.qsize():
             self._look_again(self._taken, time.process_time(), time.monotonic())
         return True
 

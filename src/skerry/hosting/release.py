@@ -9,6 +9,7 @@ that it does not use itself.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -21,6 +22,11 @@ FRAMEWORKS = (
 
 class Framework(Protocol):
     """What one framework leaves behind, and how it calls a route. All of it is called in the request's thread."""
+
+    @property
+    def begin(self) -> Callable[[dict[str, Any]], None] | None:
+        """Called when the application calls `start_response`; None where nothing has to be noted by then."""
+        ...
 
     def route_of(self, environ: dict[str, Any], result: Any) -> str | None:
         """The template of the route that answered; None when it was another framework's, or none."""
@@ -45,6 +51,12 @@ class Release:
     def __init__(self, frameworks: list[Framework]) -> None:
         self._frameworks = frameworks
         self._releases = [each.release for each in frameworks]
+        self._routes = [each.route_of for each in frameworks]
+        noting = [each.begin for each in frameworks if each.begin is not None]
+        self.begin = noting[0] if noting else None
+        """See `Framework`; there is one at most that wants it."""
+        if len(frameworks) == 1:  # nearly always
+            self.release = frameworks[0].release  # type: ignore[method-assign]  # nothing is added to it
 
     @classmethod
     def of_what_is_loaded(cls) -> Release:
@@ -59,8 +71,8 @@ class Release:
 
     def route_of(self, environ: dict[str, Any], result: Any) -> str:
         """The template of the route that answered; empty when nobody knows it."""
-        for each in self._frameworks:
-            found = each.route_of(environ, result)
+        for each in self._routes:
+            found = each(environ, result)
             if found is not None:
                 return found
         return ""

@@ -28,10 +28,14 @@ class Start:
     """An answer's head in the making. `given`: `start_response` was called; `sent`: the head is on its way, from then
     on nothing can be changed. `length`: of the body as declared, None when it was not."""
 
-    __slots__ = ("_write", "fields", "given", "length", "reason", "sent", "status")
+    __slots__ = ("begin", "environ", "fields", "given", "length", "reason", "sent", "status", "write")
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
+    def __init__(self, write: Write | None = None) -> None:
+        self.write = write
+        """What an application gets; whoever gives it takes it away again, as it leads back to this."""
+        self.begin: Callable[[dict[str, Any]], None] | None = None
+        """Told the environ, when an application begins its answer."""
+        self.environ: dict[str, Any] = _NONE
         self.given = self.sent = False
         self.status = 0
         self.reason = b""
@@ -75,9 +79,17 @@ class Start:
             fields.append((known, value.encode("latin-1")))
         self.status, self.reason = code, reason
         self.fields, self.length, self.given = fields, length, True
-        return self._write
+        if self.begin is not None:
+            self.begin(self.environ)
+        return self.write or _nowhere
 
 
+def _nowhere(data: bytes) -> None:
+    """The `write` of a request that is over."""
+    raise OSError("the request is over")
+
+
+_NONE: dict[str, Any] = {}
 _REMEMBERED = 1_000
 _names: dict[str, bytes] = {}
 """Names of headers that were checked, as they are sent: applications have few."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from skerry.exchange import Answerer, ClientDisconnected, Exchange
+from skerry.hosting.answers import Answers
 from skerry.hosting.call import Call
 from skerry.hosting.environ import Environs
 from skerry.hosting.errors import ErrorStream
@@ -54,16 +56,17 @@ class Wsgi:
         self.environs = Environs(_constant(self.settings), prefix)
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # until it starts
         self._release = release or Release([])
-        self.release, self._route_of = self._release.release, self._release.route_of
-        self.gather = self._release.gather
+        self.release, self.route_of = self._release.release, self._release.route_of
+        self.gather, self.begin = self._release.gather, self._release.begin
         self.pool = Pool(
             name, self.settings, on_thread_end=self._release.end_thread, on_exhausted=on_exhausted
         )
         self.late, self.queue_seconds = 503, self.settings.timeout
         self.drain_seconds = 10.0
         """How long its threads may take at the end."""
-        self._place = prefix.decode("ascii") or "/"
-        self.counts: dict[tuple[str, int], list[float]] = {}
+        self.answers = Answers(prefix.decode("ascii") or "/")
+        self._posted: deque[Callable[[], None]] = deque()
+        self._woken = False
         self.logs = False
         """Whether each answer is a line of the access log."""
         self.on_answer: OnAnswer | None = None
@@ -117,28 +120,32 @@ class Wsgi:
 
     # What a call tells
 
+    def post(self, work: Callable[[], None]) -> None:
+        """Whatever is there by the time the loop comes to it is done together: it is woken once."""
+        self._posted.append(work)
+        if not self._woken:
+            self._woken = True
+            self.loop.call_soon_threadsafe(self._do_posted)
+
+    def _do_posted(self) -> None:
+        self._woken = False  # first: what is posted from here on wakes again
+        posted = self._posted
+        while posted:
+            try:
+                posted.popleft()()
+            except Exception as error:
+                self.loop.call_exception_handler(
+                    {"message": f"{self.name}: an answer failed", "exception": error}
+                )
+
     def answered(self, call: Call, status: int) -> None:
         seconds = time.monotonic() - call.began
         if self.logs:
             log_answer(call.head, status, seconds)
         if self.on_answer is not None:
-            route = f"{call.head.method} {call.route or self._place}"
+            route = f"{call.head.method} {call.route or self.answers.place}"
             self.on_answer(route, status, time.monotonic() - call.received)
-        key = (call.route or self._place, status)
-        counted = self.counts.get(key)
-        if counted is None:
-            self.counts[key] = [1, seconds]
-        else:
-            counted[0] += 1
-            counted[1] += seconds
-
-    def route_of(self, environ: dict[str, Any], result: Any) -> str:
-        return self._route_of(environ, result) or self._place
-
-    @property
-    def total(self) -> int:
-        """Answers so far."""
-        return int(sum(number for number, _ in self.counts.values()))
+        self.answers.note(call.route, status, seconds)
 
     def collect(self) -> Iterator[Metric]:
         """This application's numbers."""
@@ -155,15 +162,7 @@ class Wsgi:
             ("skerry_host_expired_total", "Requests whose time was over.", pool.expired),
         ):
             yield Metric(name, "counter", text, (Sample(name, label, float(number)),))
-        counted = sorted(self.counts.items())
-        for name, text, which in (
-            ("skerry_host_answers_total", "Answers by route and status; status 0: broken off.", 0),
-            ("skerry_host_seconds_total", "Seconds that these answers took in their threads.", 1),
-        ):
-            yield Metric(name, "counter", text, tuple(
-                Sample(name, (*label, ("route", route), ("status", str(status))), numbers[which])
-                for (route, status), numbers in counted
-            ))  # fmt: skip
+        yield from self.answers.collect(label)
 
 
 def _constant(settings: HostSettings) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from skerry.http.routes import (
     BY_METHOD,
     WEBSOCKET,
     DeclaredRoute,
+    Entered,
     Missing,
     Mount,
     Rights,
@@ -388,8 +389,10 @@ class Application:
         for declared in (*self._declared, *(() if self.hosts_everything else described)):
             table.add(self._compose(declared, resolve, watch))
         for mount in self._mounts:
-            bare = not self._covering and self.tracer is None and (self.guard is None or mount.right is None)
-            mount.respond = getattr(mount.app, "respond", None) if bare else None
+            mount.respond = mount.enter = None
+            if not self._covering and self.tracer is None and (self.guard is None or mount.right is None):
+                mount.respond = getattr(mount.app, "respond", None)
+                mount.enter = getattr(mount.app, "enter", None) or partial(_entered, mount.app)
             table.mount(mount)
         unseen = not any(not each.lane_safe for each in self._covering)
         self.lane = Lane(
@@ -512,6 +515,10 @@ class Application:
     async def shutdown(self) -> None:
         """Stop the mounted applications, the last one first."""
         await self._lifespans.stop()
+
+
+def _entered(app: ASGIApp, scope: Scope) -> Entered:
+    return app, None
 
 
 __all__ = ["BY_METHOD", "Application", "ApplicationSettings", "Missing"]

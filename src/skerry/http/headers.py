@@ -17,15 +17,16 @@ class Headers:
 
     `raw` holds (lower-case name, value) as bytes; `conditional` tells whether any precondition field is there
     (RFC 9110 section 13.1); `remembered` who these fields have proved. Indexing is put off until somebody asks for a
-    field.
+    field. `foreign`: the lines as applications that are not ours get them (`scope.foreign_headers`), once one did.
     """
 
-    __slots__ = ("_index", "conditional", "raw", "remembered")
+    __slots__ = ("_index", "conditional", "foreign", "raw", "remembered")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.raw = raw
         self.conditional = False
         self.remembered: Remembered | None = None
+        self.foreign: list[tuple[bytes, bytes]] | None = None
         self._index: dict[str, str] | None = None
         for name, _ in raw:
             if name in CONDITIONAL:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict
 from urllib.parse import unquote
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from skerry.errors import DeclarationError
 from skerry.http.auth import SAFE_METHODS, Right
@@ -109,12 +109,18 @@ class Route:
         return f"Route({'/'.join(sorted(self.methods))} {self.path} -> {self.name})"
 
 
+Told = Callable[[Scope, int, float], None]
+"""Hears of an answer that is over: of which scope, its status (0: none was begun), how many seconds it took."""
+Entered = tuple[ASGIApp, Told | None]
+
+
 @dataclass(slots=True, eq=False)
 class Mount:
     """A foreign ASGI application under a prefix; `state` is what its lifespan left there. `hosted`: it has a life
     of its own (its own list of hosts, all paths that are not declared). `elsewhere`: other processes serve it, those of
     the role `name`. `respond`: it also answers through an exchange
-    (`skerry.exchange.Respond`), and nothing of ours stands before it."""
+    (`skerry.exchange.Respond`); `enter`: gives what answers a scope, in which it may still change something. Both only
+    where nothing of ours stands before it."""
 
     prefix: bytes
     app: ASGIApp
@@ -124,11 +130,12 @@ class Mount:
     hosted: bool = False
     elsewhere: bool = False
     respond: Callable[[Any], Any] | None = None
+    enter: Callable[[Scope], Entered] | None = None
+    root_path: str = field(init=False)
+    """The prefix decoded, as ASGI's `root_path` is."""
 
-    @property
-    def root_path(self) -> str:
-        """The prefix decoded, as ASGI's `root_path` is."""
-        return unquote(self.prefix.decode("ascii"))
+    def __post_init__(self) -> None:
+        self.root_path = unquote(self.prefix.decode("ascii"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +191,14 @@ class RouteTable:
         if raw_path == b"*":
             return EVERYWHERE
         path = normalize(raw_path)
-        allowed: set[str] = set()
         by_method = self._static.get(path)
-        if by_method is not None:
+        if by_method is None:
+            allowed: set[str] = set()
+        else:
             route = by_method.get(method) or (by_method.get("GET") if method == "HEAD" else None)
             if route is not None:
                 return Found(route)
-            allowed.update(by_method)
+            allowed = set(by_method)
         get: Found | None = None
         for route in self._templates:
             raw = route.template.match(path)

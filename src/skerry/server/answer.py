@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from skerry.exchange import Answerer, ClientDisconnected, Fields, Follower, Head
+from skerry.http.request import Peer, Request
 from skerry.server.framing import CLOSE, Framing
 from skerry.server.http1 import Turn
 from skerry.server.transfer import Transfer
@@ -29,11 +30,28 @@ class Way(Protocol):
         ...
 
     @property
-    def broken(self) -> bool:
-        """Whether the transport has failed; the connection hears of it in the next turn of the loop only."""
+    def takes(self) -> bool:
+        """Whether what is written may reach the client: the transport has not failed (the connection hears of that in
+        the next turn of the loop only), and there is room where the client has gone."""
+        ...
+
+    def ends(self, request: Request) -> Peer:
+        """The client of a request, and what it has asked."""
         ...
 
     def write(self, data: bytes) -> None: ...
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have it done in the next turn of the loop."""
+        ...
+
+    def started(self, turn: Turn, status: int) -> None:
+        """The answer to this request has begun."""
+        ...
+
+    def streams(self) -> None:
+        """The body of the present answer goes on: the connection is a long-lived one."""
+        ...
 
     def follow(self) -> Callable[[bytes], None]:
         """What writes to the transport; the answer goes on for long."""
@@ -61,19 +79,19 @@ class Way(Protocol):
 
 
 class Answer:
-    """One answer; see `skerry.exchange`. `on_start` is called with the status of its head, `on_stream` with the first
-    part of a body that is not the last: from then on the connection is a long-lived one."""
+    """One answer; see `skerry.exchange`. Its head leaves with the first part of the body, in one write, or in the next
+    turn of the loop."""
 
     __slots__ = (
         "_date",
         "_framing",
+        "_head",
+        "_streams",
         "_way",
         "answerer",
         "closed",
         "finished",
         "follower",
-        "on_start",
-        "on_stream",
         "started",
         "transfer",
         "turn",
@@ -82,18 +100,17 @@ class Answer:
     def __init__(self, way: Way, turn: Turn, date: bytes) -> None:
         self._way, self.turn, self._date = way, turn, date
         self._framing = Framing(turn.request.method, turn.version, turn.keep)
-        self.closed = self.started = self.finished = False
+        self.closed = self.started = self.finished = self._streams = False
+        self._head = b""  # which has not left yet
         self.answerer: Answerer | None = None
         self.follower: Follower | None = None
-        self.on_start: Callable[[int], None] | None = None
-        self.on_stream: Callable[[], None] | None = None
         self.transfer: Transfer | None = None
         """The file that is being sent."""
 
     @property
     def head(self) -> Head:
         request = self.turn.request
-        peer = request.peer
+        peer = self._way.ends(request)
         ends = (peer.scheme, peer.client, peer.server, peer.host, peer.root_path)
         return Head(request.method, request.target, self.turn.version, request.headers.raw, *ends)
 
@@ -120,22 +137,27 @@ class Answer:
 
     def start(self, status: int, fields: Fields, *, reason: bytes = b"") -> None:
         self._check()
-        self._way.write(self._head(status, fields, reason))
+        self._head = self._begin(status, fields, reason)
+        self._way.soon(self._send_head)
+
+    def _send_head(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self.closed:
+            self._way.write(head)
 
     def reply(self, status: int, fields: Fields, data: bytes, *, reason: bytes = b"") -> None:
         self._check()
-        head = self._head(status, fields, reason)
+        head = self._begin(status, fields, reason)
         self._way.write(head + self._framing.part(data, last=True))
         self._end()
 
-    def _head(self, status: int, fields: Fields, reason: bytes) -> bytes:
+    def _begin(self, status: int, fields: Fields, reason: bytes) -> bytes:
         framing, turn = self._framing, self.turn
         framing.keep = turn.keep if framing.keep else CLOSE  # the server may be ending by now
         data = framing.head(status, fields, self._date, reason)
         turn.started = self.started = True
-        if self.on_start is not None:
-            self.on_start(status)
-            self.on_start = None
+        if turn.began:
+            self._way.started(turn, status)
         if not framing.keep:
             turn.keep = CLOSE
         return data
@@ -143,11 +165,16 @@ class Answer:
     def write(self, data: bytes) -> None:
         self._check()
         framed = self._framing.part(data)
-        if data and self.on_stream is not None:
-            self.on_stream()
-            self.on_stream = None
+        if data and not self._streams:
+            self._streams = True
+            self._way.streams()
         if framed:
-            self._way.write(framed)
+            self._write(framed)
+
+    def _write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._way.write(data)
 
     @property
     def chunked(self) -> bool:
@@ -155,6 +182,7 @@ class Answer:
 
     def follow(self, follower: Follower) -> Callable[[bytes], None]:
         self._check()
+        self._send_head()
         self.follower, self.answerer = follower, None
         if not self._way.room:
             follower.pause()
@@ -163,8 +191,8 @@ class Answer:
     def finish(self, data: bytes = b"") -> None:
         self._check()
         data = self._framing.part(data, last=True)
-        if data:
-            self._way.write(data)
+        if data or self._head:
+            self._write(data)
         self._end()
 
     def _end(self) -> None:
@@ -172,6 +200,12 @@ class Answer:
         if not self.finished:
             raise RuntimeError("Response content shorter than Content-Length")
         self._way.answered()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing is told any more. Who answers holds this, and whatever the request has left: without a cycle between
+        the two all of it goes now, and not by the garbage collector."""
+        self.answerer = None
 
     def finish_file(self, descriptor: int, offset: int, count: int) -> None:
         try:
@@ -185,12 +219,12 @@ class Answer:
             self.finish()
             return
         before, after = around
-        if before:
-            self._way.write(before)
+        if before or self._head:
+            self._write(before)
         self.transfer = Transfer(descriptor, offset, count, after, self._sent)
-        if self.on_stream is not None:
-            self.on_stream()
-            self.on_stream = None
+        if not self._streams:
+            self._streams = True
+            self._way.streams()
         self._way.send_file(self.transfer)
 
     def _sent(self, *, whole: bool) -> None:
@@ -205,11 +239,14 @@ class Answer:
         if self.answerer is not None:
             self.answerer.writable()
         self._way.answered()
+        self._let_go()
 
     def abort(self) -> None:
         if self.finished:
             self._way.end()
         elif not self.closed:
+            if self._way.takes:
+                self._send_head()
             self.closed = True
             self._stop_transfer()
             self._way.abort()
@@ -233,6 +270,7 @@ class Answer:
         if not self.closed and not self.finished:
             self.closed = True
             self.tell_gone()
+        self._let_go()
 
     def _stop_transfer(self) -> None:
         transfer, self.transfer = self.transfer, None
@@ -244,7 +282,7 @@ class Answer:
         lost, and when a client that has gone takes no more than is unsent already."""
         if self.finished:
             return  # the framing says what is wrong
-        if not self.closed and (self._way.broken or (self._way.gone and not self._way.room)):
+        if not self.closed and not self._way.takes:
             self.abort()
         if self.closed:
             raise ClientDisconnected("the client is gone")

@@ -11,9 +11,11 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
+
+from starlette.types import ASGIApp
 
 from skerry.exchange import ClientDisconnected, Exchange, LongExchange
 from skerry.http.headers import Headers
@@ -21,8 +23,8 @@ from skerry.http.identity import IDENTITY
 from skerry.http.path import encode_path
 from skerry.http.reply import Response
 from skerry.http.request import Peer, Request
-from skerry.http.routes import Found, Missing, Mount
-from skerry.http.scope import HOST
+from skerry.http.routes import Found, Missing, Mount, Told
+from skerry.http.scope import HOST, foreign_headers, request_of
 from skerry.server.access import access, log_access
 
 logger = logging.getLogger("skerry.server")
@@ -46,7 +48,30 @@ class RequestInfo:
 def scope_of(
     request: Request, peer: Peer, version: str, found: Found | Mount | Missing, state: dict[str, Any]
 ) -> dict[str, Any]:
-    """The ASGI scope of a request (ASGI HTTP 2.4) of `peer`."""
+    """The ASGI scope of a request (ASGI HTTP 2.4) of `peer`, for our own application."""
+    scope = _scope(request, peer, version)
+    scope["headers"] = list(request.headers.raw)  # an application may change its own
+    scope["state"] = state.copy()
+    scope["skerry"] = RequestInfo(found, request)
+    return scope
+
+
+def scope_within(
+    request: Request, peer: Peer, version: str, mount: Mount, state: dict[str, Any]
+) -> dict[str, Any]:
+    """The same for one that is mounted, and that is told nothing of ours."""
+    scope = _scope(request, peer, version)
+    headers = request.headers
+    fields = headers.foreign
+    if fields is None:
+        fields = headers.foreign = foreign_headers(headers.raw)
+    scope["headers"] = fields.copy()
+    scope["root_path"] += mount.root_path
+    scope["state"] = {**state, **mount.state}
+    return scope
+
+
+def _scope(request: Request, peer: Peer, version: str) -> dict[str, Any]:
     raw_path, _, query = request.target.partition(b"?")
     path = raw_path.decode("ascii")
     if "%" in path:
@@ -62,14 +87,11 @@ def scope_of(
         "client": peer.client,
         "scheme": peer.scheme,
         "root_path": root,
-        "headers": list(request.headers.raw),  # an application may change its own
-        "state": state.copy(),
         "method": request.method,
         "path": path,
         "raw_path": raw_path,
         "query_string": query,
         "extensions": {PATHSEND: {}},
-        "skerry": RequestInfo(found, request),
     }
     if peer.host is not None:
         scope[HOST] = peer.host
@@ -92,32 +114,48 @@ class Ledger(Protocol):
         ...
 
 
+Failure = Callable[[Exception, Request], ASGIApp]
+
+
 class AsgiAnswer:
-    """One request answered by an ASGI application, in a task of its own. An `Answerer`."""
+    """One request answered by an ASGI application, in a task of its own. An `Answerer`. `failure`: gives the answer for
+    what the application has raised before it began one, 500 where there is none; `told` hears how it went."""
 
     __slots__ = (
         "_application",
         "_exchange",
+        "_failure",
         "_ledger",
         "_lent",
         "_read",
         "_scope",
         "_status",
         "_task",
+        "_told",
         "_waiter",
     )
 
     def __init__(
-        self, exchange: LongExchange, scope: dict[str, Any], application: Any, ledger: Ledger, *, logged: bool
+        self,
+        exchange: LongExchange,
+        scope: dict[str, Any],
+        application: ASGIApp,
+        ledger: Ledger,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        logged: bool,
+        failure: Failure | None = None,
+        told: Told | None = None,
     ) -> None:
         self._exchange, self._scope, self._application, self._ledger = exchange, scope, application, ledger
+        self._failure, self._told = failure, told
         self._read = False  # the whole body, by the application
         self._lent = False
         self._status = 0
         self._waiter: asyncio.Future[None] | None = None
         logs = logged and access.isEnabledFor(logging.INFO)
-        run = self._run_and_log if logs else self._run
-        self._task = asyncio.get_running_loop().create_task(run())
+        run = self._run_and_log if logs else self._run if told is None else self._run_and_tell
+        self._task = loop.create_task(run())  # get_running_loop() would ask the system who we are
         ledger.run(self._task)
 
     # The connection's side
@@ -139,7 +177,8 @@ class AsgiAnswer:
     @property
     def identity(self) -> Any:
         """Of its client, where the application has asked for it."""
-        return self._scope["state"].get(IDENTITY)
+        state = self._scope.get("state")  # a foreign one may have put something else there
+        return state.get(IDENTITY) if isinstance(state, dict) else None
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -173,6 +212,7 @@ class AsgiAnswer:
     async def send(self, message: Mapping[str, Any]) -> None:
         """A part of the answer. Raises OSError (ClientDisconnected) when nothing reaches the client any more."""
         exchange = self._exchange
+        self._failure = None  # it answers itself, well or badly
         while not exchange.room and not exchange.gone and not exchange.finished:
             await self._change()
         kind = message["type"]
@@ -238,7 +278,8 @@ class AsgiAnswer:
     async def _run(self) -> None:
         exchange = self._exchange
         try:
-            result = await self._application(self._scope, self.receive, self.send)
+            asked: Awaitable[object] = self._application(self._scope, self.receive, self.send)
+            result = await asked
         except asyncio.CancelledError:
             exchange.abort()
             raise
@@ -246,6 +287,10 @@ class AsgiAnswer:
             if exchange.gone:
                 logger.debug("%s, after the client had gone: %r", self._scope["path"], error)
                 exchange.abort()
+            elif self._failure is not None:
+                self._application = self._failure(error, request_of(self._scope))
+                self._failure = None
+                await self._run()
             else:
                 logger.error("Exception in ASGI application\n", exc_info=error)
                 self._fail()
@@ -280,7 +325,19 @@ class AsgiAnswer:
 
     async def _run_and_log(self) -> None:
         began = time.monotonic()
+        asked = self._scope.copy()  # which may be changed on its way
         try:
             await self._run()
         finally:
-            log_access(self._scope, self._status, time.monotonic() - began, self.identity)
+            seconds = time.monotonic() - began
+            log_access(asked, self._status, seconds, self.identity)
+            if self._told is not None:
+                self._told(self._scope, self._status, seconds)
+
+    async def _run_and_tell(self) -> None:
+        began = time.monotonic()
+        try:
+            await self._run()
+        finally:
+            assert self._told is not None
+            self._told(self._scope, self._status, time.monotonic() - began)

@@ -81,6 +81,10 @@ class Framing:
         place = 0  # of its line
         chunked = closes = False
         for name, value in fields:
+            if name == b"content-length" and length is None and value.isdigit():
+                length, place = int(value), len(parts)
+                parts.append(b"content-length: %b\r\n" % value)
+                continue
             known = _lines.get((name, value)) if value.__class__ is bytes else None
             if known is not None:
                 parts.append(known)

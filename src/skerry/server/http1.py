@@ -278,6 +278,14 @@ class Http1:
             self.memory = None if self._reception.draining else self._parser.memory
             return ()
         self.memory = None
+        current = self.current
+        if (
+            current is not None
+            and current.complete
+            and self.writable
+            and not (self._actions or self.turns or self.closing or self.paused or self.eof or inflow.stash)
+        ):
+            return ()  # it is being answered, and nothing else has come
         while inflow.stash and not (self.turns or self.closing or inflow.rests or self._full):
             began = inflow.now()
             self._feed(inflow.next())

@@ -27,7 +27,7 @@ from skerry.loop.proxy_head import ProxyReport
 from skerry.server import lane
 from skerry.server.actions import Send, Signal
 from skerry.server.answer import Answer
-from skerry.server.asgi import AsgiAnswer, scope_of
+from skerry.server.asgi import AsgiAnswer, scope_of, scope_within
 from skerry.server.deadlines import stalled
 from skerry.server.framing import CLOSE
 from skerry.server.http1 import Action, Http1, Turn
@@ -339,32 +339,29 @@ class Connection(asyncio.Protocol):
         state, found = self.state, turn.found
         self._answering = answer = Answer(self, turn, state.date)
         turn.began = monotonic()
-        answer.on_start = partial(self._started, turn)
         if found.__class__ is Mount and found.respond is not None:
             answer.answerer = answerer = found.respond(answer)
             if self.http.gone:
                 answerer.gone()
             return
-        peer = turn.request.peer
-        scope = scope_of(
-            turn.request, self.peer if peer is self else peer, turn.version, found, state.app_state
-        )
-        application = AsgiAnswer(
-            answer, scope, state.application.asgi, state.applications, logged=state.log_asgi
-        )
-        answer.answerer, answer.on_stream = application, partial(self._streams, application)
+        request = turn.request
+        peer = self.ends(request)
+        if found.__class__ is Mount and found.enter is not None:
+            scope = scope_within(request, peer, turn.version, found, state.app_state)
+            entered, told = found.enter(scope)
+            application = AsgiAnswer(
+                answer, scope, entered, state.applications,
+                loop=state.loop, logged=state.log_asgi, failure=state.application.failure, told=told,
+            )  # fmt: skip
+        else:
+            scope = scope_of(request, peer, turn.version, found, state.app_state)
+            application = AsgiAnswer(
+                answer, scope, state.application.asgi, state.applications,
+                loop=state.loop, logged=state.log_asgi,
+            )  # fmt: skip
+        answer.answerer = application
         if self.http.gone:
             application.gone()
-
-    def _streams(self, application: AsgiAnswer) -> None:
-        application.stream()
-        self.state.hold(self, application.identity)
-
-    def _started(self, turn: Turn, status: int) -> None:
-        seconds = monotonic() - turn.began
-        self.state.asgi_seconds.observe(seconds)
-        if self.state.on_answer is not None:
-            self.state.on_answer(turn.found, status, seconds, False)
 
     def _hand_over(self, turn: Turn) -> None:
         """Give the connection to a websocket protocol."""
@@ -390,11 +387,31 @@ class Connection(asyncio.Protocol):
         return self.http.writable
 
     @property
-    def broken(self) -> bool:
-        return self.transport.is_closing()
+    def takes(self) -> bool:
+        http = self.http
+        return not self.transport.is_closing() and (http.writable or not http.gone)
+
+    def ends(self, request: Request) -> Peer:
+        peer = request.peer
+        return self.peer if peer is self else peer
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
+
+    def soon(self, work: Callable[[], None]) -> None:
+        self.state.loop.call_soon(work)
+
+    def started(self, turn: Turn, status: int) -> None:
+        seconds, state = monotonic() - turn.began, self.state
+        state.asgi_seconds.observe(seconds)
+        if state.on_answer is not None:
+            state.on_answer(turn.found, status, seconds, False)
+
+    def streams(self) -> None:
+        application = self._answering.answerer if isinstance(self._answering, Answer) else None
+        if isinstance(application, AsgiAnswer):
+            application.stream()
+            self.state.hold(self, application.identity)
 
     def follow(self) -> Callable[[bytes], None]:
         self.state.followed.add(self)
@@ -410,7 +427,9 @@ class Connection(asyncio.Protocol):
 
     def answered(self) -> None:
         self._answering = None
-        self.state.long_ended(self)
+        state = self.state
+        if state.held or state.followed:
+            state.long_ended(self)
         self._execute(self.http.answered())
 
     def abort(self) -> None:

@@ -206,14 +206,14 @@ class State:
             lane.hosts.check(request.headers)
         if turn.websocket:
             return 0
+        if found.__class__ is Mount and (found.elsewhere or found.respond is not None):
+            return None  # whoever answers has a limit of its own
         if isinstance(found, Found):
             on_lane, limit = found.route.lane, found.route.max_body_bytes
         else:
             on_lane, limit = isinstance(found, Missing) and lane.decides_misses, self.max_body_bytes
         if not on_lane:
-            if self.applications.full and not (
-                isinstance(found, Mount) and (found.elsewhere or found.respond is not None)
-            ):
+            if self.applications.full:
                 raise Problem(503, "too many requests are under way", headers={"Retry-After": "1"})
             return None
         if turn.expects and not isinstance(found, Mount):

@@ -37,6 +37,8 @@ class DjangoRequests:
         if not any(each is connection for each in known):
             known.append(connection)
 
+    begin = None
+
     def route_of(self, environ: dict[str, Any], result: Any) -> str | None:
         """The pattern that `urls.py` has, of the request that an answer closes."""
         closers: Any = getattr(result, "_resource_closers", None)

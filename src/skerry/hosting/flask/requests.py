@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
 from typing import Any
 
 from flask import globals as flask_globals
-from flask.signals import request_started
 
 logger = logging.getLogger("skerry.host")
-_rule: ContextVar[str | None] = ContextVar("skerry_flask_rule", default=None)
-"""Of the request whose context this is."""
+REQUEST = "werkzeug.request"
+"""Where Werkzeug leaves its request in the environ."""
+RULE = "skerry.flask.rule"
 
 
 class FlaskRequests:
@@ -22,22 +21,21 @@ class FlaskRequests:
         names = ("_cv_request", "_cv_app")
         found: list[Any] = [getattr(flask_globals, name, None) for name in names]
         self._variables = [each for each in found if each is not None]
-        request_started.connect(self._note, weak=False)
 
-    def _note(self, sender: Any, **_: Any) -> None:
-        """A request has been matched; at its end Flask forgets it before we are asked."""
-        rule = flask_globals.request.url_rule
-        _rule.set(None if rule is None else rule.rule)
+    def begin(self, environ: dict[str, Any]) -> None:
+        """Flask forgets the request before we are asked for its route."""
+        environ[RULE] = getattr(environ.get(REQUEST), "url_rule", None)
 
     def route_of(self, environ: dict[str, Any], result: Any) -> str | None:
         """The rule of `@app.route`."""
-        return _rule.get()
+        rule = environ.get(RULE)
+        return None if rule is None else str(rule.rule)
 
     def gather(self, environ: dict[str, Any]) -> None:
         """Werkzeug reads to the end by itself (`wsgi.input_terminated`)."""
 
     def release(self, environ: dict[str, Any]) -> None:
-        environ.pop("werkzeug.request", None)  # it holds the environ, which holds it
+        environ.pop(REQUEST, None)  # it holds the environ, which holds it
         for variable in self._variables:
             while (context := variable.get(None)) is not None:
                 logger.error(
