@@ -60,7 +60,7 @@ class Inbox(io.RawIOBase):
     # The thread's side
 
     def release(self) -> None:
-        """Nobody reads any more: let go of who would be asked."""
+        """The request is over: drop both callbacks, which lead back to it."""
         self._ask = self._wait = _nothing
 
     def readable(self) -> bool:

@@ -32,7 +32,7 @@ class Start:
 
     def __init__(self, write: Write | None = None) -> None:
         self.write = write
-        """What an application gets; whoever gives it takes it away again, as it leads back to this."""
+        """The application gets it. The caller sets it to None at the end: it refers back to this object."""
         self.begin: Callable[[dict[str, Any]], None] | None = None
         """Told the environ, when an application begins its answer."""
         self.environ: dict[str, Any] = _NONE

@@ -203,8 +203,8 @@ class Answer:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Nothing is told any more. Who answers holds this, and whatever the request has left: without a cycle between
-        the two all of it goes now, and not by the garbage collector."""
+        """Drop the answerer, which refers to this answer: without the cycle everything that belongs to the request is
+        freed now, and not by the garbage collector."""
         self.answerer = None
 
     def finish_file(self, descriptor: int, offset: int, count: int) -> None:
