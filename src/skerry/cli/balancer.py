@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -40,6 +40,11 @@ def balancer(target: str, **given: Any) -> None:
     `skerry up` starts its own balancer, which hands the connections themselves to the server processes of this
     machine. TARGET only names the application.
     """
+    start_balancer(given)
+
+
+def start_balancer(given: dict[str, Any]) -> NoReturn:
+    """Run it until a signal, or the runner, ends it."""
     control = Worker.inherited()
     settings = settings_of(given)
     named = control is None or settings.log_format != "text"

@@ -25,6 +25,7 @@ COMMANDS = {
     "consumer": "skerry.cli.run:consumer",
     "gateway": "skerry.cli.run:gateway",
     "balancer": "skerry.cli.balancer:balancer",
+    "forkserver": "skerry.cli.forkserver:forkserver",
     "settings": "skerry.cli.settings:settings",
     "routes": "skerry.cli.inspect:routes",
     "bus": "skerry.cli.inspect:bus",

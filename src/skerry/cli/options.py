@@ -6,17 +6,18 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from skerry.app import App
 from skerry.errors import DeclarationError, SettingsError, SkerryError
 from skerry.kernel.importing import load_target
 from skerry.kernel.settings import Settings, load_settings, options
 from skerry.options import options_of
-from skerry.roles.admin import Admin, open_admin
-from skerry.roles.wiring import plan
+
+if TYPE_CHECKING:  # a command imports what it uses: the runner of `skerry up` needs no application
+    from skerry.app import App
+    from skerry.roles.admin import Admin
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,6 +123,8 @@ def settings_of(given: dict[str, Any], app: App | None = None) -> Settings:
 
 def load_app(target: str) -> App:
     """The application that TARGET names. Raises SettingsError, DeclarationError."""
+    from skerry.app import App
+
     found = load_target(target)
     if not isinstance(found, App):
         raise SettingsError("TARGET", f"{target} is a {type(found).__name__}, not a skerry.App")
@@ -154,6 +157,9 @@ def namespace_of(target: str | None, settings: Settings) -> str:
 def administer(target: str | None, given: dict[str, Any], work: Callable[[Admin], Awaitable[None]]) -> None:
     """Open the journal that TARGET or the settings name, and do `work` with it. One line and exit code 2 for wrong
     settings, 1 for anything that keeps it from being done."""
+    from skerry.roles.admin import open_admin
+    from skerry.roles.wiring import plan
+
     settings = settings_of(given)
     namespace = namespace_of(target, settings)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ from skerry.clock import SystemClock
 from skerry.errors import SettingsError
 from skerry.hosting.settings import HostSettings
 from skerry.http.auth import Tokens
-from skerry.kernel.admin import AdminServer
+from skerry.kernel.importing import source_directory
 from skerry.kernel.notifier import Notifier
 from skerry.kernel.settings import (
     CLOSING_SECONDS,
@@ -48,7 +47,7 @@ from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
 from skerry.process.rollout import LAST_SECONDS
 from skerry.process.runner import Runner, RunnerSettings
-from skerry.process.topology import Sockets, Topology, several, stages
+from skerry.process.topology import Sockets, Topology, fork_server, several, stages
 from skerry.process.tree import RunnerStatus, rendered
 from skerry.process.worker import HANG
 from skerry.roles.wiring import plan
@@ -154,19 +153,6 @@ def check(settings: Settings) -> None:
     Tokens.parse(settings.tokens, SystemClock(), setting="tokens")
     if settings.tls_cert:
         settings.of(ServerSettings).tls()
-
-
-def source_directory(target: str) -> Path:
-    """Where the target's module lies. Raises SettingsError when there is no such module."""
-    name = target.partition(":")[0].partition(".")[0]
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
-    if found is None:
-        raise SettingsError(
-            "TARGET", f"there is no module {name!r} here; TARGET is MODULE:NAME, as in livekv:app"
-        )
-    return Path(found.origin).parent if found.origin else Path.cwd()
 
 
 def bound(text: str, setting: str) -> socket.socket:
@@ -275,17 +261,24 @@ class _Up:
                 now = self._load({"host.processes" if role == "host" else f"{role}s": count})
                 return several(equipped(now), sockets, role, count)
 
-            runner = Runner(stages(equipped(settings), sockets), output, self._runner_settings)
+            forks = fork_server(equipped(settings)) if settings.fork_server and topology.servers else None
+            runner = Runner(
+                stages(equipped(settings), sockets), output, self._runner_settings, fork_server=forks
+            )
             url = self._url(public)
             operator = Operator(runner, lambda: equipped(self._load_checked()).environment, specs)
             asked = control.Control(
                 lambda: control.status_of(runner, topology.target, settings.namespace, url), operator.act
             )
             await asked.start()
-            admin = AdminServer(settings, runner.report, runner.all_metrics, operator.obey)
+            admin = None
             if settings.admin_bind:
+                from skerry.kernel.admin import AdminServer  # a server needs much that a runner does not
+
+                admin = AdminServer(settings, runner.report, runner.all_metrics, operator.obey)
                 await admin.start(watched)
-            runner.events.on("all_ready", lambda: self._on_all_ready(runner, url, admin.url))
+            admin_url = admin.url if admin is not None else ""
+            runner.events.on("all_ready", lambda: self._on_all_ready(runner, url, admin_url))
             _tell_systemd(runner, self._notifier, url)
             self._catch_signals(runner, operator)
             recycler = Recycler(runner, limits_of(settings), of_hosts=limits_of_host(settings))
@@ -295,7 +288,8 @@ class _Up:
             try:
                 return await runner.run()
             finally:
-                await admin.stop()
+                if admin is not None:
+                    await admin.stop()
                 await asked.stop()
                 await asyncio.to_thread(output.close)
                 self._notifier.close()
@@ -352,8 +346,7 @@ class _Up:
         loop.add_signal_handler(signal.SIGINT, on_end, signal.SIGINT)
         loop.add_signal_handler(signal.SIGTERM, on_end, signal.SIGTERM)
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        if not hasattr(os, "pidfd_open"):
-            loop.add_signal_handler(signal.SIGCHLD, runner.look)
+        loop.add_signal_handler(signal.SIGCHLD, runner.look)
 
     async def _watch(self, runner: Runner, operator: Operator) -> None:
         async def on_change(files: list[str]) -> None:

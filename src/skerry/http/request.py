@@ -64,6 +64,14 @@ _process = os.urandom(6).hex()
 _numbers = count(1)
 
 
+def _be_another_process() -> None:
+    global _process
+    _process = os.urandom(6).hex()
+
+
+os.register_at_fork(after_in_child=_be_another_process)
+
+
 def new_request_id() -> str:
     """Unique across processes without costing a system call each: process part and a running number."""
     return f"{_process}-{next(_numbers):x}"

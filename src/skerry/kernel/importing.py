@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import itertools
 import sys
 import traceback
@@ -87,6 +88,19 @@ def load_application(target: str) -> Any:
         raise
     except Exception as error:
         raise SettingsError("TARGET", _why_not(f"{target} failed", error)) from error
+
+
+def source_directory(target: str) -> Path:
+    """Where the target's module lies. Raises SettingsError when there is no such module."""
+    name = target.partition(":")[0].partition(".")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    if found is None:
+        raise SettingsError(
+            "TARGET", f"there is no module {name!r} here; TARGET is MODULE:NAME, as in livekv:app"
+        )
+    return Path(found.origin).parent if found.origin else Path.cwd()
 
 
 def code_of(target: str) -> str:

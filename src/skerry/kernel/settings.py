@@ -151,6 +151,11 @@ class Settings:
         group="up",
     )
     gateways: int = _option(0, "gateway processes on the WebSocket port", least=0, most=64, group="up")
+    fork_server: bool = _option(
+        True,
+        "import the application once and fork the processes, where the system can (Linux)",
+        group="up",
+    )
     reload: bool = _option(False, "replace the processes when a file changes (development)", group="up")
     intensity: str = _option(
         "10/60",

@@ -12,7 +12,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +33,7 @@ from skerry.process.control_messages import (
     Yield,
     line,
 )
+from skerry.process.launching import Executing, Launch, Launcher, Process
 from skerry.process.output import LineSplitter
 from skerry.supervision.failure import Failure, SupervisionError
 
@@ -82,8 +82,10 @@ class Child(asyncio.Protocol):
         on_line: Callable[[Child, str, bool], None],
         on_end: Callable[[Child], None],
         crowded: Callable[[], bool] = lambda: False,
+        launcher: Launcher | None = None,
     ) -> None:
         self.spec = spec
+        self._launcher = Executing() if launcher is None else launcher
         self._crowded = crowded
         self._read_at = 0.0
         self._mark = secrets.token_hex(8)
@@ -114,7 +116,9 @@ class Child(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
         self._lines, self._splitter = Lines(), LineSplitter()
         self._transport: asyncio.Transport | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+        self.is_launching = False
+        """Whether there is no process yet: it waits for what it is made from."""
         self._pipe = -1
         self._pidfd = -1
 
@@ -129,7 +133,7 @@ class Child(asyncio.Protocol):
     # --- life
 
     async def start(self) -> None:
-        """Spawn it. Raises OSError when the system refuses."""
+        """Have it made. Raises OSError when the system refuses, or when it was ended meanwhile."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         self._pipe, write_end = os.pipe()
@@ -137,7 +141,6 @@ class Child(asyncio.Protocol):
         environment = {
             **os.environ,
             **self.spec.environment,
-            worker.CONTROL: str(theirs.fileno()),
             worker.PARENT: str(os.getpid()),
             worker.MARK: self._mark,
             "SKERRY_PROCESS": self.spec.name,
@@ -145,29 +148,25 @@ class Child(asyncio.Protocol):
         }
         if self.spec.hang_seconds and environment.get(worker.HANG) not in ("0", "0.0"):
             environment[worker.HANG] = str(self.spec.hang_seconds)  # how often it beats
-        for variable, descriptor in self.spec.pass_descriptors.items():
-            environment[variable] = str(descriptor)
-        # A Ctrl-C that comes while it starts is the runner's alone: the mask is inherited, the child lifts it when
-        # it has learnt to ignore the signal. For us the signal waits for these few milliseconds.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        descriptors = {worker.CONTROL: theirs.fileno(), **self.spec.pass_descriptors}
+        self.is_launching = True
         try:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - a spawn takes a millisecond, its end is watched
-                self.spec.command,
-                stdin=subprocess.DEVNULL,
-                stdout=write_end,
-                stderr=write_end,
-                env=environment,
-                pass_fds=[theirs.fileno(), *self.spec.pass_descriptors.values()],
-                process_group=0,  # what it starts ends with it
-            )
-        except OSError:
+            launch = Launch(self.spec.command, environment, descriptors, write_end, self.spec.role)
+            process = await self._launcher.launch(launch)
+            if self.exit_code is not None:
+                process.send_signal(signal.SIGKILL)
+                raise ProcessLookupError(f"{self.spec.name} was ended before it was there")
+        except BaseException:
             os.close(self._pipe)
+            self._pipe = -1
             ours.close()
             raise
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self.is_launching = False
             os.close(write_end)
             theirs.close()
+        self._process = process
+        self.started_at = time.monotonic()
         loop.add_reader(self._pipe, self._on_output)
         self._watch(loop)
         ours.setblocking(False)
@@ -272,6 +271,7 @@ class Child(asyncio.Protocol):
     async def end(self, seconds: float) -> bool:
         """Ask, wait, kill. True when it ended by itself."""
         self.ask_to_stop(seconds)
+        self._leave_unlaunched()
         await asyncio.wait({self.ended}, timeout=seconds)
         if self.ended.done():
             return True
@@ -286,7 +286,14 @@ class Child(asyncio.Protocol):
             self.kill()
 
     def kill(self) -> None:
+        self._leave_unlaunched()
         self.signal(signal.SIGKILL)
+
+    def _leave_unlaunched(self) -> None:
+        """If there is no process yet there will be none."""
+        if self.is_launching and self.exit_code is None:
+            self.exit_code = 0
+            self._finish()
 
     # --- what comes from it
 

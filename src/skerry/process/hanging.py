@@ -44,7 +44,7 @@ class HangWatch:
         self._looked_at = now
         for child in self._children():
             child.look()
-            if child.hung or not self._hang_seconds or child.exit_code is not None:
+            if child.hung or child.is_launching or not self._hang_seconds or child.exit_code is not None:
                 continue
             if slept:
                 child.pardoned_at = now

@@ -30,10 +30,12 @@ from skerry.process.control_messages import (
     MetricsReply,
     StateChanged,
 )
+from skerry.process.forkserver import ForkServer
 from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
 from skerry.process.metrics import gauge
 from skerry.process.output import Output
+from skerry.process.reaping import adopt_orphans, reap_orphans
 from skerry.process.restarts import RestartSettings, budget_of
 from skerry.process.rollout import LAST_SECONDS, Rollout
 from skerry.process.slot import Slot, Slots
@@ -70,7 +72,8 @@ class RunnerSettings:
 
 class Runner:
     """`stages`: the children in the order in which they end; each stage waits for the one before it. `name`: under
-    which it logs."""
+    which it logs. `fork_server`: a process that imports the application once and forks the children, if they are not
+    to be executed; then this process has to be the runner alone (it waits for orphans)."""
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Runner:
         output: Output,
         settings: RunnerSettings | None = None,
         name: str = "up",
+        fork_server: Spec | None = None,
     ) -> None:
         self._name = name
         self.settings = settings or RunnerSettings()
@@ -87,6 +91,9 @@ class Runner:
         self.started_at = time.time()
         output.align(slot.name for slot in self.slots)
         self._output = output
+        self._forks: ForkServer | None = None
+        if fork_server is not None and adopt_orphans():
+            self._forks = ForkServer(fork_server, self.settings.ready_seconds, self._on_line, self.say)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._code = 0
@@ -153,13 +160,20 @@ class Runner:
 
     def signal_all(self, number: int) -> None:
         """Send a signal to every child and to what it has started."""
-        for child in self.slots.children():
+        for child in self._children():
             child.signal_group(number)
 
     def look(self) -> None:
-        """A child may have ended (SIGCHLD, where there is no pidfd)."""
-        for child in self.slots.children():
+        """A child may have ended (SIGCHLD), or somebody else's, which came here."""
+        for child in self._children():
             child.look()
+        if (
+            self._forks is not None and not self._forks.asking
+        ):  # else one whose number is not known yet may be there
+            reap_orphans({child.pid for child in self._children()})
+
+    def _children(self) -> list[Child]:
+        return [*self.slots.children(), *([] if self._forks is None else self._forks.children)]
 
     async def _end_all(self) -> None:
         deadline = time.monotonic() + self.settings.grace_seconds
@@ -174,6 +188,8 @@ class Runner:
             ending = [child for child in self.slots.children() if child.spec.name in names]
             await asyncio.gather(*(self.end_child(child, seconds) for child in ending))
         self._hanging.stop()
+        if self._forks is not None:
+            self._forks.close()
         await self.supervisor.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
@@ -189,13 +205,33 @@ class Runner:
         if self._stopping.is_set() or slot.is_stopped or slot.child is not None or slot.successor is not None:
             return  # nobody is wanted there, or a replacement has taken the place, or is about to
         child = slot.child = self.make(slot)
+        if self._forks is None:
+            await self._begin(slot, child)
+        else:  # it may have to wait for an import, and nobody waits for it
+            self.own(self._begin_beside(slot, child))
+
+    async def _begin(self, slot: Slot, child: Child) -> None:
         try:
             await child.start()
-        except OSError:
-            slot.child = None
+        except BaseException:
+            if slot.child is child:
+                slot.child = None
             raise
         self.events.emit("started", slot.name)
         self.slots.note_change()
+
+    async def _begin_beside(self, slot: Slot, child: Child) -> None:
+        try:
+            await self._begin(slot, child)
+        except OSError as error:
+            if child.exit_code is None and not self._stopping.is_set():
+                self.supervisor.report(slot.name, error)
+        self.look()
+
+    async def renew(self) -> None:
+        """Have what is started from now on made from the application as it is now."""
+        if self._forks is not None:
+            await self._forks.renew()
 
     def make(self, slot: Slot) -> Child:
         output = self._output
@@ -205,6 +241,7 @@ class Runner:
             self._on_line,
             lambda child: self.on_end(slot, child),
             lambda: output.crowded,
+            self._forks,
         )
 
     def on_end(self, slot: Slot, child: Child) -> None:
@@ -274,6 +311,8 @@ class Runner:
 
     def equip(self, environment: Mapping[str, str]) -> None:
         """What every child that is started from now on is given."""
+        if self._forks is not None:
+            self._forks.equip(environment)
         for slot in self.slots:
             slot.spec = replace(slot.spec, environment=environment)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skerry.process.child import Spec
+from skerry.process.title import ROOM
 
 JOIN = "SKERRY_JOIN_FD"
 LISTEN = "SKERRY_LISTEN_FD"
@@ -64,6 +65,16 @@ def stages(topology: Topology, sockets: Sockets) -> list[list[Spec]]:
     hosts = several(topology, sockets, "host", topology.hosts)
     consumers = several(topology, sockets, "consumer", topology.consumers)
     return [stage for stage in ([balancer], [*servers, *gateways, *hosts], consumers) if stage]
+
+
+def fork_server(topology: Topology) -> Spec:
+    """What imports the application for all of them."""
+    return Spec(
+        "forkserver",
+        "forkserver",
+        [*command("forkserver", topology.target), ROOM],
+        topology.environment,
+    )
 
 
 def several(topology: Topology, sockets: Sockets, role: str, count: int) -> list[Spec]:

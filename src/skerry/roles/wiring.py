@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skerry.bus.backend import Backend, JournalSide, Opening, Place, TransportSide
 from skerry.bus.backend import Parts as Parts
 from skerry.errors import SettingsError
 from skerry.journal.journal import JournalWriter
 from skerry.journal.migration import rehearse
-from skerry.kernel.declaration import Declaration
 from skerry.kernel.settings import Settings
 from skerry.plugins import BACKENDS, find, names
+
+if TYPE_CHECKING:
+    from skerry.kernel.declaration import Declaration
 
 Standby = Callable[[], None]
 Made = Callable[[Parts], None]
