@@ -429,3 +429,33 @@ async def test_printed_text_cannot_pass_for_a_record(tmp_path: Path) -> None:
     assert {record["process"] for record in records if record.get("logger") == "skerry.balancer"} == {
         "balancer"
     }
+
+
+def children_of(pid: int) -> dict[int, list[str]]:
+    """The command lines of a process's own children."""
+    pids = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
+    return {int(each): Path(f"/proc/{each}/cmdline").read_bytes().decode().split("\0") for each in pids}
+
+
+def shared_bytes(pid: int) -> int:
+    """Memory that was written before a fork and has not been since."""
+    rows = dict(line.split(":") for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return int(rows["Shared_Dirty"].split()[0]) * 1024
+
+
+async def test_processes_are_forked_from_one_that_has_imported(tmp_path: Path) -> None:
+    """All are children of the runner with the command lines of their roles, and share memory; without a fork server
+    they are executed."""
+    async with up(tmp_path, "--servers", "1") as world:
+        roles = {each.pid: each.role for each in world.processes()}
+        found = children_of(world.pid)
+        assert {pid: line[3] for pid, line in found.items() if pid in roles} == roles
+        assert [line[3] for pid, line in found.items() if pid not in roles] == ["forkserver"]
+        assert all(shared_bytes(pid) > 4 << 20 for pid in roles)
+        assert not world.said("imports the application itself"), world.text
+    async with up(tmp_path, "--servers", "1", "--no-fork-server") as world:
+        assert sorted(line[3] for line in children_of(world.pid).values()) == [
+            "balancer",
+            "consumer",
+            "server",
+        ]

@@ -73,7 +73,7 @@ class Scenario:
         try:
             for _ in range(600):
                 reap_orphans(set())
-                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # noqa: ASYNC222 - does not wait
                 await asyncio.sleep(0.05)
             self.said.append("a child is left")
         except ChildProcessError:

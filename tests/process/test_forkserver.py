@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,4 +113,3 @@ async def test_an_import_that_fails_is_left_to_each_process(tmp_path: Path, kind
     outcome = await played(tmp_path, "plain", kind)
     assert (outcome.first["imported"], outcome.first["code"], outcome.second["code"]) == ("", 7, 8)
     assert len(outcome.said) == lines
-    assert os.path.exists(tmp_path)

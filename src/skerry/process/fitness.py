@@ -2,7 +2,7 @@
 
 What an application's import has left behind is looked for: threads (they are not in the copy, and their locks would
 never be freed), descriptors (a connection or a file's place would be shared), processes, timers, and directories that
-are removed at the end of whoever has them. Linux only. Not here: generators of random numbers (`seeds`).
+are removed when a process ends. Linux only. Not here: generators of random numbers (`seeds`).
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from skerry.telemetry import Registry
 
 log = logging.getLogger("skerry.balancer")
 
+TICK_SECONDS = 0.1
 SPARE_DESCRIPTORS = 24
 """Kept from clients: for servers that join or give connections back, and for what this process tells of itself."""
 
@@ -99,7 +100,6 @@ class Balancer:
         """Accept, and let servers join."""
         self._door.open(self._on_door)
         await self.resume()
-        self._tick()
 
     async def hold(self) -> None:
         """Accept nothing; clients wait in the kernel's queue."""
@@ -180,6 +180,8 @@ class Balancer:
     def _distribute(self, group: str) -> None:
         """Hand over what waits: each connection to the least busy server, those of one server together."""
         waiting = self._waiting[group]
+        if waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         choose, now = self._choose[group], time.monotonic()
         while waiting:
             shares: dict[Link, list[Waiting]] = {}
@@ -276,8 +278,9 @@ class Balancer:
     # --- time
 
     def _tick(self) -> None:
-        """A few times a second: give up silent servers, refuse connections that waited long enough."""
-        self._timer = asyncio.get_running_loop().call_later(0.1, self._tick)
+        """A few times a second while something waits: give up silent servers, refuse connections that waited long
+        enough."""
+        self._timer = None
         now = time.monotonic()
         for link in self._all_links():
             if link.unacknowledged and now - link.silent_since > self.settings.silent_seconds:
@@ -289,3 +292,5 @@ class Balancer:
                 self._refuse(waiting.popleft(), group)
             if waiting:
                 self._distribute(group)
+        if self._timer is None and any(link.unacknowledged or link.full for link in self._all_links()):
+            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
