@@ -22,7 +22,7 @@ from skerry.process.fitness import why_not_forked
 from skerry.process.freshness import Freshness
 from skerry.process.seeds import Seeds
 from skerry.process.title import set_title
-from skerry.process.worker import CONTROL, MARK, PARENT, die_with
+from skerry.process.worker import CONTROL, MARK, PARENT, exit_with_parent
 
 FORKS = "SKERRY_FORK_FD"
 """Tells the descriptor of the line to the runner."""
@@ -93,7 +93,7 @@ class Forking:
         runner = int(os.environ.pop(PARENT))
         os.close(int(os.environ.pop(CONTROL)))  # it has a loop to beat with no more than it has words
         os.environ.pop(MARK, None)
-        die_with(runner)
+        exit_with_parent(runner)
         return cls(line, runner)
 
     def serve(self, load: Callable[[], None], freshness: Freshness) -> list[str]:

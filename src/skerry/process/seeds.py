@@ -1,7 +1,7 @@
 """Generators of random numbers of a process that is forked: each copy has to go on with other numbers.
 
-`random` itself sees to its own functions. A `random.Random()` that an application makes while it is imported is noted,
-unless it is given a seed: then its numbers are meant to be the same everywhere.
+The functions of `random` are seeded anew by that module itself. A `random.Random()` that an application makes while it
+is imported is noted, unless it is given a seed: then its numbers are meant to be the same everywhere.
 """
 
 from __future__ import annotations

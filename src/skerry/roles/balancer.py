@@ -180,8 +180,8 @@ class Balancer:
     def _distribute(self, group: str) -> None:
         """Hand over what waits: each connection to the least busy server, those of one server together."""
         waiting = self._waiting[group]
-        if waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        if waiting:
+            self._tick_soon()
         choose, now = self._choose[group], time.monotonic()
         while waiting:
             shares: dict[Link, list[Waiting]] = {}
@@ -277,6 +277,10 @@ class Balancer:
 
     # --- time
 
+    def _tick_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
     def _tick(self) -> None:
         """A few times a second while something waits: give up silent servers, refuse connections that waited long
         enough."""
@@ -292,5 +296,5 @@ class Balancer:
                 self._refuse(waiting.popleft(), group)
             if waiting:
                 self._distribute(group)
-        if self._timer is None and any(link.unacknowledged or link.full for link in self._all_links()):
-            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        if any(link.unacknowledged or link.full for link in self._all_links()):
+            self._tick_soon()
