@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+from typing import Any
+
 import msgspec
 import pytest
 from starlette.responses import PlainTextResponse
@@ -54,6 +57,22 @@ def test_no_tag_breaks_the_message(tag: str) -> None:
     """An entity tag has no quotes, spaces or controls."""
     with pytest.raises(ValueError, match="entity tag"):
         Response(b"", etag=tag)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((204,), "or is it status=?"),
+        ((None,), "bytes or text"),
+        ((b"", "200"), "200 to 599"),
+        ((b"", 101), "200 to 599"),
+    ],
+)
+def test_what_is_no_answer_is_told_where_it_is_made(arguments: tuple[Any, ...], told: str) -> None:
+    """A slip of arguments is an error of the view, with its line, not one of the server that writes the answer."""
+    with pytest.raises((TypeError, ValueError), match=told):
+        Response(*arguments)
+    assert Response(b"", HTTPStatus.NOT_FOUND).render(b"").startswith(b"HTTP/1.1 404 Not Found\r\n")
 
 
 def test_a_tab_is_allowed_in_a_value() -> None:

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from skerry.errors import LifecycleError, SettingsError
 from skerry.http.application import Application
 from skerry.http.problems import Problem
+from skerry.http.reply import Response
 from skerry.http.request import Request
 from skerry.server.server import HttpServer
 from skerry.server.settings import ServerSettings
@@ -49,6 +50,37 @@ async def test_a_connection_accepted_elsewhere_is_served(start: Start) -> None:
     writer.write(GET)
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
+
+
+@pytest.mark.parametrize("path", ["/now", "/later", "/async"])
+async def test_an_answer_that_cannot_be_written_is_a_failure(start: Start, path: str) -> None:
+    """Whatever was made of it after it was made: the client is told 500, and the next request is answered."""
+    app = hello()
+
+    def broken() -> Response:
+        answer = Response(b"")
+        answer.body = 204  # type: ignore[assignment]
+        return answer
+
+    @app.get("/now")
+    def now() -> Response:
+        return broken()
+
+    @app.get("/later")
+    def later() -> asyncio.Future[Response]:
+        answer = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(answer.set_result, broken())
+        return answer
+
+    @app.get("/async")
+    async def in_a_task() -> Response:
+        return broken()
+
+    running = await start(app)
+    for _ in range(2):
+        told = await running.ask(GET.replace(b" / ", b" %s " % path.encode()) + GET)
+        assert told.startswith(b"HTTP/1.1 500 ")
+        assert told.endswith(b"hello") or path == "/async"
 
 
 async def test_hold_and_resume(start: Start) -> None:

@@ -92,10 +92,17 @@ class Response:
         headers: Mapping[str, str] | Fields | None = None,
         etag: str | int | None = None,
     ) -> None:
-        if isinstance(body, str):
-            body = body.encode("utf-8")
-            if media_type is None:
-                media_type = TEXT
+        if body.__class__ is not bytes:
+            if isinstance(body, str):
+                body = body.encode("utf-8")
+                if media_type is None:
+                    media_type = TEXT
+            elif not isinstance(body, bytes | bytearray):
+                raise TypeError(
+                    f"the body of a Response is bytes or text, not {body!r:.80}; or is it status=?"
+                )
+        if status != 200 and not 200 <= status <= 599:
+            raise ValueError(f"the status of a Response is a number from 200 to 599, not {status!r:.80}")
         self.body = body
         self.private = False
         self.status = status

@@ -63,7 +63,11 @@ def rendered(turn: Turn, response: Response, state: State) -> bytes:
         log_access(
             scope_of(request, request.peer, turn.version, Missing(), {}), status, seconds, request.identity
         )
-    return response.render(state.common[turn.keep], with_body=request.method != "HEAD")
+    common, with_body = state.common[turn.keep], request.method != "HEAD"
+    try:
+        return response.render(common, with_body=with_body)
+    except Exception as error:  # somebody has changed it into what is no answer
+        return state.lane.failed(_route(turn), error, request).render(common, with_body=with_body)
 
 
 def _route(turn: Turn) -> Route:
