@@ -26,6 +26,7 @@ NAMES = (
     "writes",
     "growth",
     "consumers",
+    "reactors",
     "fanout",
     "page",
     "balancer",
