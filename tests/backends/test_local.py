@@ -22,7 +22,7 @@ from skerry.backends.local.peer import LocalPeer, PeerSettings
 from skerry.backends.local.reader import remote_journal
 from skerry.backends.queues import Message
 from skerry.bus.transport import Announcement, Transport
-from skerry.errors import Disconnected, JournalError, SettingsError, Trimmed
+from skerry.errors import Disconnected, JournalError, LifecycleError, SettingsError, Trimmed
 from skerry.journal.epochs import Epoch
 from skerry.journal.hints import Hint
 from skerry.journal.journal import DeadLetter, Head, JournalPeer, Outcome, Record, Status, StoredProjection
@@ -181,6 +181,29 @@ async def test_a_hub_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
 
 
 # --- peers among themselves
+
+
+async def test_a_peer_that_was_stopped_sends_nothing(tmp_path: Path) -> None:
+    """Its callers hear so at once, however long others would wait for a consumer."""
+    file = tmp_path / "kv.db"
+    server = peer(file, resend_seconds=3600.0)
+    async with started(LocalOwner(file, "consumer-1")):
+        async with started(server):
+            pass
+        with pytest.raises(Disconnected, match="not started"):
+            await soon(asyncio.ensure_future(server.send([envelope(0)], 0)))
+
+
+async def test_a_name_is_used_once_at_a_hub(tmp_path: Path) -> None:
+    """By an end in its process as by one that is connected: answers have to reach the one that asked."""
+    async with hub_at(tmp_path / "hub") as hub:
+        server = LocalPeer(tmp_path / "hub", "server-1", PeerSettings(start_seconds=30.0))
+        async with started(server):
+            with pytest.raises(LifecycleError, match="server-1"):
+                await DirectTransport(hub, "server-1").start()
+        async with started(DirectTransport(hub, "server-2")):
+            with pytest.raises(LifecycleError, match="server-2"):
+                await DirectTransport(hub, "server-2").start()
 
 
 async def test_a_peer_that_leaves_is_announced(tmp_path: Path) -> None:

@@ -267,3 +267,23 @@ async def test_a_deadline_costs_nothing_until_something_waits() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == [True, True]
+
+
+async def test_a_drain_waits_for_what_was_sent() -> None:
+    """It returns when the queue has confirmed every command, those of this turn included."""
+    wire = Wire()
+    commands = bus(wire)
+    commands.submit(Do("a"))
+    await asyncio.sleep(0)
+    commands.submit(Do("b"))
+    draining = asyncio.ensure_future(commands.drain())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    wire.confirms[0].set_result(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(wire.confirms) == 2
+    assert not draining.done()
+    wire.confirms[1].set_result(None)
+    async with asyncio.timeout(60):
+        await draining

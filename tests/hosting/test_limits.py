@@ -212,6 +212,10 @@ async def test_an_answer_that_streams_leaves_the_others_their_threads(serve: Hos
         streams.append(wire)
         await until(lambda: serve.wsgi.pool.streams == len(streams))
     assert (await ask(port, "GET / HTTP/1.1")).status == 200
+    for _ in range(5):
+        serve.wsgi.pool._sweeper.cancel()
+        serve.wsgi.pool._sweep()
+    assert serve.wsgi.pool.threads <= 1 + len(streams), "one for each, however long it streams"
     go.set()
     await until(lambda: serve.wsgi.pool.threads == 1)
     for wire in streams:

@@ -11,8 +11,10 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from skerry.clock import SystemClock
 from skerry.errors import DeadlineExceeded, DeclarationError, PreconditionFailed, Rejected, Unavailable
 from skerry.http.application import Application, ApplicationSettings
+from skerry.http.auth import Tokens
 from skerry.http.path import encode_path
 from skerry.http.problems import Problem
 from skerry.http.reply import Response
@@ -385,3 +387,18 @@ def test_a_copy_has_every_declaration() -> None:
     other.exception_handler(ValueError)(lambda request, error: "wrong")
     assert declared(other) != declared(app)
     assert len(declared(app)["_declared"]) == 3
+
+
+@pytest.mark.parametrize("rights", [None, "read"])
+def test_an_open_mount_is_answered_without_asgi_where_it_can(rights: Any) -> None:
+    """Also in an application with tokens; nothing stands before it then, and a token stands before others."""
+
+    class Responds:
+        def respond(self, exchange: Any) -> None: ...
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    app = Application()
+    app.mount("/open", Responds(), rights=rights)
+    app.compile(tokens=Tokens([("read", "", "secret")], SystemClock()))
+    assert (app.mounts[0].respond is not None) == (rights is None)

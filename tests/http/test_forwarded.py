@@ -225,3 +225,9 @@ def test_networks_and_addresses() -> None:
     assert not PROXIES.includes(None)
     assert not PROXIES.includes("nonsense")
     assert not Trusted([])
+
+
+@pytest.mark.parametrize(("entries", "some"), [([], False), (["10.0.0.1"], True), (["unix:"], True)])
+def test_it_is_known_whether_any_proxy_is_trusted(entries: list[str], some: bool) -> None:
+    """Without one the fields are neither read nor taken out."""
+    assert bool(Trusted(entries)) is some

@@ -15,6 +15,7 @@ import pytest
 from livekv import app
 from skerry import App, Event
 from skerry.errors import SettingsError, SkerryError
+from skerry.http.health import Purpose
 from skerry.kernel.settings import Settings
 from skerry.loop.door import Door
 from skerry.loop.handover import JOIN as JOIN_WORD
@@ -97,6 +98,8 @@ async def test_the_runner_hears_of_its_life(tmp_path: Path) -> None:
         await control.is_ready.wait()
         assert {"lag", "position", "connections"} <= set(control.gauges())
         assert "skerry_memory_offset" in control.metrics()
+        is_ready, report = process._report(Purpose.EVERYTHING)
+        assert (is_ready, report["status"]) == (True, "ready")
         assert control.stop is not None
         control.stop(1.0)
         assert await running == 0

@@ -328,3 +328,26 @@ async def test_a_name_that_points_here_reaches_nothing() -> None:
                 writer.close()
             assert tuple(found) == statuses
             await here.role.stop()
+
+
+async def test_a_held_server_comes_back_to_the_balancer() -> None:
+    """It leaves when it is held, and joins again when it resumes."""
+    told: list[str] = []
+
+    class Handover:
+        async def drain(self, seconds: float) -> None:
+            told.append("left")
+
+        def start(self) -> None:
+            told.append("joined")
+
+        async def stop(self) -> None: ...
+
+    async with world() as here:
+        await here.role.start()
+        here.role._handover = Handover()  # type: ignore[assignment]
+        await here.role.hold()
+        await here.role.resume()
+        assert told == ["left", "joined"]
+        here.role._handover = None
+        await here.role.stop()

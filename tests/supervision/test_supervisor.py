@@ -662,6 +662,8 @@ def test_wrong_rules_and_children_are_refused_at_once() -> None:
         supervisor.add(Part("a", []))
     with pytest.raises(SupervisionError, match=r"no child 'b'; its children: a"):
         supervisor.ready("b")
+    with pytest.raises(SupervisionError, match=r"no child 'b'; its children: none"):
+        Supervisor().ready("b")
 
 
 @virtual

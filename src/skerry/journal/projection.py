@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from types import MemberDescriptorType
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from skerry.errors import DeclarationError
@@ -116,12 +117,12 @@ class Projection(Generic[K, Row]):
         """Give everything to `twin`, which was filled meanwhile, and take what it has: between two reads, in one step.
         The default exchanges all attributes. Override it (and `twin`) where others hold a part of this object, or where
         a part of it holds the object itself."""
-        for kind in type(self).__mro__:
-            for name in getattr(kind, "__slots__", ()):
-                if hasattr(self, name) and hasattr(twin, name):
-                    mine, its = getattr(self, name), getattr(twin, name)
-                    setattr(self, name, its)
-                    setattr(twin, name, mine)
+        for slot in _slots_of(type(self)):
+            both = [(one, slot.__get__(one)) for one in (self, twin) if _is_set(slot, one)]
+            for one, _ in both:
+                slot.__delete__(one)
+            for one, value in both:
+                slot.__set__(twin if one is self else self, value)
         self.__dict__, twin.__dict__ = twin.__dict__, self.__dict__
 
     def dump(self) -> Iterable[tuple[AnyTable, Any, Any, int]] | None:
@@ -207,3 +208,21 @@ def marked(projection: type[Projection], mark: str) -> dict[type[Event], str]:
                     )
                 found[event] = name
     return found
+
+
+def _slots_of(kind: type) -> list[Any]:
+    """The descriptors of everything that a class and those above it have in `__slots__`."""
+    return [
+        found
+        for each in kind.__mro__
+        for found in vars(each).values()
+        if isinstance(found, MemberDescriptorType)
+    ]
+
+
+def _is_set(slot: Any, instance: object) -> bool:
+    try:
+        slot.__get__(instance)
+    except AttributeError:
+        return False
+    return True
