@@ -213,6 +213,7 @@ async def test_an_answer_that_streams_leaves_the_others_their_threads(serve: Hos
         await until(lambda: serve.wsgi.pool.streams == len(streams))
     assert (await ask(port, "GET / HTTP/1.1")).status == 200
     for _ in range(5):
+        assert serve.wsgi.pool._sweeper is not None
         serve.wsgi.pool._sweeper.cancel()
         serve.wsgi.pool._sweep()
     assert serve.wsgi.pool.threads <= 1 + len(streams), "one for each, however long it streams"
