@@ -12,6 +12,7 @@ ROOMS = (
     "kernel/losses.py",
     "server/moving.py",
     "server/server.py",
+    "hosting/answers.py",
     "hosting/host.py",
     "hosting/wsgi.py",
     "supervision/supervisor.py",
