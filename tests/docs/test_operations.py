@@ -12,9 +12,7 @@ ROOMS = (
     "kernel/losses.py",
     "server/moving.py",
     "server/server.py",
-    "hosting/answers.py",
-    "hosting/host.py",
-    "hosting/wsgi.py",
+    "hosting",
     "supervision/supervisor.py",
     "process",
     "roles",
@@ -55,3 +53,14 @@ def test_every_number_is_explained() -> None:
     """What /metrics shows stands in the table, and what stands there is shown."""
     assert measured() - described() == set()
     assert described() - measured() == set()
+
+
+def test_numbers_that_other_pages_name_exist() -> None:
+    """A page that leads to a number leads to one that there is."""
+    named = {
+        f"{path.name}: {name}"
+        for path in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"`(skerry_\w+_(?:total|seconds|bytes))\b", path.read_text(encoding="utf-8"))
+        if name not in described()
+    }
+    assert named == set()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from typing import Any
 
 from skerry import App, Command, Event, Unit
+from skerry.backends.memory.journal import MemoryJournal
+from skerry.backends.memory.transport import MemoryHub
 from skerry.http import Hub
+from skerry.http.health import exposition
 from skerry.http.limits import HubStats
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.metrics import register_hub_metrics
+from skerry.kernel.metrics import register_hub_metrics, register_memory_metrics
+from skerry.kernel.settings import Settings
 from skerry.telemetry import Registry
 from skerry.testing import running
 
@@ -75,3 +80,24 @@ async def test_the_write_path_counts() -> None:
     assert values["skerry_commands_decided_total"] == 1
     assert values["skerry_events_applied_total"] == 1
     assert values["skerry_memory_offset"] == 1
+
+
+async def test_what_a_transport_throws_away_is_counted() -> None:
+    """Where it counts that: hints that were not sent, and messages of another application."""
+
+    class Wire:
+        dropped, foreign = 3, 1
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    hub, journal = MemoryHub(), MemoryJournal()
+    wire: Any = Wire(hub.endpoint("server-1"))
+    kernel = Kernel(App("counted").declaration, Settings(warm_start=False), wire, journal, journal)
+    register_memory_metrics(kernel)
+    told = exposition(kernel.registry.collect()).decode()
+    assert "skerry_hints_dropped_total 3" in told
+    assert "skerry_foreign_messages_total 1" in told

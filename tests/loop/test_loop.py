@@ -151,10 +151,11 @@ def test_a_periodic_timer_does_not_drift(loop: Loop) -> None:
 
     timer = loop.add_periodic_timer(0.005, work)
     loop.run()
+    ended = time.monotonic() - began
     # Every call is at or after a grid point of its own, however late the machine is: none was made up.
     assert all(call >= number * 0.005 - 1e-6 for number, call in enumerate(calls, 1))
-    # A last call that came late has passed points that are not counted as missed yet.
-    assert timer.missed + len(calls) <= int(calls[-1] / 0.005 + 1e-3) + 1
+    # Nor was one counted as missed that has not passed; the machine may have paused in the last call.
+    assert timer.missed + len(calls) <= int(ended / 0.005 + 1e-3) + 1
     assert timer.interval == 0.005
     assert timer.active
 

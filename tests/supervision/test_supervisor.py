@@ -699,5 +699,6 @@ async def test_it_is_counted() -> None:
         ("skerry_failures_total", "builtins:KeyError"): 1.0,
         ("skerry_restarts_total", None): 1.0,
         ("skerry_escalations_total", None): 1.0,
+        ("skerry_failures_dropped_total", None): 0.0,
     }
     await supervisor.stop()

@@ -71,6 +71,16 @@ class CountsWaiting(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsLosses(Protocol):
+    """A transport that counts what it did not send, and what it got and is not ours."""
+
+    dropped: int
+    """Hints that were not sent, because too much was waiting."""
+    foreign: int
+    """Messages that no process of this application can have sent."""
+
+
 class Transport(Protocol):
     """One process's connection to the others. Reconnects by itself; says so through `connected`."""
 

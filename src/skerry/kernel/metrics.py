@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from skerry.bus.consumer import Consumer
-from skerry.bus.transport import CountsWaiting
+from skerry.bus.transport import CountsLosses, CountsWaiting
 from skerry.emitter import EventEmitter
 from skerry.http.attempts import Attempts
 from skerry.http.hub import Hub
@@ -67,6 +67,18 @@ def register_memory_metrics(kernel: Kernel) -> None:
             "skerry_queue_waiting",
             "Messages of commands that wait in the queue's table.",
             read=lambda: transport.waiting,
+        )
+    if isinstance(kernel.transport, CountsLosses):
+        losses = kernel.transport
+        registry.counter(
+            "skerry_hints_dropped_total",
+            "Hints that were not sent, because too much was waiting; readers repair themselves from the journal.",
+            read=lambda: losses.dropped,
+        )
+        registry.counter(
+            "skerry_foreign_messages_total",
+            "Messages that no process of this application can have sent.",
+            read=lambda: losses.foreign,
         )
     kernel.services.resolve(HttpWrites).observe = registry.histogram(
         "skerry_write_seconds", "From a write's request to its effect, visible in this process."

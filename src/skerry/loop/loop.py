@@ -181,6 +181,11 @@ class Loop(Registrations):
             if self._driver is not None:
                 self._watch.start(self._driver.running)
 
+    @property
+    def blocked_turns(self) -> int:
+        """How many turns took longer than the limit since they are watched."""
+        return 0 if self._watch is None else self._watch.reports
+
     async def _live(self, main: Callable[[], Coroutine[Any, Any, T]] | None, until_idle: bool) -> T | None:
         self._finished = finished = asyncio.get_running_loop().create_future()
         self._until_idle = until_idle

@@ -214,7 +214,13 @@ class _Process:
         self._is_started = True
         gc.collect()
         gc.freeze()  # what was loaded stays: a collection over a million objects would take a tenth of a second
-        composed.runtime.loop.watch_blocking(BLOCKED_SECONDS)  # from here on it is somebody's fault
+        loop = composed.runtime.loop
+        loop.watch_blocking(BLOCKED_SECONDS)  # from here on it is somebody's fault
+        composed.registry.counter(
+            "skerry_loop_blocked_total",
+            "Turns of the loop that took longer than 0.25 s; the log has their stacks.",
+            read=lambda: loop.blocked_turns,
+        )
         for _, role in composed.listening:
             for where in role.addresses:
                 logger.info("listening on %s", where)

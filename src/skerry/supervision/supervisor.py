@@ -77,6 +77,12 @@ class Supervisor:
         self._handed_up: set[int] = set()
         numbers = Registry() if registry is None else registry
         self._failures = numbers.counters("skerry_failures_total", "Failures reported.", "supervisor", "kind")
+        numbers.counter(
+            "skerry_failures_dropped_total",
+            "Failures that were only logged, because too many waited.",
+            read=lambda: self._lanes.dropped,
+            supervisor=name,
+        )
         self._restarts = numbers.counter("skerry_restarts_total", "Children restarted.", supervisor=name)
         self._escalations = numbers.counter(
             "skerry_escalations_total", "Failures handed up.", supervisor=name
