@@ -84,6 +84,9 @@ async def test_an_app_on_the_platform(tars_platform: TarsPlatform, tmp_path: Pat
         assert (ready.status_code, set(ready.json()["checks"])) == (
             200, {"worker-1", "worker-2", "consumer-1"},
         )  # fmt: skip
+        for purpose in ("traffic", "writes"):
+            answer = await http.get(f"http://127.0.0.1:{admin}/health/ready?for={purpose}")
+            assert answer.status_code == 200, answer.text
         numbers = (await http.get(f"http://127.0.0.1:{admin}/metrics")).text
         assert 'route="/values/{key}"' in numbers
         assert 'process="consumer-1"' in numbers
