@@ -42,7 +42,12 @@ ROOMS = {
     "tracing.py": ["test_tracing.py"],
     "otel.py": ["kernel/test_tracing.py"],
     "faces.py": ["test_face.py"],
-    "backends": ["backends/test_migrations.py"],
+    "backends": [
+        "backends/test_migrations.py",
+        "backends/test_memory_transport.py",
+        "backends/test_local.py",
+        "backends/test_supervisor.py",
+    ],
     "backends/local": ["backends/test_local.py"],
     "backends/memory": ["backends/test_memory_journal.py", "backends/test_memory_transport.py"],
     "backends/postgres": ["backends/test_postgres*.py"],

@@ -18,7 +18,7 @@ from skerry.backends.local.connection import SOFT_LIMIT_BYTES, Connection
 from skerry.backends.local.direct import DirectTransport
 from skerry.backends.local.hub import Hub
 from skerry.backends.local.owner import LOCK_NAME, LocalOwner, Lock, hub_path, local_directory
-from skerry.backends.local.peer import LocalPeer, PeerSettings
+from skerry.backends.local.peer import Calls, LocalPeer, PeerSettings
 from skerry.backends.local.reader import remote_journal
 from skerry.backends.queues import Message
 from skerry.bus.transport import Announcement, Transport
@@ -508,3 +508,14 @@ async def test_a_place_that_was_cleared_away_is_made_again(tmp_path: Path) -> No
             await LocalOwner(file, "consumer-2", standby_seconds=0.03).acquire()
     owner.release()
     assert not local_directory(file).exists()
+
+
+async def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
+    """A call that was given up is answered all the same; the connection goes on."""
+    calls = Calls()
+    waiting = asyncio.get_running_loop().create_future()
+    calls.waiting[1] = waiting
+    calls.settle(frames.Result(2, b"late"))
+    calls.settle(frames.Result(1, b"in time"))
+    assert (await waiting).data == b"in time"
+    calls.settle(frames.Result(1, b"again"))

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from skerry import App
+from skerry.cli.inspect import own_pages
 from skerry.cli.main import main
+from skerry.testing import running
 
 APPLICATION = """
 import abc
@@ -116,6 +119,19 @@ def test_bus_tells_who_handles_what(here: Path) -> None:
     assert found["event", "written", "memory"] == "Rows.written"
     assert ("event", "written", "listener") in found
     assert ("event", "written", "reactor") in found
+
+
+async def test_own_pages_are_those_of_a_running_application() -> None:
+    """What every application has beside its routes is listed as a server answers it, on its side and for its right."""
+    app = App("shown")
+    async with running(app) as world:
+        routes = world.client.server.application.table.routes
+    real = {(each.path, "lane" if each.lane else "asgi", each.right or "-", each.name) for each in routes}
+    app.http.compile()
+    declared = {each.path for each in app.http.table.routes}
+    listed = {(path, side, right, name) for _, path, side, right, name in own_pages(app.http)}
+    short = {each for each in real if each[0] not in declared and not each[0].startswith("/-/skerry/health")}
+    assert listed == short - {each for each in short if each[0] == "/-/skerry/metrics"}
 
 
 @pytest.mark.parametrize("command", ["routes", "bus"])

@@ -854,3 +854,23 @@ def test_corrections_and_writes_in_any_order_end_in_what_is_stored(steps: list[A
                 await each.stop()
 
     run_virtual(run())
+
+
+def test_started_again_it_is_live_when_it_has_caught_up_again() -> None:
+    """Not before: what it had when it was stopped is as old as that."""
+
+    async def run() -> None:
+        async with world() as w:
+            projector = w.projector(Numbers())
+            await projector.start()
+            await projector.stop()
+            await w.write(("a", 1))
+            await projector.start(wait=False)
+            live = asyncio.ensure_future(projector.live())
+            await asyncio.sleep(0)
+            assert not live.done()
+            await live
+            assert projector.position.offset == 1
+            await projector.stop()
+
+    run_virtual(run())

@@ -285,3 +285,17 @@ def test_only_routers_are_included() -> None:
     router = Router("orders")
     with pytest.raises(DeclarationError, match="router orders includes itself"):
         router.include(router)
+
+
+def test_a_handler_s_table_is_made() -> None:
+    """`loads=` is enough: no projection, no `app.uses`."""
+    app = App("rows")
+    table = Table("numbers", key=str, row=int)
+
+    class Count(Command):
+        key: str
+
+    @app.handles(Count, loads=table)
+    def count(command: Count, unit: Unit) -> None: ...
+
+    assert list(app.declaration.tables) == ["numbers"]

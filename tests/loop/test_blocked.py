@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from skerry.loop import models
-from skerry.loop.blocked import Blocked
+from skerry.loop.blocked import Blocked, BlockWatch
 from skerry.loop.loop import Loop
 from skerry.loop.stacks import from_application, is_application, stack_of
 
@@ -129,3 +129,18 @@ def test_a_stack_is_shown_from_the_application_on() -> None:
 
 async def _calls(function: Callable[[], None]) -> None:
     function()
+
+
+def test_a_watch_may_be_started_again() -> None:
+    """After it was stopped it sees what blocks as before, and counts on."""
+    reports: list[Blocked] = []
+    watch = BlockWatch(0.03, reports.append)
+
+    async def main() -> None:
+        for count in (1, 2):
+            watch.start(asyncio.get_running_loop())
+            a_blocking_call(lambda: len(reports) >= count)  # noqa: B023 - called at once
+            watch.stop()
+
+    asyncio.run(main())
+    assert watch.reports >= 2

@@ -13,6 +13,7 @@ from skerry.bus.pipeline import applies_to
 from skerry.cli.options import app_of, fail
 from skerry.errors import DeclarationError
 from skerry.hosting.host import Host
+from skerry.http.application import Application
 from skerry.http.health import OWN_PAGES
 from skerry.http.routes import Mount
 from skerry.kernel.asyncapi import document
@@ -38,14 +39,7 @@ def routes(target: str) -> None:
         )
         for route in app.http.table.routes
     ]
-    own = OWN_PAGES if app.http.hosts_everything else ""
-    rows += [
-        ("GET", f"{own}/commands/{{id}}", "asgi", "read", "command_status"),
-        ("GET", f"{OWN_PAGES}/asyncapi.json", "lane", "read", "asyncapi"),
-        ("GET", f"{own}/health/live", "lane", "-", "live"),
-        ("GET", f"{own}/health/ready", "lane", "-", "ready"),
-        ("GET", f"{own}/metrics", "lane", "read", "metrics"),
-    ]
+    rows += own_pages(app.http)
     if app.declaration.live is not None:
         rows.append(("GET", app.declaration.live.path, "live", "read", "events"))
     rows += [
@@ -122,3 +116,15 @@ def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     for row in (head, *rows):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def own_pages(http: Application) -> list[tuple[str, str, str, str, str]]:
+    """What every application has beside its routes; a test compares it with a running one."""
+    own = OWN_PAGES if http.hosts_everything else ""
+    return [
+        ("GET", f"{own}/commands/{{id}}", "asgi", "read", "command_status"),
+        ("GET", f"{OWN_PAGES}/asyncapi.json", "lane", "read", "asyncapi"),
+        ("GET", f"{own}/health/live", "lane", "-", "live"),
+        ("GET", f"{own}/health/ready", "lane", "-", "ready"),
+        ("GET", f"{own}/metrics", "lane", "read", "metrics"),
+    ]
