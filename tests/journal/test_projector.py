@@ -861,14 +861,31 @@ def test_started_again_it_is_live_when_it_has_caught_up_again() -> None:
 
     async def run() -> None:
         async with world() as w:
-            projector = w.projector(Numbers())
+            there = asyncio.Event()
+            there.set()
+
+            class Held:
+                """A reader whose snapshots wait."""
+
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(w.journal, name)
+
+                @asynccontextmanager
+                async def snapshot(self, tables: list[str]) -> Any:
+                    await there.wait()
+                    async with w.journal.snapshot(tables) as snapshot:
+                        yield snapshot
+
+            projector = w.projector(Numbers(), reader=Held())
             await projector.start()
             await projector.stop()
             await w.write(("a", 1))
+            there.clear()
             await projector.start(wait=False)
             live = asyncio.ensure_future(projector.live())
-            await asyncio.sleep(0)
+            await asyncio.sleep(3)
             assert not live.done()
+            there.set()
             await live
             assert projector.position.offset == 1
             await projector.stop()
