@@ -20,6 +20,7 @@ from typing import Any
 
 from skerry.process.forking import FORKS, Forking, ignore_terminal
 from skerry.process.freshness import Freshness
+from skerry.process.looking import LOOKED
 from skerry.process.worker import CONTROL, PARENT
 
 left: list[Any] = []
@@ -57,6 +58,7 @@ def tell() -> None:
         "is_child": os.getppid() == int(os.environ[PARENT]),
         "leads": os.getpgrp() == os.getpid(),
         "control": int(os.environ[CONTROL]),
+        "looked": int(os.environ[LOOKED]),
         "passed": int(os.environ["PASSED_FD"]),
         "given": os.environ["GIVEN"],
         "server_only": os.environ.get("SERVER_ONLY", ""),

@@ -47,7 +47,7 @@ async def test_a_copy_is_a_child_like_any_other(tmp_path: Path) -> None:
         assert (told["is_child"], told["leads"]) == (True, True)
         assert (told["given"], told["server_only"]) == ("to server", "")
         assert told["title"][:2] == ["tell", str(told["code"])]
-        listing = set(told["descriptors"]) - {0, 1, 2, told["control"], told["passed"]}
+        listing = set(told["descriptors"]) - {0, 1, 2, told["control"], told["looked"], told["passed"]}
         assert len(listing) == 1, "beside that of the listing itself"
     assert outcome.said == []
 

@@ -17,6 +17,7 @@ from skerry import App, Event
 from skerry.errors import SettingsError, SkerryError
 from skerry.http.health import Purpose
 from skerry.kernel.settings import Settings
+from skerry.loop.blocked import Outside
 from skerry.loop.door import Door
 from skerry.loop.handover import JOIN as JOIN_WORD
 from skerry.loop.handover import WELCOME
@@ -35,6 +36,7 @@ class Control:
         self.findings: Callable[[], dict[str, list[str]]] = dict
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
+        self.looked: Outside | None = None
         self.told: list[Any] = []
         self.is_ready = asyncio.Event()
         self.is_waiting = asyncio.Event()

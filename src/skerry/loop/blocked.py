@@ -1,8 +1,9 @@
 """Telling who blocks the loop: a thread that asks the loop to answer, and shows its stack when it does not.
 
 Cheap when idle: every quarter of the limit the thread looks where the loop's thread is; a loop that waits in its
-selector is left alone, and not woken. Where that cannot be seen it is asked each time. A turn that takes longer than
-1.25 times the limit is always reported, one shorter than the limit never.
+selector is left alone, and not woken. Where that cannot be seen it is asked each time. Another process may look in the
+thread's place (`Outside`). A turn that takes longer than 1.25 times the limit is always reported, one shorter than the
+limit never.
 
 Not here: what to do about it. `report` is called in the watching thread, while the loop is still blocked.
 """
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from skerry.loop.stacks import stack_of
 from skerry.loop.waiting import Waiting
@@ -37,6 +39,24 @@ class Blocked:
 Report = Callable[[Blocked], object]
 
 
+class Outside(Protocol):
+    """Somebody in another process who looks where the loop's thread is. Used in the watching thread, but for
+    `interrupt`."""
+
+    def tell(self, thread: int, states: tuple[bytes, ...], pause: float) -> None:
+        """What there is to look at (`Waiting.states`), and how often."""
+        ...
+
+    def wait(self, *, is_looked_at: bool) -> bool:
+        """True when somebody who looks has said something: that the loop's thread does not wait, or just that. False
+        when nobody has for too long. Does not wait unless it `is_looked_at`."""
+        ...
+
+    def interrupt(self) -> None:
+        """End `wait` now."""
+        ...
+
+
 def log_blocked(blocked: Blocked) -> None:
     """The default report: a warning with the stack."""
     log.warning("%s", blocked)
@@ -45,10 +65,13 @@ def log_blocked(blocked: Blocked) -> None:
 class BlockWatch:
     """Watches one asyncio loop from `start` (called in the loop's thread) to `stop`."""
 
-    def __init__(self, limit_seconds: float, report: Report = log_blocked) -> None:
+    def __init__(
+        self, limit_seconds: float, report: Report = log_blocked, outside: Outside | None = None
+    ) -> None:
         if limit_seconds <= 0:
             raise ValueError(f"the limit is some seconds, not {limit_seconds}")
-        self.limit_seconds, self._report = limit_seconds, report
+        self.limit_seconds, self._report, self._outside = limit_seconds, report, outside
+        self._is_looked_at = False
         self.reports = 0
         """How often the loop was found blocked."""
         self._stopped = threading.Event()
@@ -72,6 +95,8 @@ class BlockWatch:
         """End the watching thread; waits for a report that is being made, at most a second."""
         self._stopped.set()
         self._answered.set()
+        if self._outside is not None:
+            self._outside.interrupt()
         if self._thread is not None:
             self._thread.join(1.0)
             self._thread = None
@@ -80,7 +105,7 @@ class BlockWatch:
             self._waiting = None
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int, waiting: Waiting) -> None:
-        while not self._stopped.wait(self.limit_seconds / 4):
+        while not self._pause():
             if waiting.now():
                 continue
             self._answered.clear()
@@ -90,13 +115,27 @@ class BlockWatch:
             except RuntimeError:
                 return  # closed meanwhile
             if self._answered.wait(self.limit_seconds):
-                waiting.learn()
+                self._learn(waiting)
                 continue
             if self._stopped.is_set():
                 return
             self._tell(thread_id, asked)
             while not self._answered.wait(1.0) and not self._stopped.is_set():
                 pass  # one report for one block, however long it lasts
+
+    def _pause(self) -> bool:
+        """Until it is time to look; whether all is over."""
+        if self._outside is not None:
+            self._is_looked_at = self._outside.wait(is_looked_at=self._is_looked_at)
+            if self._is_looked_at:
+                return self._stopped.is_set()
+        return self._stopped.wait(self.limit_seconds / 4)
+
+    def _learn(self, waiting: Waiting) -> None:
+        knew = waiting.states
+        waiting.learn()
+        if waiting.states and not knew and self._outside is not None:
+            self._outside.tell(waiting.thread, waiting.states, self.limit_seconds / 4)
 
     def _tell(self, thread_id: int, asked: float) -> None:
         frame = sys._current_frames().get(thread_id)

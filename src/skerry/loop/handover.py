@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable
 
 from skerry.clock import Backoff
+from skerry.loop.pacing import call_in_step
 from skerry.loop.passing import Passed, unwrapped, wrapped
 
 log = logging.getLogger("skerry.handover")
@@ -283,7 +284,7 @@ class HandoverReceiver:
         else:
             self._pause = min(2 * self._pause, max(REST_SECONDS, self._report_seconds))
         if self._link is not None:
-            self._reporter = asyncio.get_running_loop().call_later(self._pause, self._report)
+            self._reporter = call_in_step(asyncio.get_running_loop(), self._pause, self._report)
 
     def _write(self, data: bytes) -> bool:
         """Whether it went out whole; a link that takes nothing more is given up (its reader hangs)."""

@@ -35,7 +35,7 @@ from skerry.clock import Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
 from skerry.loop import models
-from skerry.loop.blocked import Blocked, BlockWatch, Report, log_blocked
+from skerry.loop.blocked import Blocked, BlockWatch, Outside, Report, log_blocked
 from skerry.loop.driver import Driver
 from skerry.loop.interests import InterestSet
 from skerry.loop.registrations import Callback, Registrations
@@ -171,13 +171,16 @@ class Loop(Registrations):
         else:
             self.on_tick(callback)
 
-    def watch_blocking(self, limit_seconds: float | None, report: Report = log_blocked) -> None:
-        """Report every turn that takes longer than the limit, with its stack (see `blocked`); None ends it."""
+    def watch_blocking(
+        self, limit_seconds: float | None, report: Report = log_blocked, outside: Outside | None = None
+    ) -> None:
+        """Report every turn that takes longer than the limit, with its stack (see `blocked`); None ends it. `outside`:
+        another process that looks whether this loop waits."""
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
         if limit_seconds is not None:
-            self._watch = BlockWatch(limit_seconds, partial(self._blocked, report))
+            self._watch = BlockWatch(limit_seconds, partial(self._blocked, report), outside)
             if self._driver is not None:
                 self._watch.start(self._driver.running)
 

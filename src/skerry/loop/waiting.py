@@ -25,8 +25,10 @@ class Waiting:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._file = f"/proc/self/task/{threading.get_native_id()}/syscall"
-        self._states: tuple[bytes, ...] = ()
+        self.thread = threading.get_native_id()
+        self._file = f"/proc/self/task/{self.thread}/syscall"
+        self.states: tuple[bytes, ...] = ()
+        """How the kernel's account of the thread begins while it waits; nothing while that is not known."""
         self._mark: tuple[socket.socket, socket.socket] | None = socket.socketpair()
         try:
             loop.add_reader(self._mark[0], _nothing)
@@ -42,18 +44,18 @@ class Waiting:
         with contextlib.suppress(OSError):
             found = _epoll_of(mark[0].fileno())
             if found is not None:
-                self._states = tuple(b"%b 0x%x " % (call, found) for call in calls)
+                self.states = tuple(b"%b 0x%x " % (call, found) for call in calls)
         with contextlib.suppress(RuntimeError):  # closed meanwhile
             self._loop.call_soon_threadsafe(self.close)
 
     def now(self) -> bool:
         """Whether it waits at this moment; False also when that cannot be known."""
-        if not self._states:
+        if not self.states:
             return False
         try:
             file = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return os.read(file, LONGEST_BYTES).startswith(self._states)
+                return os.read(file, LONGEST_BYTES).startswith(self.states)
             finally:
                 os.close(file)
         except OSError:

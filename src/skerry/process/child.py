@@ -30,10 +30,12 @@ from skerry.process.control_messages import (
     Recall,
     StateChanged,
     Stop,
+    Watched,
     Yield,
     line,
 )
 from skerry.process.launching import Executing, Launch, Launcher, Process
+from skerry.process.looking import LOOKED, Looks
 from skerry.process.output import LineSplitter
 from skerry.supervision.failure import Failure, SupervisionError
 
@@ -114,6 +116,7 @@ class Child(asyncio.Protocol):
         self.last_failure: Failure | None = None
         self.fatal: Failure | None = None
         self.ended = asyncio.get_running_loop().create_future()
+        self.looks = Looks()
         self._lines, self._splitter = Lines(), LineSplitter()
         self._transport: asyncio.Transport | None = None
         self._process: Process | None = None
@@ -148,7 +151,11 @@ class Child(asyncio.Protocol):
         }
         if self.spec.hang_seconds and environment.get(worker.HANG) not in ("0", "0.0"):
             environment[worker.HANG] = str(self.spec.hang_seconds)  # how often it beats
-        descriptors = {worker.CONTROL: theirs.fileno(), **self.spec.pass_descriptors}
+        descriptors = {
+            worker.CONTROL: theirs.fileno(),
+            LOOKED: self.looks.theirs.fileno(),
+            **self.spec.pass_descriptors,
+        }
         self.is_launching = True
         try:
             launch = Launch(self.spec.command, environment, descriptors, write_end, self.spec.role)
@@ -160,11 +167,13 @@ class Child(asyncio.Protocol):
             os.close(self._pipe)
             self._pipe = -1
             ours.close()
+            self.looks.close()
             raise
         finally:
             self.is_launching = False
             os.close(write_end)
             theirs.close()
+            self.looks.theirs.close()
         self._process = process
         self.started_at = time.monotonic()
         loop.add_reader(self._pipe, self._on_output)
@@ -210,6 +219,7 @@ class Child(asyncio.Protocol):
         loop.call_soon(self._finish)
 
     def _finish(self) -> None:
+        self.looks.close()
         if self._transport is not None:
             self._transport.close()
         self.state = "ended"
@@ -311,6 +321,8 @@ class Child(asyncio.Protocol):
                     self.found = reasons
                 case Loaded(code):
                     self.code = code
+                case Watched():
+                    self.looks.begin(self.pid, message)
                 case Failed(failure, fatal):
                     self._take_failure(failure, fatal)
                 case _:

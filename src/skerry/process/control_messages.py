@@ -39,6 +39,15 @@ class Loaded(ControlMessage, frozen=True, tag="loaded"):
     code: str
 
 
+class Watched(ControlMessage, frozen=True, tag="watched"):
+    """Which thread runs the child's loop, and how the kernel's account of its system call begins while the loop waits
+    (`skerry.loop.waiting`). The runner looks every `pause` seconds."""
+
+    thread: int
+    states: list[str]
+    pause: float
+
+
 class Failed(ControlMessage, frozen=True, tag="failed"):
     """Something in the child failed: `Failure.to_wire()`; `fatal` when the process ends because of it."""
 
@@ -110,7 +119,9 @@ class GatherReply(ControlMessage, frozen=True, tag="gathered"):
     text: str
 
 
-FromChild = Beat | StateChanged | ReadinessChanged | Loaded | Failed | MetricsReply | Gather | AskReply
+FromChild = (
+    Beat | StateChanged | ReadinessChanged | Loaded | Watched | Failed | MetricsReply | Gather | AskReply
+)
 FromRunner = Stop | Yield | Recall | Collect | GatherReply | Ask
 AnyMessage = FromChild | FromRunner
 

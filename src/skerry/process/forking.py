@@ -20,6 +20,7 @@ import msgspec
 
 from skerry.process.fitness import why_not_forked
 from skerry.process.freshness import Freshness
+from skerry.process.looking import LOOKED
 from skerry.process.seeds import Seeds
 from skerry.process.title import set_title
 from skerry.process.worker import CONTROL, MARK, PARENT, exit_with_parent
@@ -91,7 +92,8 @@ class Forking:
         line.setblocking(True)
         line.set_inheritable(False)
         runner = int(os.environ.pop(PARENT))
-        os.close(int(os.environ.pop(CONTROL)))  # it has a loop to beat with no more than it has words
+        for unused in (CONTROL, LOOKED):  # it has no loop
+            os.close(int(os.environ.pop(unused)))
         os.environ.pop(MARK, None)
         exit_with_parent(runner)
         return cls(line, runner)

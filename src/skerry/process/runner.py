@@ -29,10 +29,12 @@ from skerry.process.control_messages import (
     GatherReply,
     MetricsReply,
     StateChanged,
+    Watched,
 )
 from skerry.process.forkserver import ForkServer
 from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
+from skerry.process.looking import Looker
 from skerry.process.metrics import gauge
 from skerry.process.output import Output
 from skerry.process.reaping import adopt_orphans, reap_orphans
@@ -102,6 +104,7 @@ class Runner:
         self._hanging = HangWatch(
             self.slots.children, self._on_hung, self.settings.hang_seconds, self.settings.ready_seconds
         )
+        self._looker = Looker(self.slots.children)
         self._was_all_ready = False
         self._gathering = Gathering(self.metrics)
         self.asking = Asking()
@@ -188,6 +191,7 @@ class Runner:
             ending = [child for child in self.slots.children() if child.spec.name in names]
             await asyncio.gather(*(self.end_child(child, seconds) for child in ending))
         self._hanging.stop()
+        self._looker.stop()
         if self._forks is not None:
             self._forks.close()
         await self.supervisor.stop()
@@ -343,6 +347,8 @@ class Runner:
                     self._on_ready(child)
                 self._look_whether_all_ready()
                 self.slots.note_change()
+            case Watched():
+                self._looker.begin()
             case Failed(_, fatal) if child.last_failure is not None:
                 if not fatal:
                     self.say(str(child.last_failure), "error")

@@ -44,7 +44,7 @@ class StillnessWatch:
 
     def __init__(self, limit_seconds: float, end: Callable[[int], object] = os._exit) -> None:
         self._end = end
-        self._stillness = Stillness(limit_seconds, max(0.02, min(1.0, limit_seconds / 8)))
+        self._stillness = Stillness(limit_seconds, max(0.02, min(2.0, limit_seconds / 8)))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="skerry-stillness", daemon=True)
         self._thread.start()

@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 
+from skerry.loop.pacing import call_in_step
 from skerry.process.control_messages import (
     Ask,
     AskReply,
@@ -35,9 +36,11 @@ from skerry.process.control_messages import (
     Recall,
     StateChanged,
     Stop,
+    Watched,
     Yield,
     line,
 )
+from skerry.process.looking import LOOKED, Looked
 from skerry.process.stillness import StillnessWatch
 from skerry.supervision.failure import Failure
 
@@ -59,6 +62,7 @@ class Worker(asyncio.Protocol):
         self._hang_seconds = hang_seconds
         self._lines = Lines()
         self._transport: asyncio.Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[float], None] | None = None
         self._stop_seconds: float | None = None
         self._is_orphan = False
@@ -77,6 +81,8 @@ class Worker(asyncio.Protocol):
         self._answering: set[asyncio.Task[None]] = set()
         self.mark = ""
         """What this process's log records begin with, so that the runner knows them from printed text."""
+        self.looked: Looked | None = None
+        """How the runner tells that it looks at this process's loop."""
         self.code = ""
         """Which code this process runs; told with the first words."""
 
@@ -103,15 +109,18 @@ class Worker(asyncio.Protocol):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        looked = os.environ.pop(LOOKED, "")
         hang = os.environ.get(HANG, "")
         made = cls(control, float(hang) if hang else DEFAULT_HANG_SECONDS)
         made.mark = mark
+        if looked.isdigit():
+            made.looked = Looked(socket.socket(fileno=int(looked)), made.say_watched)
         return made
 
     async def start(self, stop: Callable[[float], None]) -> None:
         """Begin to beat. `stop(seconds)` is called once: when the runner says so, or is gone."""
         self._stop = stop
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: self, sock=self._control)
         self._transport = transport
         if self.code:
@@ -127,6 +136,12 @@ class Worker(asyncio.Protocol):
         """`starting`, `standby`, `ready`, `not ready` (with reasons) or `stopping`."""
         self._tell_findings()
         self._say(StateChanged(name, reasons or []))
+
+    def say_watched(self, watched: Watched) -> None:
+        """How the runner may look at the loop; from any thread."""
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._say, watched)
 
     def ready(self) -> None:
         self.state("ready")
@@ -177,8 +192,8 @@ class Worker(asyncio.Protocol):
 
     def _beat(self) -> None:
         """Say that the loop runs; should it not run by the next time but several, this process says goodbye."""
-        pause = min(1.0, self._hang_seconds / 10) if self._hang_seconds else 1.0
-        self._beat_timer = asyncio.get_running_loop().call_later(pause, self._beat)
+        pause = min(1.0, self._hang_seconds / 4) if self._hang_seconds else 1.0
+        self._beat_timer = call_in_step(asyncio.get_running_loop(), pause, self._beat)
         try:
             gauges = self.gauges()
         except Exception:

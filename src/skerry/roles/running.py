@@ -20,8 +20,10 @@ from skerry.kernel.notifier import Notifier
 from skerry.kernel.role import Draining, Listening
 from skerry.kernel.runtime import Runtime
 from skerry.kernel.settings import CLOSING_SECONDS, Settings, address
+from skerry.loop.blocked import Outside
 from skerry.loop.door import Door
 from skerry.loop.models import default, factory
+from skerry.loop.pacing import call_in_step
 from skerry.loop.sockets import adopt_listener, bind_tcp
 from skerry.roles.composition import Composition, compose, named, sealed
 from skerry.roles.kind import RoleKind, role_kinds
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("skerry")
 BLOCKED_SECONDS = 0.25
 """A turn of the loop that takes longer is reported with its stack: blocking code in a view, a handler, a listener."""
-LOOK_SECONDS = 0.5
-MISSED_LOOKS = 2
+LOOK_SECONDS = 1.0
+MISSED_LOOKS = 1
 """How often a server may be found without a balancer before it is said."""
 JOIN = "SKERRY_JOIN_FD"
 LISTENER = "SKERRY_LISTEN_FD"
@@ -49,6 +51,9 @@ class Control(Protocol):
     findings: Callable[[], dict[str, list[str]]]
     on_yield: Callable[[], None]
     on_recall: Callable[[], None]
+
+    @property
+    def looked(self) -> Outside | None: ...
 
     async def start(self, stop: Callable[[float], None]) -> None: ...
     def ready(self) -> None: ...
@@ -215,7 +220,8 @@ class _Process:
         gc.collect()
         gc.freeze()  # what was loaded stays: a collection over a million objects would take a tenth of a second
         loop = composed.runtime.loop
-        loop.watch_blocking(BLOCKED_SECONDS)  # from here on it is somebody's fault
+        looked = self.control.looked if self.control is not None else None
+        loop.watch_blocking(BLOCKED_SECONDS, outside=looked)  # from here on it is somebody's fault
         composed.registry.counter(
             "skerry_loop_blocked_total",
             "Turns of the loop that took longer than 0.25 s; the log has their stacks.",
@@ -251,7 +257,7 @@ class _Process:
             missed += 1
             if missed == MISSED_LOOKS + 1:
                 control.state("not ready", ["it has not joined the balancer"])
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch_joined, control, composed, missed)
+        call_in_step(asyncio.get_running_loop(), LOOK_SECONDS, self._watch_joined, control, composed, missed)
 
     def _report(self, purpose: Purpose) -> tuple[bool, dict[str, Any]]:
         """How ready this process is, also before it has anything."""

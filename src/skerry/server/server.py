@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
 from skerry.http.application import Application
+from skerry.loop.pacing import call_in_step
 from skerry.loop.passing import Passed
 from skerry.loop.proxy_head import ProxyReport
 from skerry.loop.sockets import bound_unsent
@@ -371,7 +372,7 @@ class HttpServer:
             settings.stall_seconds,
             settings.linger_seconds,
         )
-        self._timer = state.loop.call_later(min(1.0, shortest / 4), self._tick)
+        self._timer = call_in_step(state.loop, min(1.0, shortest / 4), self._tick)
 
     def collect(self) -> Iterator[Metric]:
         """This server's numbers, as plain values."""
