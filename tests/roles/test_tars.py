@@ -15,6 +15,7 @@ from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.clock import SystemClock
 from skerry.kernel.settings import Settings
+from skerry.loop.blocked import Outside
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.composition import Composition, compose
 from skerry.roles.tars import Inheritance, TarsRole, Work, declaration_of, tars_kind
@@ -52,6 +53,7 @@ class Control:
         self.findings: Callable[[], dict[str, list[str]]] = dict
         self.on_yield: Callable[[], None] = lambda: None
         self.on_recall: Callable[[], None] = lambda: None
+        self.looked: Outside | None = None
         self.on_ask: Callable[[str], Awaitable[str]]
 
     async def start(self, stop: Callable[[float], None]) -> None: ...
