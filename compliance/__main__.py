@@ -112,7 +112,7 @@ def main(wanted: list[str]) -> int:
                 continue
             try:
                 outcome = run(name)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
                 outcome = Outcome(missing=str(error))
             print(f"{outcome!s:>26}", end="", flush=True)
             if outcome.missing:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from skerry.kernel.logs import JsonFormatter, TextFormatter, configure_logs
+from skerry.kernel.logs import JsonFormatter, TextFormatter, configure_logs, keep_logs
 
 logger = logging.getLogger("skerry.test")
 
@@ -172,3 +172,37 @@ def test_no_client_can_write_a_record_of_its_own() -> None:
         record = logging.makeLogRecord({"msg": "m", "exc_info": (ValueError, error, error.__traceback__)})
     lines = formatter.format(record).split("\n")
     assert all(line.startswith("  ") for line in lines[1:])
+
+
+def test_what_an_application_writes_to_the_console_itself_is_written_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Django does while DEBUG is on. A handler without a format gives way to ours; of one with a format ours leaves
+    the records out, from its level on; a logger that goes no further is not ours to hear."""
+    stream, console = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", console)
+    configure_logs("json", "info", "", stream)
+
+    def own(name: str, format: str, level: int = logging.NOTSET) -> logging.Logger:
+        found = logging.getLogger(name)
+        handler = logging.StreamHandler()
+        handler.setLevel(level)
+        if format:
+            handler.setFormatter(logging.Formatter(format))
+        found.addHandler(handler)
+        return found
+
+    plain, formatted, apart = (
+        own("once.plain", ""), own("once.formatted", "own: %(message)s", logging.WARNING), own("once.apart", ""),
+    )  # fmt: skip
+    apart.propagate = False
+    for _ in range(2):  # once when it was imported, once when it is opened
+        keep_logs()
+    for each in (plain, formatted, apart):
+        each.getChild("child").info("a page")
+        each.warning("no page")
+    heard = [(line["logger"], line["message"]) for line in map(json.loads, stream.getvalue().splitlines())]
+    assert heard == [
+        ("once.plain.child", "a page"), ("once.plain", "no page"), ("once.formatted.child", "a page"),
+    ]  # fmt: skip
+    assert console.getvalue().splitlines() == ["own: no page", "a page", "no page"]

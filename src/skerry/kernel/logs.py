@@ -138,3 +138,54 @@ def keep_logs() -> None:
         ours.addHandler(_own[0])
         ours.setLevel(ours.level or logging.INFO)
         ours.propagate = False
+    if _own and _own[0] in logging.root.handlers:
+        _write_once(_own[0])
+
+
+def _write_once(ours: logging.Handler) -> None:
+    """An application's own handler of the console (Django has one while DEBUG is on) writes what ours writes as well.
+    One without a format says less than ours, and is removed; where there is a format, ours leaves its records out."""
+    theirs: dict[str, int] = {}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if not isinstance(logger, logging.Logger) or not _reaches_root(logger):
+            continue
+        for handler in list(logger.handlers):
+            if not isinstance(handler, logging.StreamHandler) or handler.stream not in _console():
+                continue
+            if handler.formatter is None:
+                logger.removeHandler(handler)
+            else:
+                theirs[name] = min(handler.level, theirs.get(name, handler.level))
+    for each in ours.filters:
+        if isinstance(each, _WrittenElsewhere):
+            each.levels = theirs
+            return
+    ours.addFilter(_WrittenElsewhere(theirs))
+
+
+class _WrittenElsewhere(logging.Filter):
+    """Leaves out the records of loggers, by name, from a level on."""
+
+    def __init__(self, levels: dict[str, int]) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not any(
+            record.levelno >= level and (record.name == name or record.name.startswith(f"{name}."))
+            for name, level in self.levels.items()
+        )
+
+
+def _reaches_root(logger: logging.Logger) -> bool:
+    """Whether its records come to the handlers at the root."""
+    at: logging.Logger | None = logger
+    while at is not None and at is not logging.root:
+        if not at.propagate:
+            return False
+        at = at.parent
+    return True
+
+
+def _console() -> tuple[Any, ...]:
+    return (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__)
