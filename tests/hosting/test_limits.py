@@ -95,10 +95,10 @@ async def test_busy_threads_get_no_company(serve: Hosting) -> None:
     asked = [asyncio.create_task(ask(port, "GET / HTTP/1.1")) for _ in range(3)]
     await until(lambda: pool.waiting.qsize() == 2)
     cpu, now = time.process_time(), time.monotonic()
-    pool._grow(pool._taken, cpu - 10.0, now - 10.0)  # it has used a whole processor
-    pool._grow(pool._taken - 1, cpu, now - 10.0)  # the queue has moved
+    pool._grow(pool.taken, cpu - 10.0, now - 10.0)  # it has used a whole processor
+    pool._grow(pool.taken - 1, cpu, now - 10.0)  # the queue has moved
     assert pool.threads == 1
-    pool._grow(pool._taken, cpu, now - 10.0)  # it has waited
+    pool._grow(pool.taken, cpu, now - 10.0)  # it has waited
     assert pool.threads == 2
     go.set()
     assert [(await each).status for each in asked] == [200] * 3

@@ -25,6 +25,7 @@ from skerry.hosting.plain import answer
 from skerry.hosting.pool import Worker
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.start import Start
+from skerry.hosting.strict import Strict
 from skerry.hosting.wrapper import FileWrapper, regular_file
 from skerry.provenance import carried, provenance
 
@@ -46,6 +47,7 @@ class Surroundings(Protocol):
 
     application: Any
     environs: Environs
+    strict: Strict
     settings: HostSettings
     loop: asyncio.AbstractEventLoop
     late: int
@@ -346,6 +348,7 @@ class Call:
             carried.set(provenance(trace=environ[TRACE_NAME]))
         body, inbox = self._body, self._inbox
         environ["wsgi.input"] = io.BytesIO(body or b"") if inbox is None else io.BufferedReader(inbox, 65_536)
+        standing = host.strict.begin()
         result = None
         start = self._start
         start.write, start.begin, start.environ = self._write, host.begin, environ
@@ -377,6 +380,8 @@ class Call:
             )  # else a cycle is left
             if inbox is not None:
                 inbox.release()
+            if standing is not None:
+                host.strict.end(standing, f"{self.head.method} {self.route or environ['PATH_INFO']}")
 
     def _send_all(self, result: Any) -> None:
         kind = result.__class__

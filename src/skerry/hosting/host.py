@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,7 @@ from skerry.hosting.detection import kind_of
 from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.slope import LeakSlope
+from skerry.hosting.strict import Standing, Strict
 from skerry.hosting.wsgi import OnAnswer, Wsgi
 from skerry.http.routes import Entered
 from skerry.telemetry import Metric, Sample
@@ -47,6 +49,8 @@ class Host:
         """Files are not to be sent by their names: a middleware of its own may change them."""
         self._asked = 0
         self._answers = Answers(prefix.decode("ascii") or "/")
+        self._running = 0
+        self._strict = Strict(0, self._alone)
         self._slope = LeakSlope()
         self.on_answer: OnAnswer | None = None
         """Told of the answers of a WSGI application; set it before `open`."""
@@ -77,6 +81,7 @@ class Host:
         """Prepare to serve it with these settings, where it has none of its own; before its lifespan starts."""
         self.load(settings.kind)
         if self.kind != "wsgi":
+            self._strict.every = settings.strict
             logger.info("hosting %s (ASGI)", self.target)
             return
         self._wsgi = Wsgi(
@@ -109,10 +114,11 @@ class Host:
         if scope["type"] == "lifespan" or self._wsgi is not None:
             await (self._wsgi if self._wsgi is not None else self._application)(scope, receive, send)
             return
-        self._prepare(scope)
         if scope["type"] != "http":
+            self._asked += 1
             await self._application(scope, receive, send)
             return
+        application, told = self.enter(scope)
         began, status = time.monotonic(), 0
 
         async def noting(message: Message) -> None:
@@ -122,24 +128,32 @@ class Host:
             await send(message)
 
         try:
-            await self._application(scope, receive, noting)
+            await application(scope, receive, noting)
         finally:
-            self._told(scope, status, time.monotonic() - began)
+            if told is not None:
+                told(scope, status, time.monotonic() - began)
 
     def enter(self, scope: Scope) -> Entered:
         """What answers a scope of our own server, where nothing stands before it."""
         if not self.kind or self._wsgi is not None:
             return self, None
-        self._prepare(scope)
-        return self._application, self._told
-
-    def _prepare(self, scope: Scope) -> None:
         self._asked += 1
+        self._running += 1
         if self._sees_files:
             scope.get("extensions", {}).pop("http.response.pathsend", None)
+        standing = self._strict.begin()
+        return self._application, self._told if standing is None else partial(self._compare, standing)
 
     def _told(self, scope: Scope, status: int, seconds: float) -> None:
+        self._running -= 1
         self._answers.note(template_of(scope), status, seconds)
+
+    def _compare(self, standing: Standing, scope: Scope, status: int, seconds: float) -> None:
+        self._strict.end(standing, f"{scope['method']} {template_of(scope) or scope['path']}")
+        self._told(scope, status, seconds)
+
+    def _alone(self) -> object:
+        return self._asked if self._running == 1 else None
 
     @property
     def answered(self) -> int:

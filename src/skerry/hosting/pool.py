@@ -152,7 +152,7 @@ class Pool:
             return False
         waiting.put(job)
         if self._growth is None and waiting.qsize():
-            self._look_again(self._taken, time.process_time(), time.monotonic())
+            self._look_again(self.taken, time.process_time(), time.monotonic())
         return True
 
     async def stop(self, seconds: float) -> None:
@@ -214,7 +214,8 @@ class Pool:
         return sum(1 for each in self._workers if not each.lent and not each.lost)
 
     @property
-    def _taken(self) -> int:
+    def taken(self) -> int:
+        """How much work was begun so far."""
         return sum(each.taken for each in tuple(self._workers))
 
     def _add(self) -> None:
@@ -233,7 +234,7 @@ class Pool:
         self._growth = None
         if self._stopping or not self.waiting.qsize():
             return
-        now, now_cpu, now_taken = time.monotonic(), time.process_time(), self._taken
+        now, now_cpu, now_taken = time.monotonic(), time.process_time(), self.taken
         stands = now_taken == taken
         waits = now_cpu - cpu < WAITING_SHARE * (now - since)
         if stands and waits and self._usable < self._most:

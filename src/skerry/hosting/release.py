@@ -40,6 +40,10 @@ class Framework(Protocol):
         """Release what was left, and say so."""
         ...
 
+    def receivers(self) -> int:
+        """How many receivers its signals have."""
+        ...
+
     def end_thread(self) -> None:
         """The thread ends: so does what it kept."""
         ...
@@ -84,6 +88,9 @@ class Release:
     def release(self, environ: dict[str, Any]) -> None:
         for each in self._releases:
             each(environ)
+
+    def receivers(self) -> int:
+        return sum(each.receivers() for each in self._frameworks)
 
     def end_thread(self) -> None:
         for each in self._frameworks:

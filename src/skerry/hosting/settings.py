@@ -41,6 +41,12 @@ class HostSettings:
         0.0, "of `skerry host`: seconds after which a process is replaced, and up to 10 % more; 0: as max_lifetime",
         least=0.0, most=1e9,
     )  # fmt: skip
+    strict: int = option(
+        1_000,
+        "every so many-th request is watched for what it leaves in its process; 1: all of them, 0: none",
+        least=0,
+        most=1 << 40,
+    )
     stream_seconds: float = option(
         5.0, "after which an answer that goes on gets a thread of its own", least=0.1, most=86_400.0
     )

@@ -27,6 +27,7 @@ from skerry.hosting.plain import answer
 from skerry.hosting.pool import Pool
 from skerry.hosting.release import Release
 from skerry.hosting.settings import HostSettings
+from skerry.hosting.strict import Strict
 from skerry.hosting.wrapper import FileWrapper
 from skerry.server.access import log_answer
 from skerry.telemetry import Metric, Sample
@@ -61,6 +62,7 @@ class Wsgi:
         self.pool = Pool(
             name, self.settings, on_thread_end=self._release.end_thread, on_exhausted=on_exhausted
         )
+        self.strict = Strict(self.settings.strict, self._alone, self._release.receivers)
         self.late, self.queue_seconds = 503, self.settings.timeout
         self.drain_seconds = 10.0
         """How long its threads may take at the end."""
@@ -119,6 +121,9 @@ class Wsgi:
         await send({"type": "lifespan.shutdown.complete"})
 
     # What a call tells
+
+    def _alone(self) -> object:
+        return self.pool.taken if self.pool.busy == 1 else None
 
     def post(self, work: Callable[[], None]) -> None:
         """Whatever is there by the time the loop comes to it is done together: it is woken once."""

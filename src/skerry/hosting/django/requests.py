@@ -12,16 +12,27 @@ import logging
 import shutil
 import threading
 import time
+import weakref
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
+from django.core import signals as core_signals
 from django.db.backends.signals import connection_created
+from django.db.models import signals as model_signals
+from django.dispatch import Signal
 from django.urls import Resolver404, resolve
 
 logger = logging.getLogger("skerry.host")
 IN_MEMORY_BYTES = 1 << 20
 """Of a body in chunks; what is more lies on the disk."""
 _BODY = "skerry.body"
+SIGNALS = [
+    each
+    for module in (core_signals, model_signals)
+    for each in vars(module).values()
+    if isinstance(each, Signal)
+]
+"""Django's own, whose receivers are counted."""
 
 
 class DjangoRequests:
@@ -77,6 +88,9 @@ class DjangoRequests:
             elif connection.close_at is not None and time.monotonic() >= connection.close_at:
                 connection.close_if_unusable_or_obsolete()
 
+    def receivers(self) -> int:
+        return sum(_alive(each) for each in SIGNALS)
+
     def end_thread(self) -> None:
         for connection in self._thread.__dict__.pop("connections", ()):
             connection.close()
@@ -100,6 +114,15 @@ class DjangoRequests:
                 connection.set_autocommit(True)
         except Exception as error:
             logger.warning("the connection could not be closed: %s", error)
+
+
+def _alive(signal: Signal) -> int:
+    """Its receivers, without those that are gone and not cleared away yet."""
+    found = 0
+    for each in signal.receivers:
+        at = each[1]
+        found += not isinstance(at, weakref.ref) or at() is not None
+    return found
 
 
 def _view(path: str) -> str:

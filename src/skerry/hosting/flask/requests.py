@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from blinker import NamedSignal
 from flask import globals as flask_globals
+from flask import signals
 
 logger = logging.getLogger("skerry.host")
 REQUEST = "werkzeug.request"
@@ -49,6 +51,9 @@ class FlaskRequests:
                 if variable.get(None) is context:
                     variable.set(None)
                     break
+
+    def receivers(self) -> int:
+        return sum(len(each.receivers) for each in vars(signals).values() if isinstance(each, NamedSignal))
 
     def end_thread(self) -> None:
         """Flask keeps nothing in threads."""
