@@ -18,7 +18,7 @@ from skerry.kernel.settings import Settings
 from skerry.loop.blocked import Outside
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.composition import Composition, compose
-from skerry.roles.tars import Inheritance, TarsRole, Work, declaration_of, tars_kind
+from skerry.roles.tars import Connected, Inheritance, TarsRole, Work, declaration_of, tars_kind
 from skerry.roles.wiring import Parts
 from skerry.supervision.failure import Failure
 from skerry.tars.platform.services import Services
@@ -100,8 +100,8 @@ async def serving(
     for adapter in configuration.adapters:
         host, port = adapter.endpoint.host, adapter.endpoint.port
         sockets[adapter.name] = bind_tcp(host, port, setting="endpoint", listen=False)
-    control = Control()
-    work = Work(service, Services(configuration), {"WebObj": application}, control, Inheritance(sockets))
+    control, connected = Control(), Connected(Services(configuration))
+    work = Work(service, connected, {"WebObj": application}, control, Inheritance(sockets))
     settings = Settings(journal="memory:", transport="memory:", drain=1.0, warm_start=False)
     parts, hub = None, MemoryHub().endpoint("test")
     if work.app is not None:
@@ -116,6 +116,7 @@ async def serving(
     finally:
         composed.runtime.end(0, "the test is over")
         await composed.runtime.destroy()
+        await connected.end()
         for each in sockets.values():
             each.close()
         if work.app is not None:

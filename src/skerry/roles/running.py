@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skerry.clock import SystemClock
@@ -68,11 +68,13 @@ def run_roles(
     settings: Settings,
     roles: tuple[str | RoleKind, ...],
     control: Control | None = None,
+    *,
+    at_end: Callable[[], Awaitable[object]] | None = None,
 ) -> int:
-    """Run until SIGINT, SIGTERM or the runner ends it; a second signal ends at once. Returns the exit code.
-    Raises SettingsError."""
+    """Run until SIGINT, SIGTERM or the runner ends it; a second signal ends at once. Returns the exit code. `at_end` is
+    awaited when the roles have ended for good, or could not start. Raises SettingsError."""
     with asyncio.Runner(loop_factory=factory(settings.loop_model or default())) as runner:
-        return runner.run(_Process(declaration, settings, roles, control).run())
+        return runner.run(_Process(declaration, settings, roles, control, at_end).run())
 
 
 class _Process:
@@ -84,7 +86,9 @@ class _Process:
         settings: Settings,
         roles: tuple[str | RoleKind, ...],
         control: Control | None,
+        at_end: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        self._at_end = at_end
         self.declaration = sealed(declaration, settings)
         self.settings, self.roles, self.control = settings, roles, control
         self.name = settings.process or named(roles)
@@ -133,6 +137,8 @@ class _Process:
             if self._admin is not None:
                 await self._admin.stop()
             self._notifier.close()
+            if self._at_end is not None:
+                await self._at_end()
             if control is not None:
                 await control.close()
 

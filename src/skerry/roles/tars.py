@@ -37,7 +37,7 @@ from skerry.tars.platform.configuration import AdapterConfiguration
 from skerry.tars.platform.services import Services
 from skerry.tars.servant import Servant
 from skerry.tars.server import Server
-from skerry.tars.service import PlaceHook, Service
+from skerry.tars.service import PlaceHook, RemoteFile, Service
 from skerry.tars.timers import Timers
 from skerry.telemetry import Metric
 
@@ -88,13 +88,41 @@ class Inheritance:
         return cls(sockets, int(lock) if lock else None, int(os.environ.pop(WORKERS, "1")))
 
 
+class Connected:
+    """What the platform has for a process, from its first role to its end: roles may end and start again meanwhile."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.ends_at = 0.0
+        """By when the last reports have to be sent, in the loop's time."""
+        self._tried = self._is_ready = False
+
+    async def begin(self, files: Sequence[RemoteFile]) -> None:
+        """Remote files are in force, calls to others work, logs and statistics are sent from here on. Raises
+        SettingsError for a remote file that is not to be had, or was refused."""
+        if self._is_ready:
+            return
+        self._tried = True
+        try:
+            await self.services.start([(each.name, each.take) for each in files])
+        except (ConfigUnavailable, ConfigRefused) as error:  # another attempt would end the same way
+            raise SettingsError("remote configuration", str(error)) from error
+        self._is_ready = True
+
+    async def end(self) -> None:
+        """Report and send what is left."""
+        if self._tried:
+            left = self.ends_at - asyncio.get_running_loop().time()
+            await self.services.stop(max(REPORT_SECONDS, left))
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one process has to do. `platform`: what the platform has for it. `web`: the service's web applications,
+    """What one process has to do. `connected`: what the platform has for it. `web`: the service's web applications,
     imported, by object name. `serves`: whether it has adapters and timers; one that decides has none."""
 
     service: Service
-    platform: Services
+    connected: Connected
     web: Mapping[str, Any]
     control: Control
     inheritance: Inheritance
@@ -103,6 +131,10 @@ class Work:
     def full(self, name: str) -> str:
         """The name of an object with application and server."""
         return name if "." in name else f"{self.platform.configuration.name}.{name}"
+
+    @property
+    def platform(self) -> Services:
+        return self.connected.services
 
     def told(self) -> dict[str, float | str]:
         """What the parent has to know of the service."""
@@ -128,13 +160,15 @@ def run_service(
 ) -> int:
     """Serve until the parent ends it, or decide the commands of the service's App. Returns the exit code. Raises
     SettingsError, DeclarationError for what does not fit together."""
-    work = Work(service, platform, _loaded(service, platform), control, inheritance, serves=not decides)
+    connected = Connected(platform)
+    work = Work(service, connected, _loaded(service, platform), control, inheritance, serves=not decides)
     declaration = declaration_of(work)
     kind = tars_kind(work)
     if decides and work.app is None:
         raise SettingsError("--decides", "the service has no App whose commands could be decided")
     control.gauges = work.told  # from the first word on: without a consumer there may be no journal
-    return running.run_roles(declaration, settings, ("consumer", kind) if decides else (kind,), control)
+    roles = ("consumer", kind) if decides else (kind,)
+    return running.run_roles(declaration, settings, roles, control, at_end=connected.end)
 
 
 def tars_kind(work: Work) -> RoleKind:
@@ -193,7 +227,7 @@ class TarsRole:
         self.drain = context.settings.drain
         runtime = context.runtime
         self._exhaustion = Exhaustion(runtime.end, supervised=True)
-        self._is_begun = False
+        self._is_watched = False
         self._slope = LeakSlope()
         self._server = self._new_server()
         self._web: list[WebAdapter] = []
@@ -217,8 +251,8 @@ class TarsRole:
     async def start(self) -> None:
         """The platform's services first, then what serves. Raises SettingsError and DeclarationError for what does not
         fit together, and what keeps it from serving."""
-        if not self._is_begun:
-            await self._begin_platform()
+        self._watch()
+        await self._work.connected.begin(self.service.files)
         if not self._work.serves:
             return
         self._server, self._web = self._new_server(), []
@@ -248,17 +282,14 @@ class TarsRole:
             await self._app.resume()
 
     async def stop(self) -> None:
-        """Finish what is under way; the platform's services are the last to end, with the process."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.drain
+        """Finish what is under way; the platform's services end with the process."""
+        self._work.connected.ends_at = asyncio.get_running_loop().time() + self.drain
         serving = max(0.1, self.drain - REPORT_SECONDS)
         parts = [self._timers.stop(serving), self._server.stop(serving)]
         if self._app is not None:
             self._app.drain = serving
             parts.append(self._app.stop())
         await asyncio.gather(*parts, *(web.stop(serving) for web in self._web))
-        if self._context.runtime.exit is not None:
-            await self._platform.stop(max(REPORT_SECONDS, end - loop.time()))
 
     def gauges(self) -> dict[str, float | str]:
         """What the parent goes by when it replaces processes that have grown old or are stuck, and what it shows."""
@@ -280,20 +311,15 @@ class TarsRole:
 
         return {"platform": platform}
 
-    async def _begin_platform(self) -> None:
-        """Remote files are in force, calls to others work, logs and statistics are sent from here on. Raises
-        SettingsError for a remote file that is not to be had, or was refused."""
+    def _watch(self) -> None:
+        """Have the platform told of this process: of what the service counts, its adapters, what requests leave."""
+        self.service.platform = self._platform
         properties = self._platform.properties
-        if properties is not None:
+        if properties is not None and not self._is_watched:
+            self._is_watched = True
             properties.adopt(self.service.properties)
             properties.watch(self._states)
             properties.gauge("leakSlope", self._leak_slope)
-        self.service.platform = self._platform
-        try:
-            await self._platform.start([(each.name, each.take) for each in self.service.files])
-        except (ConfigUnavailable, ConfigRefused) as error:  # another attempt would end the same way
-            raise SettingsError("remote configuration", str(error)) from error
-        self._is_begun = True
 
     def _new_server(self) -> Server:
         required = self.configuration.set_division if self.configuration.check_set else ""
