@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from starlette.responses import PlainTextResponse
 
-from skerry.http.reply import Fields, Response, response_of
+from skerry.http.reply import OK, Fields, Response, response_of
 
 
 def test_rendering() -> None:
@@ -123,3 +123,20 @@ def test_status_lines_have_the_names_of_the_standard() -> None:
         b"HTTP/1.1 422 Unprocessable Content",
         b"HTTP/1.1 299 ",
     ]
+
+
+def test_what_is_rendered_says_the_same_when_it_is_looked_at() -> None:
+    """An answer whose lines are bytes already: sent as it is; its head and tag are read out of it, and what is changed
+    then is sent changed."""
+    lines = b'Content-Type: application/json\r\nETag: "epoch:7"\r\n'
+    rest = lines + b"Content-Length: 2\r\n\r\n{}"
+    answer = Response.rendered(rest, b"{}")
+    assert answer.render(b"Date: x\r\n") == OK + b"Date: x\r\n" + rest
+    assert answer.render(b"", with_body=False) == OK + rest[:-2]
+    assert (answer.etag, answer.head) == ("epoch:7", lines.decode())
+    assert answer.render(b"") == OK + rest
+    changed = Response.rendered(rest, b"{}").with_header("X-More", "1")
+    assert b"X-More: 1\r\n" in changed.render(b"")
+    assert Response.rendered(rest, b"{}").copy().with_header("X-More", "1").render(b"") == changed.render(b"")
+    with pytest.raises(AttributeError):
+        _ = answer.nothing

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from skerry.http.identity import Remembered
 
+POSITION = b"skerry-position"
 CONDITIONAL = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
 
 
@@ -16,22 +17,24 @@ class Headers:
     """Field lines in the order of arrival.
 
     `raw` holds (lower-case name, value) as bytes; `conditional` tells whether any precondition field is there
-    (RFC 9110 section 13.1); `remembered` who these fields have proved. Indexing is put off until somebody asks for a
-    field. `foreign`: the lines as applications that are not ours get them (`scope.foreign_headers`), once one did.
+    (RFC 9110 section 13.1), `positioned` whether a `Skerry-Position` is; `remembered` who these fields have proved.
+    Indexing is put off until somebody asks for a field. `foreign`: the lines as applications that are not ours get them
+    (`scope.foreign_headers`), once one did.
     """
 
-    __slots__ = ("_index", "conditional", "foreign", "raw", "remembered")
+    __slots__ = ("_index", "conditional", "foreign", "positioned", "raw", "remembered")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.raw = raw
-        self.conditional = False
+        self.conditional = self.positioned = False
         self.remembered: Remembered | None = None
         self.foreign: list[tuple[bytes, bytes]] | None = None
         self._index: dict[str, str] | None = None
         for name, _ in raw:
             if name in CONDITIONAL:
                 self.conditional = True
-                break
+            elif name == POSITION:
+                self.positioned = True
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The field's value; lines of the same name are joined with ", " (RFC 9110 section 5.3)."""

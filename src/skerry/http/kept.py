@@ -34,9 +34,13 @@ class KeptAnswers:
 
     def offer(self, request: bytes, headers: Headers, route: Route, answer: Response) -> None:
         """Keep this answer of a route that is declared so, unless it may depend on more than path and memory."""
-        if answer.status != 200 or route.personal or headers.conditional or self.stopped:
-            return
-        if headers.get("skerry-position") is not None:
+        if (
+            answer.status != 200
+            or route.personal
+            or headers.conditional
+            or headers.positioned
+            or self.stopped
+        ):
             return
         rest = answer.render(b"")[len(OK) :]
         size = len(request) + len(rest) + OVERHEAD

@@ -81,7 +81,13 @@ class Response:
     (`http.caching`).
     """
 
-    __slots__ = ("body", "etag", "head", "private", "status")
+    __slots__ = ("body", "etag", "head", "private", "rest", "status")
+
+    body: bytes
+    etag: str | int | None
+    head: str
+    rest: bytes | None
+    """All that follows the common lines, where it was rendered already; None once anything else has been looked at."""
 
     def __init__(
         self,
@@ -105,6 +111,7 @@ class Response:
             raise ValueError(f"the status of a Response is a number from 200 to 599, not {status!r:.80}")
         self.body = body
         self.private = False
+        self.rest = None
         self.status = status
         self.etag = etag
         ready = media_type is None and type(headers) is Fields
@@ -124,9 +131,27 @@ class Response:
         making: nothing is checked, for the hottest views."""
         made = cls.__new__(cls)
         made.body, made.status, made.etag = body, 200, etag
-        made.private = private
+        made.private, made.rest = private, None
         made.head = f'{lines}ETag: "{etag}"\r\n'
         return made
+
+    @classmethod
+    def rendered(cls, rest: bytes, body: bytes, private: bool = False) -> Response:
+        """A 200 whose lines are there as bytes, up to its end: an ETag as the last one but for `Content-Length`. The
+        other attributes are read out of them when somebody asks."""
+        made = cls.__new__(cls)
+        made.body, made.status, made.private, made.rest = body, 200, private, rest
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """Of an answer that is rendered: the lines and the tag."""
+        if name not in ("head", "etag") or self.rest is None:
+            raise AttributeError(name)
+        lines, _, _ = self.rest.partition(b"\r\nContent-Length: ")
+        self.rest = None
+        self.head = lines.decode("latin-1") + "\r\n"
+        self.etag = self.head.rpartition('ETag: "')[2][:-3]
+        return self.head if name == "head" else self.etag
 
     @classmethod
     def json(
@@ -163,7 +188,7 @@ class Response:
         """Another answer that says the same."""
         made = Response.__new__(Response)
         made.body, made.status, made.head, made.etag = self.body, self.status, self.head, self.etag
-        made.private = self.private
+        made.private, made.rest = self.private, None
         return made
 
     def headers(self) -> list[tuple[str, str]]:
@@ -181,6 +206,8 @@ class Response:
 
     def render(self, common: bytes, *, with_body: bool = True) -> bytes:
         """The whole message. `common` are ready lines that every answer carries (Date, perhaps Connection)."""
+        if self.rest is not None and with_body:
+            return b"".join((OK, common, self.rest))
         body, status = self.body, self.status
         head = self.head
         lines = (

@@ -33,12 +33,13 @@ class Verdict:
 class Place:
     """One memory's place. `last_id`: the command of the event at `offset`, "" when it is not known."""
 
-    __slots__ = ("_common", "_position", "epoch", "epochs", "last_id", "offset")
+    __slots__ = ("_position", "common", "epoch", "epochs", "last_id", "offset")
 
     def __init__(self) -> None:
         self.epoch, self.offset, self.last_id = "", 0, ""
         self.epochs = Epochs()
-        self._common = 0  # above it offsets are named by the present epoch
+        self.common = 0
+        """Above it offsets are named by the present epoch."""
         self._position = Position("", 0)
 
     @property
@@ -55,7 +56,7 @@ class Place:
 
     def epoch_of(self, offset: int) -> str:
         """The epoch in which an offset was given out: with it, the offset names the same event for good."""
-        return self.epoch if offset > self._common else self.epochs.named(offset).epoch
+        return self.epoch if offset > self.common else self.epochs.named(offset).epoch
 
     def contradicts(self, hint: Hint) -> bool:
         """Whether the writer of a hint says that another event stands at this offset. Normally the epoch tells; not
@@ -92,4 +93,4 @@ class Place:
 
     def _know(self, epochs: Epochs) -> None:
         self.epochs, self.epoch = epochs, epochs.present
-        self._common = list(epochs)[-1][2]
+        self.common = list(epochs)[-1][2]

@@ -167,6 +167,11 @@ class Projector:
         """The same place in the present epoch; None when the journal's history, as known here, does not have it."""
         return self._place.carry(position)
 
+    @property
+    def place(self) -> Place:
+        """Where memory is in the journal's history; always the same object."""
+        return self._place
+
     def epoch_of(self, offset: int) -> str:
         """The epoch in which an offset was given out: with it, the offset names the same event for good."""
         return self._place.epoch_of(offset)

@@ -168,6 +168,12 @@ class HttpReads:
         self._vary_line = f"Vary: {self._caching['Vary']}\r\n"
         self._caching_lines = Fields(self._caching).lines
         self._made_at, self._fields = Position("", -1), Fields({})
+        self._place = projector.place
+        self._row_at, self._row_epoch, self._row_lines = (
+            -1,
+            "",
+            b"",
+        )  # what rows begin with, and where it was made
         self._waiting: set[asyncio.Future[bool]] = set()
         self._longest = LONGEST_WAIT_SECONDS
 
@@ -183,11 +189,21 @@ class HttpReads:
 
     def row(self, body: bytes, offset: int) -> Response:
         """The same about one row: its ETag is the position of its last change, by the epoch in which that was."""
-        position = self._projector.position if not self._stopped else self.position
-        fields = self._fields if position is self._made_at else self._lines(position)
-        return Response.ready(
-            body, fields.lines, f"{self._projector.epoch_of(offset)}:{offset}", self._guarded
-        )
+        place = self._place
+        is_elsewhere = place.offset != self._row_at or place.epoch is not self._row_epoch
+        if is_elsewhere or self._stopped or offset <= place.common:
+            return self._other_row(body, offset)
+        rest = b'%b%d"\r\nContent-Length: %d\r\n\r\n%b' % (self._row_lines, offset, len(body), body)
+        return Response.rendered(rest, body, self._guarded)
+
+    def _other_row(self, body: bytes, offset: int) -> Response:
+        """Memory is somewhere else than before, or the row's epoch is an earlier one."""
+        fields = self._lines(self.position)
+        if not self._stopped:
+            place = self._place
+            self._row_at, self._row_epoch = place.offset, place.epoch
+            self._row_lines = f'{fields.lines}ETag: "{place.epoch}:'.encode()
+        return Response.ready(body, fields.lines, self.etag(offset), self._guarded)
 
     def missing(self) -> Response:
         """Nothing has that name: 404 with an empty body, and where this server's memory is."""

@@ -193,7 +193,10 @@ class Connection(asyncio.Protocol):
             counts[status] = 1
         if route.keep:
             self._lane.kept.offer(data, headers, route, answer)
-        self.transport.write(answer.render(state.common_keep))
+        ready = answer.rest
+        self.transport.write(
+            answer.render(state.common_keep) if ready is None else b"".join((OK, state.common_keep, ready))
+        )
 
     def _repeat(self, line: bytes, data: bytes) -> None:
         """A header block as before, but another route or no plain path: only the parser is spared."""

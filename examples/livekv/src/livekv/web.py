@@ -43,9 +43,12 @@ def get_value(
     request: Request, key: str, values: Values, reads: HttpReads
 ) -> Response | asyncio.Future[Response]:
     """One value, from memory."""
-    if request.headers.get("skerry-position") is not None:
+    if request.headers.positioned:
         return reads.at(request, lambda: _found(key, values.entries.get(key), reads))
-    return _found(key, values.entries.get(key), reads)
+    entry = values.entries.get(key)
+    if entry is None:
+        return _found(key, None, reads)
+    return reads.row(_encode(Pair(key, entry.value)), entry.offset)
 
 
 def _found(key: str, entry: Entry | None, reads: HttpReads) -> Response:
