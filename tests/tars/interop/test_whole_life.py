@@ -21,11 +21,12 @@ from skerry.testing.tars.node import FakeNode, configuration_for
 from skerry.testing.tars.trial import unpack
 
 __all__ = ["tars_platform"]
-pytestmark = pytest.mark.service("node")
+pytestmark = [pytest.mark.service("node"), pytest.mark.timeout(600)]
 
 SITE = Path(__file__).parent / "site"
 CLIENT = Path(__file__).parent / "js" / "registry_client.js"
 SERVER, NAME = "Interop.PyServer", "Interop.PyServer.EchoObj"
+PATIENCE = 240.0
 ROLLS = 10 if os.environ.get("SKERRY_SOAK") else 2
 idl = tars.load_text("module Interop { interface Echo { int sleep(int ms); }; };").Interop
 
@@ -62,7 +63,7 @@ async def test_a_django_site_lives_on_the_platform(
     files.put("Interop", "PyServer", "limits.txt", "10")
     configuration = configuration_for(
         "PyServer", ["EchoObj"], web=["WebObj"], app="Interop", deactivating_seconds=20.0,
-        environment={"SKERRY_PYTHON": base_python(), "SKERRY_HOST_MAX_REQUESTS": "1500"},
+        environment={"SKERRY_PYTHON": base_python(), "SKERRY_HOST_MAX_REQUESTS": "500"},
     ).changed(
         client=platform.client_configuration(SERVER), config="tars.tarsconfig.ConfigObj",
         log="tars.tarslog.LogObj", notify="tars.tarsnotify.NotifyObj",
@@ -126,10 +127,13 @@ async def test_a_django_site_lives_on_the_platform(
             for number in range(ROLLS):
                 await node.send_command("tars.gracerestart")
                 await node.until(
-                    lambda number=number: node.log.count("every process was replaced") > number  # type: ignore[misc]
+                    lambda number=number: node.log.count("every process was replaced") > number,  # type: ignore[misc]
+                    PATIENCE,
                 )
-            await node.until(lambda: "requests (host.max_requests)" in node.log)
-            await node.until(lambda: node.log.rpartition("is replaced: ")[2].count("listens on") >= 2)
+            await node.until(lambda: "requests (host.max_requests)" in node.log, PATIENCE)
+            await node.until(
+                lambda: node.log.rpartition("is replaced: ")[2].count("listens on") >= 2, PATIENCE
+            )
             over.set()
         assert calls > 0
         assert (node.pid, len(node.starts)) == (first, 1)

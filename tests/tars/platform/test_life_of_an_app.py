@@ -75,7 +75,7 @@ async def test_an_app_on_the_platform(tars_platform: TarsPlatform, tmp_path: Pat
             for number in range(4):
                 group.create_task(write_on(number))
             await node.send_command("tars.gracerestart")
-            await node.until(lambda: "every process was replaced" in node.log)
+            await node.until(lambda: "every process was replaced" in node.log, 240.0)
             over.set()
         assert min(written.values()) > 1
         assert (await http.get(f"{web}/values/tea")).json()["value"] == "black"

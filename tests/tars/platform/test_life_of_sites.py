@@ -77,7 +77,7 @@ async def test_three_frameworks_on_the_platform(tars_platform: TarsPlatform, tmp
             async with asyncio.TaskGroup() as group:
                 counts = [group.create_task(get_on(name, path)) for name, path in paths.items()]
                 await node.send_command("tars.gracerestart")
-                await node.until(lambda: "every process was replaced" in node.log)
+                await node.until(lambda: "every process was replaced" in node.log, 240.0)
                 over.set()
             assert all(each.result() > 0 for each in counts)
         await node.stop()
