@@ -23,6 +23,7 @@ NAMES = (
     "http_get",
     "hosting",
     "memory",
+    "idle",
     "writes",
     "growth",
     "consumers",
