@@ -136,7 +136,16 @@ def test_only_backends_know_drivers(path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", PURE)
+def said_to_be_pure() -> set[str]:
+    """Files that say so in their docstring."""
+    return {
+        str(path.relative_to(SRC / "skerry"))
+        for path in modules()
+        if re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    }
+
+
+@pytest.mark.parametrize("name", sorted({*PURE, *said_to_be_pure()}))
 def test_thinking_does_not_wait(name: str) -> None:
     """Rooms that decide import no socket and no wall clock, and have no task of their own."""
     path = SRC / "skerry" / name
@@ -174,6 +183,22 @@ def test_no_bare_tasks(path: Path) -> None:
             if isinstance(called, ast.Attribute) and called.attr == "create_task":
                 owner, place = ast.unparse(called.value), f"{path}:{node.lineno}"
                 assert owner in {"tasks", "group", "self._tasks", "nursery"}, f"{place}: a task without owner"
+
+
+TWICE = {("hosting", "Command"), ("process", "Stop"), ("roles", "Control"), ("testing", "World")}
+"""Names that Django wants so, of a message and an order, and of what extends the other one."""
+
+
+def test_a_name_means_one_thing_in_a_wing() -> None:
+    """No two public classes of a wing have a name; under `backends` and `tars` each directory is a wing of its own."""
+    found: dict[tuple[str, str], int] = {}
+    for path in modules():
+        here = wing(path)
+        place = str(path.parent) if here in ("backends", "tars") else here
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[place, node.name] = found.get((place, node.name), 0) + 1
+    assert {name for name, number in found.items() if number > 1} == TWICE
 
 
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")

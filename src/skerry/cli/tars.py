@@ -20,7 +20,7 @@ COMMANDS = {
 """Where they are."""
 
 
-class Commands(click.Group):
+class TarsCommands(click.Group):
     """Those of `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -35,6 +35,6 @@ class Commands(click.Group):
         return found
 
 
-@click.group("tars", cls=Commands)
+@click.group("tars", cls=TarsCommands)
 def tars() -> None:
     """Tars: services for the Tars platform, and interfaces from `.tars` files."""

@@ -19,7 +19,7 @@ from skerry.position import Position
 log = logging.getLogger("skerry.hub")
 
 
-class Limits(Protocol):
+class RecoveryLimits(Protocol):
     """The part of the hub's settings that bounds a recovery."""
 
     @property
@@ -37,7 +37,7 @@ class Behind(Exception):
 class Recovery:
     """Reads histories of one feed; `reads` bounds how many journal reads run at a time in this process."""
 
-    def __init__(self, feed: Feed, limits: Limits, reads: asyncio.Semaphore, clock: Clock) -> None:
+    def __init__(self, feed: Feed, limits: RecoveryLimits, reads: asyncio.Semaphore, clock: Clock) -> None:
         self._feed, self._limits, self._reads, self._clock = feed, limits, reads, clock
         self._reading: dict[Position, asyncio.Task[list[FeedEvent] | None]] = {}
 

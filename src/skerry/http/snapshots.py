@@ -35,7 +35,7 @@ class NoSnapshot(SkerryError):
     """There is none, or it cannot be told to its end: the application's function failed, or a limit was reached."""
 
 
-class Limits(Protocol):
+class SnapshotLimits(Protocol):
     """The part of the hub's settings that is about snapshots."""
 
     @property
@@ -218,7 +218,7 @@ class SharedSnapshot:
 class Snapshots:
     """The snapshots of one channel. `take` is the application's, `feed` what its values follow."""
 
-    def __init__(self, take: Snapshot, feed: Feed, limits: Limits, clock: Clock) -> None:
+    def __init__(self, take: Snapshot, feed: Feed, limits: SnapshotLimits, clock: Clock) -> None:
         self._take, self._feed, self._limits, self._clock = take, feed, limits, clock
         self._all: list[SharedSnapshot] = []  # oldest first
         self._newest: dict[tuple[Wire, str], SharedSnapshot] = {}
