@@ -27,23 +27,30 @@ from benchmarks.rows import Row, table
 from skerry.hosting.release import Release
 
 CONNECTIONS = 16
+PROGRAMS = Path(sys.executable).parent
 THREADS = 8
 PAUSE_SECONDS = 0.003
 """Between two requests whose latency is measured."""
 LARGE = 3_200 * 65_536
 APPLICATIONS = {"bare": "/", "flask": "/", "django_wsgi": "/page", "django_asgi": "/page", "api": "/"}
-GTHREAD, WAITRESS, GRANIAN, UVICORN = "gunicorn", "waitress", "granian", "uvicorn"
-WANTED: tuple[tuple[str, str, str, str, float], ...] = (
+GTHREAD, WAITRESS, GRANIAN, UVICORN, UWSGI = "gunicorn", "waitress", "granian", "uvicorn", "uwsgi"
+WANTED: tuple[tuple[str, str, str, str, float | None], ...] = (
     ("bare WSGI callable", "bare", GTHREAD, "bare", 0.35),
     ("Flask hello", "flask", GTHREAD, "flask", 0.40),
     ("Flask hello", "flask", WAITRESS, "flask", 0.50),
     ("Flask hello", "flask", GRANIAN, "flask", 1.10),
+    ("Flask hello", "flask", UWSGI, "flask", None),
     ("Django page", "django_wsgi", GTHREAD, "django_wsgi", 0.90),
     ("Django page", "django_wsgi", GRANIAN, "django_wsgi", 1.10),
     ("Django page, by WSGI against ASGI", "django_wsgi", UVICORN, "django_asgi", 0.40),
     ("FastAPI JSON", "api", UVICORN, "api", 1.0),
 )
-"""What, ours, the peer, what it serves, the bar."""
+"""What, ours, the peer, what it serves, the bar. uWSGI has as many threads as there are connections: each keeps one."""
+
+
+def is_here(server: str) -> bool:
+    """Whether it can be measured: uWSGI is a program, the others are modules."""
+    return importlib.util.find_spec(server) is not None or (PROGRAMS / server).exists()
 
 
 def command(server: str, application: str, port: int) -> list[str]:
@@ -60,6 +67,9 @@ def command(server: str, application: str, port: int) -> list[str]:
         case "granian":
             return [*python, "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
                     "--blocking-threads", str(THREADS), "--no-ws", target]  # fmt: skip
+        case "uwsgi":
+            return [str(PROGRAMS / "uwsgi"), "--http11-socket", address, "--module", target, "--enable-threads",
+                    "--threads", str(CONNECTIONS), "--die-on-term", "--disable-logging"]  # fmt: skip
         case _:
             return [*python, "uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning",
                     target]  # fmt: skip
@@ -76,7 +86,7 @@ def run() -> list[Row]:
 
 
 def _costs() -> list[Row]:
-    wanted = [each for each in WANTED if importlib.util.find_spec(each[2]) is not None]
+    wanted = [each for each in WANTED if is_here(each[2])]
     servers: dict[tuple[str, str], Server] = {}
     for _, ours, peer, theirs, _ in wanted:
         for server, application in (("skerry", ours), (peer, theirs)):

@@ -123,6 +123,7 @@ class AsgiAnswer:
 
     __slots__ = (
         "_application",
+        "_began",
         "_exchange",
         "_failure",
         "_ledger",
@@ -143,18 +144,19 @@ class AsgiAnswer:
         ledger: Ledger,
         *,
         loop: asyncio.AbstractEventLoop,
+        began: float,
         logged: bool,
         failure: Failure | None = None,
         told: Told | None = None,
     ) -> None:
         self._exchange, self._scope, self._application, self._ledger = exchange, scope, application, ledger
-        self._failure, self._told = failure, told
+        self._failure, self._told, self._began = failure, told, began
         self._read = False  # the whole body, by the application
         self._lent = False
         self._status = 0
         self._waiter: asyncio.Future[None] | None = None
         logs = logged and access.isEnabledFor(logging.INFO)
-        run = self._run_and_log if logs else self._run if told is None else self._run_and_tell
+        run = self._run_and_log if logs else self._run
         self._task = loop.create_task(run())  # get_running_loop() would ask the system who we are
         ledger.run(self._task)
 
@@ -308,6 +310,10 @@ class AsgiAnswer:
             else:
                 logger.error("ASGI callable returned without starting response.")
                 self._fail()
+        finally:
+            told, self._told = self._told, None
+            if told is not None:
+                told(self._scope, self._status, time.monotonic() - self._began)
 
     def _fail(self) -> None:
         """Answer 500 where no answer has begun, else break it off."""
@@ -324,20 +330,8 @@ class AsgiAnswer:
             pass  # nobody to be told
 
     async def _run_and_log(self) -> None:
-        began = time.monotonic()
         asked = self._scope.copy()  # which may be changed on its way
         try:
             await self._run()
         finally:
-            seconds = time.monotonic() - began
-            log_access(asked, self._status, seconds, self.identity)
-            if self._told is not None:
-                self._told(self._scope, self._status, seconds)
-
-    async def _run_and_tell(self) -> None:
-        began = time.monotonic()
-        try:
-            await self._run()
-        finally:
-            assert self._told is not None
-            self._told(self._scope, self._status, time.monotonic() - began)
+            log_access(asked, self._status, time.monotonic() - self._began, self.identity)

@@ -354,13 +354,13 @@ class Connection(asyncio.Protocol):
             entered, told = found.enter(scope)
             application = AsgiAnswer(
                 answer, scope, entered, state.applications,
-                loop=state.loop, logged=state.log_asgi, failure=state.application.failure, told=told,
+                loop=state.loop, began=turn.began, logged=state.log_asgi, failure=state.application.failure, told=told,
             )  # fmt: skip
         else:
             scope = scope_of(request, peer, turn.version, found, state.app_state)
             application = AsgiAnswer(
                 answer, scope, state.application.asgi, state.applications,
-                loop=state.loop, logged=state.log_asgi,
+                loop=state.loop, began=turn.began, logged=state.log_asgi,
             )  # fmt: skip
         answer.answerer = application
         if self.http.gone:
