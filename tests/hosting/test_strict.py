@@ -182,6 +182,33 @@ def leaves_a_variable(environ: dict[str, Any], start_response: Any) -> list[byte
     return []
 
 
+async def test_tasks_that_were_there_are_not_left(caplog: pytest.LogCaptureFixture) -> None:
+    """That in which a request begins is no new one at its end, which comes in another; one that goes on behind the
+    request is told when the next one has left it too."""
+    now = [0.0]
+    strict = Strict(1, lambda: 0, clock=lambda: now[0])
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def of_the_view() -> None:
+        await asyncio.Event().wait()
+
+    async def finish(standing: Any) -> None:
+        strict.end(standing, "GET /left")
+
+    for leaves in (False, False, True, True, False):
+        standing = strict.begin()
+        if leaves:
+            tasks.append(asyncio.create_task(of_the_view()))
+        await asyncio.create_task(finish(standing))
+        now[0] += 2 * GOES_ON_SECONDS
+    strict.begin()
+    for each in tasks:
+        each.cancel()
+    [said] = told(caplog)
+    assert said.startswith("GET /left has left something behind: a task, ")
+    assert said.endswith("of_the_view")
+
+
 @pytest.mark.parametrize("application", [leaves_one_too, leaves_a_variable])
 async def test_hosts_of_both_kinds_tell(application: Any, caplog: pytest.LogCaptureFixture) -> None:
     """With the method and the route, or the path where there is none."""

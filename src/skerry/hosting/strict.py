@@ -150,12 +150,12 @@ def _threads() -> set[threading.Thread]:
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
-    """Those of the loop that runs in this thread; without ours."""
+    """Those of the loop that runs in this thread; without ours, of which the request's own is one."""
     try:
-        current, found = asyncio.current_task(), asyncio.all_tasks()
+        found = asyncio.all_tasks()
     except RuntimeError:
         return set()
-    return {each for each in found if each is not current and not _is_ours(each)}
+    return {each for each in found if not _is_ours(each)}
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
