@@ -128,6 +128,7 @@ class FaultWorld:
         self.trouble: Counter[str] = Counter()
         self.listeners: list[Listener] = []
         self.seed = seed
+        self._clients = 0  # so far: no two write the same
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> FaultWorld:
@@ -215,8 +216,9 @@ class FaultWorld:
     async def traffic(self, clients: int = 8, keys: int = 12) -> AsyncIterator[None]:
         """Clients that write and read while the block runs; each ends with its last write answered."""
         over = asyncio.Event()
+        first, self._clients = self._clients, self._clients + clients
         async with asyncio.TaskGroup() as group:
-            for number in range(clients):
+            for number in range(first, first + clients):
                 client = Client(self, f"client-{number}", random.Random(f"{self.seed}/{number}"), keys)
                 group.create_task(client.run(over))
             try:

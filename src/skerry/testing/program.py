@@ -67,7 +67,8 @@ async def call(
 class Program:
     """`skerry ARGUMENTS`, running in `directory`. `lines` is what it has written, standard output and error together.
     May be started again when it has ended; `environ` adds to the clean environment, and may be changed before
-    that. `command`: another program that becomes `skerry`, as `manage.py skerry`."""
+    that. `command`: another program that becomes `skerry`, as `manage.py skerry`. `within`: what starts it somewhere
+    else, as `Network.within` (network.py)."""
 
     def __init__(
         self,
@@ -75,8 +76,10 @@ class Program:
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         command: Sequence[str] = ("-m", "skerry"),
+        within: Sequence[str] = (),
     ) -> None:
         self.directory, self.arguments, self.command = directory, arguments, command
+        self.within = within
         self.lines: list[str] = []
         self.port = 0
         self.environ = dict(environ or {})
@@ -106,7 +109,7 @@ class Program:
         self.lines.clear()
         self.port = 0
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, *self.command, *self.arguments,
+            *self.within, sys.executable, *self.command, *self.arguments,
             cwd=self.directory, env=surroundings(self.directory, **self.environ),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
