@@ -17,6 +17,7 @@ import pytest
 from faultworld import SEED, SOAK  # type: ignore[import-not-found]
 from hostworld import HOSTS, HostWorld, three_hosts  # type: ignore[import-not-found]
 
+from skerry.testing.network import available
 from skerry.testing.program import HttpConnection
 
 SECONDS = float(os.environ.get("SKERRY_SOAK_SECONDS", "600")) if SOAK else 0.0
@@ -25,7 +26,9 @@ LASTS = 12.0 if SOAK else 1.5
 """How long a fault lasts that is mended."""
 pytestmark = [
     pytest.mark.timeout(SECONDS + 900),
-    pytest.mark.service("namespaces"),
+    pytest.mark.skipif(
+        not available(), reason="NO NETWORK NAMESPACES HERE (root, /dev/net/tun, ip, nsenter)"
+    ),
     pytest.mark.service("postgresql"),
 ]
 

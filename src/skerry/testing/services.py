@@ -37,7 +37,6 @@ import pytest
 
 from skerry.testing.broker import available as broker_available
 from skerry.testing.broker import free_ports
-from skerry.testing.network import available as network_available
 
 COMMANDS = ("node", "javac", "curl", "openssl")
 _PR_SET_PDEATHSIG = 1
@@ -64,8 +63,8 @@ def _version(place: Path) -> float:
 
 
 def available(service: str) -> bool:
-    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `nginx`, `haproxy`, `chromium`, `namespaces` (network.py)
-    or a command (`node`, `javac`, `curl`, `openssl`) can run here."""
+    """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `nginx`, `haproxy`, `chromium`, or a
+    command (`node`, `javac`, `curl`, `openssl`) can run here."""
     if service == "postgresql":
         programs = all(postgres_program(name) for name in ("initdb", "postgres", "pg_isready", "psql"))
         return programs and (os.geteuid() != 0 or _has_postgres_user())
@@ -79,8 +78,6 @@ def available(service: str) -> bool:
         return haproxy_program() is not None
     if service == "chromium":
         return chromium_program() is not None
-    if service == "namespaces":
-        return network_available()
     if service in COMMANDS:
         return shutil.which(service) is not None
     raise ValueError(f"no such service: {service!r}")
