@@ -2,7 +2,8 @@
 
 Its pid is the one that the node started; it holds the sockets, AdminObj, and the thread that keeps the service alive in
 the node's eyes. The service itself runs in children (`roles/tars.py`), which the runner replaces without a lost call:
-successors first, then the old ones push `_reconnect_`, drain within the deactivating time-out, and end.
+successors first, then the old ones push `_reconnect_`, drain within the deactivating time-out, and end. Where one of
+them says that the service has an App, a consumer is started beside them.
 """
 
 from __future__ import annotations

@@ -101,8 +101,9 @@ class Service:
         return declare
 
     def http(self, name: str, target: Any) -> None:
-        """Serve a WSGI or ASGI application as `name`, on an adapter whose protocol is not `tars`. `target`: the
-        application, or where it is, as `mysite.wsgi:application`. Raises DeclarationError when the name is taken."""
+        """Serve a WSGI or ASGI application, or a Skerry App (one for a service), as `name`, on an adapter whose
+        protocol is not `tars`. `target`: the application, or where it is, as `mysite.wsgi:application`. Raises
+        DeclarationError when the name is taken."""
         self._take_name(name)
         self.web[name] = target
 
