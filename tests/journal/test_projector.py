@@ -537,6 +537,26 @@ def test_a_damaged_or_foreign_warm_file_is_ignored(tmp_path: Path) -> None:
         assert SnapshotFile(path).read([Numbers()]) is None
 
 
+def test_nothing_stays_of_a_copy_that_is_damaged(tmp_path: Path) -> None:
+    """Its first half was loaded before that was found: memory is the database's all the same."""
+    path = tmp_path / "warm"
+    copied = Numbers()
+    copied.rows = {f"gone{n}": (n, n) for n in range(2500)}
+    assert SnapshotFile(path).write(Copied(Position("e", 9), "c9"), [copied])
+    path.write_bytes(path.read_bytes()[:-5])
+
+    async def run() -> None:
+        async with world() as w:
+            await w.write(("a", 1))
+            memory = Numbers()
+            projector = w.projector(memory, warm=SnapshotFile(path))
+            await projector.start()
+            assert memory.rows == await w.rows()
+            await projector.stop()
+
+    run_virtual(run())
+
+
 def test_waiting_for_a_position_ends_in_time() -> None:
     """Reached: True as soon as memory is there, by asking the journal at once; not reached, or another epoch: False."""
 
