@@ -18,11 +18,15 @@ MAX_FILES = 20_000
 Snapshot = Mapping[str, tuple[int, int]]
 
 
-def look(directories: Iterable[Path]) -> Snapshot:
-    """Modification time (ns) and size of every watched file, at most MAX_FILES."""
+class TooLarge(Exception):
+    """There are more directories than may be looked at."""
+
+
+def look(directories: Iterable[Path], most_directories: int = 1 << 30) -> Snapshot:
+    """Modification time (ns) and size of every watched file, at most MAX_FILES. Raises TooLarge."""
     found: dict[str, tuple[int, int]] = {}
     for directory in directories:
-        for entry in _files(directory):
+        for entry in _files(directory, most_directories):
             if len(found) >= MAX_FILES:
                 return found
             try:
@@ -33,9 +37,12 @@ def look(directories: Iterable[Path]) -> Snapshot:
     return found
 
 
-def _files(directory: Path) -> Iterator[os.DirEntry[str]]:
+def _files(directory: Path, most_directories: int) -> Iterator[os.DirEntry[str]]:
     pending = [os.fspath(directory)]
     while pending:
+        most_directories -= 1
+        if most_directories < 0:
+            raise TooLarge
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
