@@ -9,6 +9,7 @@ import pytest
 
 from skerry.errors import SettingsError
 from skerry.tars.limits import AdapterLimits
+from skerry.tars.listener import quiet_seconds
 from skerry.tars.server import Server
 from skerry.tars.wire.packet import (
     RECONNECT,
@@ -112,3 +113,8 @@ async def test_ssl_needs_a_certificate(make_servant: Any) -> None:
     server.add(make_servant(), f"{NAME}@ssl -h 127.0.0.1 -p 0")
     with pytest.raises(SettingsError, match="TLS context"):
         await server.start()
+
+
+def test_a_slow_client_has_longer_where_there_is_time() -> None:
+    """A connection is not closed under a client that has not read yet that it should go elsewhere."""
+    assert [quiet_seconds(drain) for drain in (0.5, 2.0, 10.0, 20.0, 60.0)] == [0.2, 0.2, 0.5, 1.0, 1.0]

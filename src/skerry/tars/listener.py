@@ -25,7 +25,7 @@ from skerry.tars.protocol import ServerDatagrams, ServerStream
 
 log = logging.getLogger("skerry.tars.server")
 
-QUIET_SECONDS = 0.2
+QUIET_SECONDS, LONGEST_QUIET_SECONDS = 0.2, 1.0
 SWEEP_SECONDS = 1.0
 BACKLOG = 1024
 YIELD_SECONDS, MOST_YIELDS = 0.005, 4
@@ -241,13 +241,13 @@ class Listener:
 
     async def drain(self, seconds: float) -> bool:
         """Serve what is under way and what still comes, at most `seconds`. True when nothing was left."""
-        deadline = self._loop.time() + seconds
+        deadline, quiet = self._loop.time() + seconds, quiet_seconds(seconds)
         while self._connections or not self.adapter.idle:
             now = self._loop.time()
             if now >= deadline:
                 return False
             for connection in list(self._connections):
-                if not connection.in_flight and now - connection.last_heard >= QUIET_SECONDS:
+                if not connection.in_flight and now - connection.last_heard >= quiet:
                     connection.close()
             self._changed.clear()
             try:
@@ -305,3 +305,10 @@ class Listener:
             limit = idle if connection.heard else empty
             if limit and not connection.in_flight and now - connection.last_heard > limit:
                 connection.close()
+
+
+def quiet_seconds(drain_seconds: float) -> float:
+    """How long a client may say nothing before a server that ends closes its connection. A client closes it itself when
+    it has read that it should go elsewhere, and one on a busy machine may be slow to read: it has longer where there is
+    time."""
+    return min(LONGEST_QUIET_SECONDS, max(QUIET_SECONDS, drain_seconds / 20))
