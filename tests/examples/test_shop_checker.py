@@ -296,11 +296,13 @@ async def _agreed(
     agreed: set[int] = set()
     otherwise = ""
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(120), contextlib.AsyncExitStack() as open_connections:
             while missing := {each.pid for each in world.processes("server")} - agreed:
-                connection = HttpConnection(world.port)  # whichever server it comes to
+                connection = HttpConnection(
+                    world.port
+                )  # to the least busy server: it stays, so the next is another's
+                open_connections.callback(connection.close)
                 answer = json.loads((await connection.ask("GET", "/checked")).body)
-                connection.close()
                 otherwise = says_otherwise(answer)
                 if otherwise:
                     await asyncio.sleep(0.05)
