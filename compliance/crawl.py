@@ -39,6 +39,7 @@ VARYING = (
     (rb"(csrfmiddlewaretoken=)\w+", rb"\1-"),
     (rb'(?i)("csrf_?token": ?")[^"]*', rb"\1-"),
     (rb"\b[0-9a-f]{32,64}\b", rb"HASH"),
+    (rb"\b0x[0-9a-f]{8,16}\b", rb"ADDRESS"),
     (rb"\b([a-z]+)1\d{13,15}\b", rb"\1-"),  # Django's page for an error: where its frames lie in memory
 )
 """What stands in bodies and differs each time: secrets, addresses, times."""
