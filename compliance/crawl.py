@@ -176,6 +176,9 @@ class Client:
 
 
 def _plain(body: bytes) -> bytes:
+    body = body.partition(b'<div id="traceback">')[
+        0
+    ]  # of Django's page for an error: variables of that process
     for pattern, by in VARYING:
         body = re.sub(pattern, by, body)
     return re.sub(rb'(class="|"modelNames": \[")([^">]*(?:", "[^">]*)*)', _ordered, body)
