@@ -153,8 +153,9 @@ class Listener:
 
     async def _listen(self) -> None:
         url = f"ws://127.0.0.1:{self._port}/events?since={self._position}"
+        # With a limit of frames that wait, this client takes 10 s to break off while more of them do.
         async with websockets.connect(
-            url, additional_headers={"Cookie": self._cookie}, max_size=None
+            url, additional_headers={"Cookie": self._cookie}, max_size=None, max_queue=None
         ) as socket:
             hello = json.loads(await socket.recv())
             assert hello["recovered"], hello
@@ -319,7 +320,7 @@ async def _until(differs: Callable[[], str]) -> None:
             while differs():  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        assert not differs()
+        raise AssertionError(differs()) from None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
