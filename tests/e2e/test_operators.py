@@ -47,18 +47,19 @@ import asyncio, logging, os, time
 from livekv import app
 
 log = logging.getLogger("shop")
-ME = f"{os.getpid()}.{time.time_ns()}"  # numbers of processes come again
-count = 0
+me, count = "", 0
 
 
 def tick():
     global count
     count += 1
-    log.info("tick %s %d", ME, count)
+    log.info("tick %s %d", me, count)
 
 
 @app.supervise(name="ticks", roles=("server", "consumer"))
 async def ticks():
+    global me  # of this process: what was made by the import is that of all
+    me = me or f"{os.getpid()}.{time.time_ns()}"  # numbers of processes come again
     flooded = False
     while True:
         tick()
