@@ -173,7 +173,7 @@ def _run(work: Coroutine[Any, Any, R]) -> R:
     try:
         return asyncio.run(work)
     except CallError as error:
-        raise click.ClickException(f"{error} (code {error.code})") from None
+        raise click.ClickException(str(error)) from None
     except SettingsError as error:
         click.echo(f"skerry: {error}", err=True)
         raise SystemExit(2) from None
