@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import subprocess
 import tempfile
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("skerry.testing")  # the suites that backends inherit say what differs
 
-from skerry.testing.broker import PrivateBroker  # noqa: E402 - after that
+from skerry.kernel import logs  # noqa: E402 - after that
+from skerry.testing.broker import PrivateBroker  # noqa: E402
 from skerry.testing.services import PrivatePostgres, private_postgres, require  # noqa: E402
 
 # A shell that runs the tests in the background has SIGINT ignored, and whatever they start would inherit that.
@@ -32,6 +34,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Directories of tests have short names: many hold sockets, whose whole path has room for 103 bytes."""
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
         config.option.basetemp = tempfile.mkdtemp(prefix="sk-", dir="/tmp")
+
+
+@pytest.fixture(autouse=True)
+def logs_of_one_test() -> Iterator[None]:
+    """How a test configures the logs holds until its end: a server that a later test starts would keep them so."""
+    ours = logging.getLogger("skerry")
+    before = ours.handlers[:], ours.propagate, ours.level
+    yield
+    if logs._own:
+        logs._own.clear()
+        ours.handlers[:], ours.propagate, _ = before
+        ours.setLevel(before[2])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
