@@ -21,7 +21,7 @@ from skerry.errors import DeclarationError, LifecycleError
 from skerry.exchange import Respond
 from skerry.hosting.answers import Answers, template_of
 from skerry.hosting.detection import kind_of
-from skerry.hosting.release import Release
+from skerry.hosting.release import Release, tell_routes
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.slope import LeakSlope
 from skerry.hosting.strict import Standing, Strict
@@ -82,6 +82,7 @@ class Host:
         self.load(settings.kind)
         if self.kind != "wsgi":
             self._strict.every = settings.strict
+            tell_routes()
             logger.info("hosting %s (ASGI)", self.target)
             return
         self._wsgi = Wsgi(

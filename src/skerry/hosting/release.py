@@ -20,6 +20,13 @@ FRAMEWORKS = (
 """A module that is loaded when a framework is used, and what knows its requests."""
 
 
+def tell_routes() -> None:
+    """Have the routes of ASGI requests in their scopes, for the frameworks that this process has imported and that do
+    not do so by themselves."""
+    if "django.core.handlers.asgi" in sys.modules:
+        import_module("skerry.hosting.django.routes").tell_routes()
+
+
 class Framework(Protocol):
     """What one framework leaves behind, and how it calls a route. All of it is called in the request's thread."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from skerry.clock import SystemClock
 from skerry.hosting.detection import kind_of
-from skerry.hosting.release import Release
+from skerry.hosting.release import Release, tell_routes
 from skerry.hosting.settings import HostSettings
 from skerry.hosting.wsgi import Wsgi
 from skerry.http.application import Application, ApplicationSettings
@@ -118,6 +118,7 @@ class WebAdapter:
         limits = replace(settings.of(HostSettings), threads=str(threads), queue=adapter.queue_capacity)
         kind = limits.kind if limits.kind != "auto" else kind_of(application, adapter.servant)
         if kind == "asgi":
+            tell_routes()
             return Counted(Timely(application, limits.timeout), self._answered)
         wsgi = self.wsgi = Wsgi(
             application,

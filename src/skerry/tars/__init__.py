@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from skerry.tars.locator import StaticLocator as StaticLocator
     from skerry.tars.platform.log import RemoteLogHandler as RemoteLogHandler
     from skerry.tars.platform.registry import RegistryLocator as RegistryLocator
+    from skerry.tars.platform.rolling import RollingLogHandler as RollingLogHandler
     from skerry.tars.proxy import configure as configure
     from skerry.tars.proxy import ping as ping
     from skerry.tars.proxy import reply_of as reply_of
@@ -81,6 +82,7 @@ _HOME = {
     "RemoteLogHandler": "skerry.tars.platform.log",
     "Reply": "skerry.tars.client",
     "Retry": "skerry.tars.settings",
+    "RollingLogHandler": "skerry.tars.platform.rolling",
     "ServantError": "skerry.tars.call_errors",
     "Server": "skerry.tars.server",
     "Service": "skerry.tars.service",

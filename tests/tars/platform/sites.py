@@ -32,6 +32,7 @@ sys.modules["sites_settings"] = settings
 os.environ["DJANGO_SETTINGS_MODULE"] = "sites_settings"
 
 from django.conf import settings as django_settings  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import HttpRequest, JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
@@ -40,14 +41,15 @@ django_application = get_wsgi_application()
 at_setup = django_settings.GREETING
 
 
-def shown(request: HttpRequest) -> Any:
+def shown(request: HttpRequest, page: str = "") -> Any:
     logging.getLogger("shop").info("django logs")
     return JsonResponse(
         {"at_setup": at_setup, "now": django_settings.GREETING, "parts": django_settings.PARTS}
     )
 
 
-urlpatterns = [path("shown", shown)]
+urlpatterns = [path("shown", shown), path("pages/<slug:page>", shown)]
+asgi_application = get_asgi_application()
 
 flask_application = Flask("sites")
 flask_application.config.update(GREETING="local", LIMIT=1, SKERRY_TARS={"flask.ini": "settings"})
@@ -70,5 +72,6 @@ def fast(item: str) -> Any:
 
 service = Service()
 service.http("DjangoObj", django_application)
+service.http("AsgiObj", asgi_application)
 service.http("FlaskObj", flask_application)
 service.http("FastObj", fast_application)

@@ -15,7 +15,7 @@ from skerry.testing.tars import TarsPlatform
 from skerry.testing.tars.node import FakeNode, configuration_for
 
 HERE = Path(__file__).parent
-OBJECTS = ("DjangoObj", "FlaskObj", "FastObj")
+OBJECTS = ("DjangoObj", "AsgiObj", "FlaskObj", "FastObj")
 
 
 async def test_three_frameworks_on_the_platform(tars_platform: TarsPlatform, tmp_path: Path) -> None:
@@ -53,6 +53,7 @@ async def test_three_frameworks_on_the_platform(tars_platform: TarsPlatform, tmp
             assert await got("FlaskObj", "/items/7") == {"GREETING": "remote", "LIMIT": 5}
             assert await got("FastObj", "/items/7") == {"greeting": "remote"}
             await got("FastObj", "/items/8")
+            assert (await got("AsgiObj", "/pages/seven"))["now"] == "remote"
             files.put("Demo", "PyServer", "django.json", '{"GREETING": "published"}')
             assert "[succ]" in await node.send_command("tars.loadconfig django.json")
             assert (await got("DjangoObj", "/shown"))["now"] == "published"
@@ -88,6 +89,7 @@ async def test_three_frameworks_on_the_platform(tars_platform: TarsPlatform, tmp
     assert "DB_PASSWORD" in text
     assert "hunter2" not in text
     totals = tars_platform.stat.totals(False, "Demo.PyServer")
-    assert {"GET /items/{item}", "GET /items/<int:item>", "GET /shown"} == totals.keys()
-    assert sum(total.succeeded for total in totals.values()) == sum(each.result() for each in counts) + 6
+    routes = {"GET /items/{item}", "GET /items/<int:item>", "GET /shown", "GET /pages/<slug:page>"}
+    assert routes == totals.keys()
+    assert sum(total.succeeded for total in totals.values()) == sum(each.result() for each in counts) + 7
     assert sum(total.failed + total.timed_out for total in totals.values()) == 0

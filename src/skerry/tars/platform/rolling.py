@@ -1,7 +1,7 @@
-"""The local log of a server, rolled by size: `App.Server.log`, then `App.Server1.log` to the oldest.
+"""Local logs of a server, rolled by size: `App.Server_orders.log`, then `App.Server_orders1.log` to the oldest.
 
 Several worker processes write one file: each appends whole lines, one of them rolls, the others notice and go on in the
-new file. Not for: logs by day and hour, which the platform keeps (`log`).
+new file. `install` says where the process's logs are. Not for: logs by day and hour, which the platform keeps (`log`).
 
 Source: TarsCpp `TC_RollLogger`, `logsize` and `lognum` of the server's file.
 """
@@ -12,36 +12,64 @@ import fcntl
 import logging
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from skerry.errors import SettingsError
 from skerry.tars.platform.log import line_of
 
 LOOK_SECONDS = 0.2
 
 
-class RollingLogHandler(logging.Handler):
-    """Writes to `folder/NAME.log`; beyond `max_bytes` it becomes `NAME1.log`, at most `files` of them are kept."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the logs of a server are: `folder/NAME_FILE.log`; beyond `max_bytes` it becomes `NAME_FILE1.log`, at most
+    `files` of them are kept."""
 
-    def __init__(
-        self, folder: str | Path, name: str, max_bytes: int, files: int, level: int | str = logging.NOTSET
-    ) -> None:
+    folder: Path
+    name: str
+    max_bytes: int
+    files: int
+
+
+_installed: Place | None = None
+
+
+def install(place: Place | None) -> None:
+    """Make this the place of the process's logs; None: there is none any more."""
+    global _installed
+    _installed = place
+
+
+class RollingLogHandler(logging.Handler):
+    """Puts records into the local log `file`, `App.Server_FILE.log` in the server's log folder, which begins anew after
+    as many bytes, and of which as many files are kept, as the platform's file says (`logsize`, `lognum`). Outside of a
+    running service it does nothing. For LOGGING: `{"class": "skerry.tars.RollingLogHandler", "file": "orders"}`."""
+
+    def __init__(self, file: str, level: int | str = logging.NOTSET) -> None:
         super().__init__(level)
-        self._folder, self._name = Path(folder), name
-        self._path = self._folder / f"{name}.log"
-        self._max_bytes, self._files = max(1, max_bytes), max(1, files)
+        if not file or file != os.path.basename(file):
+            raise SettingsError("file of a local log", f"is a plain name, not {file!r}")
+        self._log = file
+        self._place: Place | None = None
         self._file = -1
         self._size = 0
         self._looked = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record's line; when that cannot be done, as other handlers: a word on stderr."""
+        place = _installed
+        if place is None:
+            return
         try:
+            if self._place is not place:
+                self._move(place)
             line = self.format(record) if self.formatter is not None else line_of(record)
             data = line.encode("utf-8", "surrogateescape") + (b"" if line.endswith("\n") else b"\n")
             now = time.monotonic()
             if self._file < 0 or now - self._looked > LOOK_SECONDS:
                 self._look(now)
-            if self._size and self._size + len(data) > self._max_bytes:
+            if self._size and self._size + len(data) > place.max_bytes:
                 self._roll()
                 self._look(now)
             os.write(self._file, data)
@@ -51,10 +79,20 @@ class RollingLogHandler(logging.Handler):
 
     def close(self) -> None:
         """Close the file; a later record opens it again."""
+        self._close_file()
+        super().close()
+
+    def _close_file(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        super().close()
+
+    def _move(self, place: Place) -> None:
+        self._close_file()
+        self._place = place
+        self._folder, self._files = place.folder, max(1, place.files)
+        self._name = f"{place.name}_{self._log}"
+        self._path = self._numbered(0)
 
     def _look(self, now: float) -> None:
         """Open the file that has the name now, which another process may have made, and see its size."""

@@ -20,6 +20,7 @@ from skerry.tars.blocking import BlockingCommunicator
 from skerry.tars.call import Call
 from skerry.tars.communicator import Communicator
 from skerry.tars.platform import log as remote_log
+from skerry.tars.platform import rolling
 from skerry.tars.platform.cache import EndpointCache
 from skerry.tars.platform.config import CONFIG, Handler, RemoteFiles
 from skerry.tars.platform.configuration import Configuration
@@ -114,7 +115,11 @@ class Services:
 
     def capture_logs(self) -> None:
         """Records of the root logger go to the remote log from now on: call it before the application is imported and
-        once more afterwards, because that may have configured logging. Works before the loop runs."""
+        once more afterwards, because that may have configured logging. Works before the loop runs. Local logs of the
+        process have their place as well."""
+        it = self.configuration
+        place = rolling.Place(it.log_directory, it.name, it.log_bytes, it.log_files)
+        rolling.install(place if it.log_path else None)
         if self.log is not None:
             remote_log.install(self.log)
             remote_log.attach(self.log_level)
@@ -186,6 +191,7 @@ class Services:
         if self.locator is not None:
             closing.append(self.locator.close())
         await asyncio.gather(*closing)
+        rolling.install(None)
 
     @property
     def problems(self) -> tuple[str, ...]:

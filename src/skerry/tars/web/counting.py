@@ -1,7 +1,8 @@
 """Answers of a hosted ASGI application, counted by route for the platform's call statistics.
 
-A route is its template (`GET /items/{id}`), as far as the application says it in its scope (FastAPI); without one
-everything is counted at `/`, never at the path itself. WebSockets are not counted: they have no answer.
+A route is its template (`GET /items/{id}`), as far as the application's scope has it (FastAPI's, and Django's with
+`skerry.hosting.django.routes`); without one everything is counted at `/`, never at the path itself. WebSockets are not
+counted: they have no answer.
 """
 
 from __future__ import annotations
