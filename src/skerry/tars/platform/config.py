@@ -103,14 +103,13 @@ class RemoteFiles:
             try:
                 await self._hand(name, loaded.text)
             except ConfigRefused as refused:
-                local = self._local(name)
-                if loaded.problem or not local or local == loaded.text:
+                kept = self.kept(loaded)
+                if kept is None:
                     raise
                 log.error("%s; starting with the local copy", refused, exc_info=refused.__cause__)
-                await self._hand(name, local)
+                await self._hand(name, kept.text)
             else:
-                if not loaded.problem:
-                    self._store(name, loaded.text)
+                self.keep(loaded)
 
     async def stop(self) -> None:
         """Ask no more."""
@@ -138,12 +137,19 @@ class RemoteFiles:
         return Loaded(name, text)
 
     async def fetch(self, name: str) -> Loaded:
-        """As `load`, and the local copy is replaced by what came; for files without handlers. A server that starts
-        waits a while for its turn."""
-        loaded = await self._load_patiently(name)
+        """As `load`, for files without handlers: a server that starts waits a while for its turn. Who takes the text
+        calls `keep`."""
+        return await self._load_patiently(name)
+
+    def keep(self, loaded: Loaded) -> None:
+        """The text was taken: it is the local copy from now on."""
         if not loaded.problem:
-            self._store(name, loaded.text)
-        return loaded
+            self._store(loaded.name, loaded.text)
+
+    def kept(self, loaded: Loaded) -> Loaded | None:
+        """The local copy in the place of a text that was refused; None where there is no other."""
+        local = self._local(loaded.name)
+        return None if loaded.problem or not local or local == loaded.text else Loaded(loaded.name, local)
 
     async def _load_patiently(self, name: str) -> Loaded:
         """As `load`. Many processes that start at once ask too often: those that have no copy wait for the first

@@ -71,16 +71,32 @@ class Frameworks:
         for name, into in declared.items():
             if into not in targets:
                 raise SettingsError(where, f"{name} goes into {' or '.join(targets)}, not {into!r}")
-        for loaded in _fetched(self._services.configuration, list(declared)) if declared else ():
-            into = declared[loaded.name]
-            names = merge(targets[into], parse(loaded.name, loaded.text))
-            log.info("the remote file %s sets %s", loaded.name, ", ".join(names))
+        for fetched in _fetched(self._services.configuration, list(declared)) if declared else ():
+            into = declared[fetched.name]
+            loaded = self._merged(fetched, targets[into])
 
             def again(text: str, name: str = loaded.name, into: str = into) -> None:
                 target = targets[into] if into == "environ" or live is None else live()
                 merge(target, parse(name, text))
 
             self._services.files.adopt(loaded, again)
+
+    def _merged(self, loaded: Loaded, target: Any) -> Loaded:
+        """Merge the text, or the local copy where the text does not fit; what was taken. Raises SettingsError where
+        neither is."""
+        files = self._services.files
+        try:
+            names = merge(target, parse(loaded.name, loaded.text))
+        except SettingsError as refused:
+            kept = files.kept(loaded)
+            if kept is None:
+                raise
+            log.error("%s was refused: %s; starting with the local copy", loaded.name, refused)
+            loaded, names = kept, merge(target, parse(kept.name, kept.text))
+        else:
+            files.keep(loaded)
+        log.info("the remote file %s sets %s", loaded.name, ", ".join(names))
+        return loaded
 
 
 def _fetched(configuration: Configuration, names: list[str]) -> list[Loaded]:
@@ -142,12 +158,12 @@ class _DjangoSettings:
     def __init__(self, settings: Any) -> None:
         object.__setattr__(self, "_settings", settings)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # of every name, before one is set
+        if not name.isupper():
+            raise SettingsError(name, "is no setting of Django: their names are in capitals")
         return getattr(self._settings, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.isupper():
-            raise SettingsError(name, "is no setting of Django: their names are in capitals")
         setattr(self._settings, name, value)
         explicit = getattr(self._settings, "_explicit_settings", None)
         if isinstance(explicit, set):
