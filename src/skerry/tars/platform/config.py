@@ -137,8 +137,8 @@ class RemoteFiles:
         return Loaded(name, text)
 
     async def fetch(self, name: str) -> Loaded:
-        """As `load`, for files without handlers: a server that starts waits a while for its turn. Who takes the text
-        calls `keep`."""
+        """As `load`, for files without handlers: a server that starts waits a while for its turn. `keep` is
+        called once the text was taken."""
         return await self._load_patiently(name)
 
     def keep(self, loaded: Loaded) -> None:
