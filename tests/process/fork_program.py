@@ -48,6 +48,11 @@ def load(directory: Path, kind: str) -> None:
             left.append(subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL))
         case "directory":
             left.append(tempfile.TemporaryDirectory())
+        case "receiver":
+            from django.dispatch import Signal
+
+            left.append(Signal())
+            left[-1].connect(tell)
 
 
 def tell() -> None:

@@ -107,6 +107,12 @@ async def test_what_belongs_to_one_process_is_not_copied(tmp_path: Path, kind: s
     assert said.startswith(f"every process imports the application itself: after its import {reason}")
 
 
+async def test_receivers_of_django_are_copied(tmp_path: Path) -> None:
+    """Django's signals note by a finalizer that a receiver has gone: that touches memory only."""
+    outcome = await played(tmp_path, "plain", "receiver")
+    assert (outcome.first["imported"], outcome.second["imported"], outcome.said) == ("one", "one", [])
+
+
 @pytest.mark.parametrize(("kind", "lines"), [("raises", 0), ("exits", 1)])
 async def test_an_import_that_fails_is_left_to_each_process(tmp_path: Path, kind: str, lines: int) -> None:
     """Each of them says what is wrong itself."""

@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Iterable
 
 HARMLESS = frozenset({"/dev/null", "/dev/urandom", "/dev/random", "/dev/zero"})
+HARMLESS_AT_EXIT = frozenset({("django.dispatch.dispatcher", "Signal._remove_receiver")})
+"""Functions of finalizers, by module and name, that touch memory only: receivers of Django's signals have one."""
 
 
 def open_descriptors() -> dict[int, str]:
@@ -23,6 +25,17 @@ def open_descriptors() -> dict[int, str]:
         with contextlib.suppress(OSError):  # the one of this very listing
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return found
+
+
+def removes_at_exit(finalizer: weakref.finalize[..., object]) -> bool:
+    """Whether it is to be called at the end of the process, and does something outside of it, for all we know."""
+    if not (finalizer.atexit and (held := finalizer.peek())):
+        return False
+    function = held[1]
+    return (
+        getattr(function, "__module__", ""),
+        getattr(function, "__qualname__", ""),
+    ) not in HARMLESS_AT_EXIT
 
 
 def why_not_forked(meant: Iterable[int]) -> str:
@@ -44,7 +57,6 @@ def why_not_forked(meant: Iterable[int]) -> str:
         signal.getitimer(each)[0] for each in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
     ):
         return "a timer runs"
-    registry = getattr(weakref.finalize, "_registry", {})
-    if any(getattr(each, "atexit", False) for each in registry):
+    if any(removes_at_exit(each) for each in list(getattr(weakref.finalize, "_registry", {}))):
         return "something is to be removed at the end of the process (a temporary directory, say)"
     return ""
