@@ -217,9 +217,10 @@ class FakeNode:
         script = self.directory / "bin" / "tars_start.sh"
         script.write_text(self._script(pid_file), encoding="utf-8")
         script.chmod(0o755)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SKERRY_")}
         process = await asyncio.create_subprocess_exec(
-            str(script), cwd=self.log_file.parent, stdin=asyncio.subprocess.DEVNULL
-        )
+            str(script), cwd=self.log_file.parent, stdin=asyncio.subprocess.DEVNULL, env=kept
+        )  # the server's settings are those of its file, whatever this process has for itself
         await process.wait()
         async with asyncio.timeout(PID_SECONDS):
             while not pid_file.exists() or not pid_file.read_text().strip():  # noqa: ASYNC110
