@@ -20,9 +20,6 @@ from benchmarks.rows import Row, table
 EVENTS, PER_COMMAND, PAGE = 200_000, 1000, 1000
 LEAST = 20_000.0
 APPLICATION = f"""
-import time
-from pathlib import Path
-
 from skerry import App, Command, Event, HttpWrites, Request, Response, Unit
 
 app = App("reacting")
@@ -49,6 +46,9 @@ def happen(request: Request, key: str, writes: HttpWrites):
     return writes.send(request, Happen(key), lambda receipt: Response(status=204))
 """
 REACTOR = f"""
+import time
+from pathlib import Path
+
 from happening import Happened, app
 
 seen, began = 0, 0.0
@@ -98,7 +98,7 @@ def run() -> list[Row]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "happening.py").write_text(APPLICATION)
-        (folder / "reacting.py").write_text(f"import time\nfrom pathlib import Path\n{REACTOR}")
+        (folder / "reacting.py").write_text(REACTOR)
         postgres, urls = stack.enter_context(private_servers(str(folder)))
         port = free_port()
         with (
