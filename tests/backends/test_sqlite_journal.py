@@ -151,7 +151,7 @@ async def test_one_process_owns_the_file(tmp_path: Path) -> None:
                 await decide(reader, put(1))
     finally:
         owner.kill()
-        await owner.wait()
+        await owner.communicate()
     async with SqliteJournal(str(path), "suite") as journal:
         assert await decide(journal, put(1)) == 0
         with pytest.raises(

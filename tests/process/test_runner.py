@@ -341,6 +341,6 @@ async def test_children_do_not_outlive_a_killed_runner(tmp_path: Path) -> None:
             said = (await process.stdout.readline()).decode().strip()
             pid = int(said) if said.isdigit() else 0
         process.kill()
-        await process.wait()
+        await process.communicate()
         while not gone(pid):  # noqa: ASYNC110 - a process that is not ours
             await asyncio.sleep(0.01)

@@ -46,7 +46,7 @@ async def test_it_waits_for_its_turn_and_gets_it_when_the_other_is_killed(lock: 
     await asyncio.sleep(0)
     assert not timers.has_turn
     other.kill()
-    await other.wait()
+    await other.communicate()
     async with asyncio.timeout(60):
         await ran.wait()
     assert timers.has_turn
