@@ -115,7 +115,7 @@ def test_a_start_that_fails_leaves_nothing() -> None:
         parts["b"].bad["start"] = [OSError("port taken")]
         with pytest.raises(OSError, match="port taken"):
             await runtime.start()
-        assert journal == ["start a", "start b", "stop a"]
+        assert journal == ["start a", "start b", "stop b", "stop a"]
         assert (runtime.state, runtime.loop.running, runtime.reasons) == (State.CREATED, False, ("created",))
         await runtime.start()
         assert runtime.ready
@@ -416,6 +416,24 @@ def test_stopping_while_failed() -> None:
         await runtime.destroy()
         assert runtime.loop.interests.empty
         assert "timer" not in journal
+
+    run_virtual(main())
+
+
+def test_what_serves_is_stopped_when_it_is_cancelled() -> None:
+    """While a role starts, and while all work: what has begun ends in order, and the cancellation goes on."""
+
+    async def main() -> None:
+        for hangs in ([None], []):
+            runtime, journal, parts = made("a", "b")
+            parts["b"].bad["start"] = list(hangs)
+            serving = asyncio.create_task(runtime.serve())
+            await asyncio.sleep(1.0)
+            serving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await serving
+            assert journal == ["start a", "start b", "stop b", "stop a"]
+            assert runtime.state is not State.STARTED
 
     run_virtual(main())
 

@@ -23,6 +23,7 @@ from skerry.loop.handover import JOIN as JOIN_WORD
 from skerry.loop.handover import WELCOME
 from skerry.roles.running import JOIN, _Process, run_roles
 from skerry.supervision.failure import Failure
+from skerry.testing.program import HttpConnection
 
 ROLES = ("consumer", "server")
 
@@ -133,6 +134,39 @@ async def test_a_server_is_ready_when_it_has_joined(tmp_path: Path, monkeypatch:
     inner.close()
 
 
+@pytest.mark.parametrize("roles", [("consumer", "server"), ("consumer", "hosted"), ("host",)])
+async def test_what_it_hosts_is_shut_down_when_it_never_joins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: tuple[str, ...]
+) -> None:
+    """Asked to end while no balancer answers: the hosted application, which has started, hears of the end."""
+    inner, outer = Door.pair()
+    monkeypatch.setenv(JOIN, str(outer.detach()))
+    said: list[str] = []
+
+    async def hosted(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            said.append((await receive())["type"])
+            await send({"type": f"{said[-1]}.complete"})
+
+    application = App("livekv")
+    application.host("/shop", hosted)
+    control, links = Control(), asyncio.Queue[socket.socket]()
+    door = Door(inner)
+    door.open(links.put_nowait)
+    running = asyncio.create_task(_Process(application.declaration, settings(tmp_path), roles, control).run())
+    async with asyncio.timeout(90):
+        link = await links.get()  # it would join, and nobody says that it has
+        assert said == ["lifespan.startup"]
+        assert control.stop is not None
+        control.stop(1.0)
+        assert await running == 0
+    door.shut()
+    link.close()
+    inner.close()
+    assert said == ["lifespan.startup", "lifespan.shutdown"]
+    assert control.told == ["closed"]
+
+
 async def test_it_makes_room_and_takes_over_again(tmp_path: Path) -> None:
     """Asked to, a process lets go of the journal and stands by; called back it works again, with all that it was."""
     old, new = Control(), Control()
@@ -237,3 +271,41 @@ async def test_a_cancellation_that_is_no_wish_to_end_is_passed_on(tmp_path: Path
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.parametrize("roles", [("host",), ("consumer", "server"), ("consumer", "hosted")])
+async def test_what_it_hosts_starts_again_with_its_role(tmp_path: Path, roles: tuple[str, ...]) -> None:
+    """A process that fails and is mended starts its roles again: the hosted applications end and begin with them."""
+    said: list[str] = []
+
+    async def hosted(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            said.append((await receive())["type"])
+            await send({"type": f"{said[-1]}.complete"})
+
+    def plain(environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Length", "5")])
+        return [b"plain"]
+
+    application = App("livekv")
+    application.host("/shop", hosted)
+    application.host("/", plain)
+    control = Control()
+    process = _Process(application.declaration, settings(tmp_path), roles, control)
+    running = asyncio.create_task(process.run())
+    async with asyncio.timeout(90):
+        await control.is_ready.wait()
+        runtime = process.runtime
+        assert runtime is not None
+        control.is_ready.clear()
+        runtime.fail(runtime.supervisor.name, RuntimeError("mend me"))
+        await control.is_ready.wait()
+        assert process._composed is not None
+        [(_, role)] = process._composed.listening
+        client = HttpConnection(int(role.addresses[0].rpartition(":")[2]))
+        assert (await client.ask("GET", "/")).body == b"plain"
+        client.close()
+        assert control.stop is not None
+        control.stop(1.0)
+        assert await running == 0
+    assert said == ["lifespan.startup", "lifespan.shutdown"] * 2

@@ -52,10 +52,12 @@ class Part:
     def __init__(self, name: str, journal: list[str]) -> None:
         self.name, self.journal = name, journal
         self.start_errors: list[Exception] = []
-        self.hangs = False
+        self.hangs = self.never_starts = False
 
     async def start(self) -> None:
         self.journal.append(f"start {self.name}")
+        if self.never_starts:
+            await asyncio.Event().wait()
         if self.start_errors:
             raise self.start_errors.pop(0)
 
@@ -420,7 +422,7 @@ async def test_a_child_that_hangs_while_stopping_is_left_behind() -> None:
 
 @virtual
 async def test_a_start_that_fails_undoes_itself() -> None:
-    """When one child cannot start at all, those before it are stopped and the error is the caller's."""
+    """When one child cannot start at all, it is stopped, as are those before it, and the error is the caller's."""
     supervisor, journal = made(child_timeout_seconds=2.0), list[str]()
     supervisor.add(Part("a", journal))
     bad = Part("b", journal)
@@ -428,7 +430,24 @@ async def test_a_start_that_fails_undoes_itself() -> None:
     supervisor.add(bad)
     with pytest.raises(OSError, match="port taken"):
         await supervisor.start()
-    assert journal == ["start a", "start b", "stop a"]
+    assert journal == ["start a", "start b", "stop b", "stop a"]
+
+
+@virtual
+async def test_a_start_that_is_broken_off_is_undone() -> None:
+    """Cancelled, or beyond its time: the child is stopped, as it may have begun something."""
+    for cancelled, error in ((True, asyncio.CancelledError), (False, DeadlineExceeded)):
+        supervisor, journal = made(child_timeout_seconds=2.0), list[str]()
+        slow = Part("slow", journal)
+        slow.never_starts = True
+        supervisor.add(slow)
+        starting = asyncio.create_task(supervisor.start())
+        await asyncio.sleep(1.0)
+        if cancelled:
+            starting.cancel()
+        with pytest.raises(error):
+            await starting
+        assert journal == ["start slow", "stop slow"]
 
 
 # Tasks as children.

@@ -18,7 +18,7 @@ class Role(Protocol):
     def name(self) -> str: ...
 
     async def start(self) -> None:
-        """Return when it works. Raises what keeps it from working."""
+        """Return when it works. Raises what keeps it from working, and is stopped then, as when it is cancelled."""
         ...
 
     async def hold(self) -> None:

@@ -327,7 +327,8 @@ class Runtime:
     async def serve(self, *, signals: Iterable[int] = ()) -> int:
         """Start, run until `end`, stop within `stop_seconds`; the exit code. Raises what keeps a role from starting.
 
-        Each of `signals` ends it with code 0; the second one at once, with 128 + its number.
+        Each of `signals` ends it with code 0; the second one at once, with 128 + its number. Cancelled, it stops
+        everything too.
         """
         if self.state is State.DESTROYED:
             self.create()
@@ -337,17 +338,22 @@ class Runtime:
             running.add_signal_handler(number, self._signalled, number)
         try:
             await self.start()
-            await self._ended.wait()
-            with self._watchdog(self.limits.stop_seconds, "did not stop"):
-                try:
-                    async with asyncio.timeout(self.limits.stop_seconds):
-                        await self.destroy()
-                except TimeoutError:
-                    logger.critical("%s: stopping took longer than %g s", self.name, self.limits.stop_seconds)
+            try:
+                await self._ended.wait()
+            finally:
+                await self._destroy_in_time()
         finally:
             for number in caught:
                 running.remove_signal_handler(number)
         return SOFTWARE if self.exit is None else self.exit.code
+
+    async def _destroy_in_time(self) -> None:
+        with self._watchdog(self.limits.stop_seconds, "did not stop"):
+            try:
+                async with asyncio.timeout(self.limits.stop_seconds):
+                    await self.destroy()
+            except TimeoutError:
+                logger.critical("%s: stopping took longer than %g s", self.name, self.limits.stop_seconds)
 
     def run(self) -> int:
         """`serve` on an asyncio loop of the Loop's model, ended by SIGINT and SIGTERM. A failure is said on stderr."""

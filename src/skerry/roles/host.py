@@ -40,15 +40,21 @@ class HostRole:
     group = "server"
 
     def __init__(self, context: RoleContext) -> None:
-        settings = self._settings = context.settings
+        self._context, self._settings = context, context.settings
         self._process = context.name
         self.sockets: list[socket.socket] = []
         self.join: Callable[[], socket.socket] | None = None
-        self.drain = settings.drain
+        self.drain = context.settings.drain
         self._handover: HandoverReceiver | None = None
+        supervised = context.all_metrics is not None
+        self._exhaustion = Exhaustion(context.runtime.end, supervised=supervised)
+        self._compose()
+
+    def _compose(self) -> None:
+        """Make what is served and the server, for one life: neither starts twice."""
+        context, settings = self._context, self._settings
         self.application = application = self._served(context)
         runtime = context.runtime
-        self._exhaustion = Exhaustion(runtime.end, supervised=context.all_metrics is not None)
         open_hosts(application, settings, self._exhaustion)
         health = Health()
         health.add("runtime", lambda: Finding(not runtime.reasons, "; ".join(runtime.reasons)))
@@ -83,6 +89,8 @@ class HostRole:
         return [*hosted_metrics(self.application), *self.http.collect()]
 
     async def start(self) -> None:
+        if self.http.status != "new":
+            self._compose()
         await self.http.start([sock.dup() for sock in self.sockets])
         if self.join is not None:
             self._handover = HandoverReceiver(

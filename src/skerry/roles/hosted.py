@@ -47,11 +47,7 @@ class HostedRole(HostRole):
         await follow(self._kernel)
         self._site = site_of(self._kernel)
         self._site.install()
-        try:
-            await super().start()
-        except BaseException:  # a role that did not start is not stopped
-            self._site.remove()
-            raise
+        await super().start()
 
     async def stop(self) -> None:
         await super().stop()

@@ -136,11 +136,7 @@ class ServerRole:
         self.http = self._server()
         self._site = site_of(kernel)
         self._site.install()
-        try:
-            await self.http.start([sock.dup() for sock in self.sockets])
-        except BaseException:  # a role that did not start is not stopped
-            self._site.remove()
-            raise
+        await self.http.start([sock.dup() for sock in self.sockets])
         if self.join is not None:
             self._handover = HandoverReceiver(
                 self.join, kernel.name, self.http.attach, lambda: self.http.connections, self.group,

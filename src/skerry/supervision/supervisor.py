@@ -171,30 +171,32 @@ class Supervisor:
         self._roster.get(child).budget.ready()
 
     async def start(self, child: str | None = None) -> None:
-        """Start all children in their order, or one. When one cannot start, those before it are stopped again."""
+        """Start all children in their order, or one. When one of all cannot start, or this is cancelled, it and those
+        before it are stopped: it may have begun something."""
         if child is not None:
             await self._roster.start(self._roster.get(child))
             return
         self._running = True
-        started: list[Supervised] = []
+        begun: list[Supervised] = []
         try:
             for one in self._roster:
                 one.budget.forget()
+                begun.append(one)
                 await self._roster.start(one)
-                started.append(one)
         except BaseException:
             self._running = False
-            for one in reversed(started):
+            for one in reversed(begun):
                 await self._roster.stop(one)
             raise
         self._lanes.work_on_all()
 
     async def stop(self) -> None:
         """Stop all children in reverse order; failures that wait are kept for the next start."""
-        self._running = False
+        was_running, self._running = self._running, False
         await self._lanes.pause()
-        for one in reversed(list(self._roster)):
-            await self._roster.stop(one)
+        if was_running:
+            for one in reversed(list(self._roster)):
+                await self._roster.stop(one)
 
     async def stop_child(self, child: str) -> None:
         """Stop one child; it stays known."""
