@@ -15,9 +15,15 @@ import pytest
 
 from skerry.backends.local import frames
 from skerry.backends.local.connection import SOFT_LIMIT_BYTES, Connection
-from skerry.backends.local.direct import DirectTransport
 from skerry.backends.local.hub import Hub
-from skerry.backends.local.owner import LOCK_NAME, LocalOwner, Lock, hub_path, local_directory
+from skerry.backends.local.owner import (
+    LOCK_NAME,
+    DirectTransport,
+    LocalOwner,
+    Lock,
+    hub_path,
+    local_directory,
+)
 from skerry.backends.local.peer import Calls, LocalPeer, PeerSettings
 from skerry.backends.local.reader import remote_journal
 from skerry.backends.queues import Message

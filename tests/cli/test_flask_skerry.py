@@ -13,7 +13,7 @@ from flask import Flask, g, render_template_string
 from flask.cli import ScriptInfo
 
 from skerry.hosting.flask import Skerry
-from skerry.hosting.flask.target import target_of
+from skerry.hosting.flask.commands import target_of
 from skerry.testing.program import HttpConnection, Program
 from skerry.testing.tars.node import FakeNode, configuration_for
 
@@ -82,7 +82,7 @@ async def test_flask_tars_is_what_a_node_starts(tmp_path: Path) -> None:
         ("named.py:shop", "named:shop"),
         ("made", "made:create_app()"),
         ("made:create_app", "made:create_app()"),
-        ("made:create_app('tea')", "skerry.hosting.flask.target:located()"),
+        ("made:create_app('tea')", "skerry.hosting.flask.commands:located()"),
         (None, "wsgi:create_app()"),
     ],
 )

@@ -12,10 +12,10 @@ import pytest
 from tests.http.applied_feed import AppliedFeed
 
 from skerry.errors import DeclarationError, Unavailable
+from skerry.http.channel import Item, segments
 from skerry.http.feed import FeedEvent
 from skerry.http.hub import RESTART, SILENT, TRY_LATER, Channel, Hub, HubSettings
 from skerry.http.listener import EVENT_STREAM, LINES, WEBSOCKET, Listener, Wire
-from skerry.http.outgoing import Item, segments
 from skerry.position import Position
 
 

@@ -12,7 +12,7 @@ from skerry.bus.outcomes import Level, Outcomes
 from skerry.errors import Disconnected
 from skerry.http.problems import Problem
 from skerry.journal.journal import Outcome, Status
-from skerry.kernel.commands_view import CommandsView
+from skerry.kernel.routes import CommandsView
 from skerry.position import Position
 
 ID = "0123456789abcdef" * 2

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from skerry.loop import models
-from skerry.loop.waiting import Waiting
+from skerry.loop.blocked import Waiting
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a thread does is told by Linux")
 
@@ -74,7 +74,7 @@ async def _looked_at() -> None:
 
 def test_without_what_the_kernel_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known then, and nothing is broken."""
-    monkeypatch.setattr("skerry.loop.waiting.EPOLL_CALLS", {})
+    monkeypatch.setattr("skerry.loop.blocked.EPOLL_CALLS", {})
 
     async def main() -> None:
         waiting = Waiting(asyncio.get_running_loop())

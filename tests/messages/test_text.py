@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.backends.storable import check_text
-from skerry.messages.text import storable
+from skerry.messages.message import storable
 
 
 @given(st.text())

@@ -21,7 +21,7 @@ ctypes.CDLL(None).prctl(36, 1)
 first = os.getpid()
 real = os.getpid
 os.getpid = lambda: 1
-from skerry.process.first import fork_as_first
+from skerry.process.reaping import fork_as_first
 fork_as_first()
 os.getpid = real
 signal.signal(signal.SIGHUP, lambda *_: print("hup", flush=True))

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from skerry.tars import pending
-from skerry.tars.pending import PendingCalls
+from skerry.tars import connection
+from skerry.tars.connection import PendingCalls
 from skerry.tars.wire.packet import ResponsePacket
 
 
@@ -21,7 +21,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     clock = Time()
-    monkeypatch.setattr(pending, "monotonic", clock)
+    monkeypatch.setattr(connection, "monotonic", clock)
     return clock
 
 

@@ -30,9 +30,8 @@ from skerry.injection import Resolve
 from skerry.journal.journal import Batch, DeadLetter, NewOutcome, Status, Writes
 from skerry.journal.unit import Overlay, Unit
 from skerry.messages.envelope import PLACE, TRACE, WHO, Envelope, encode_body
-from skerry.messages.message import Command, Event
+from skerry.messages.message import Command, Event, storable
 from skerry.messages.serializer import Serializer
-from skerry.messages.text import storable
 from skerry.messages.typed import Typed
 
 logger = logging.getLogger("skerry.bus")

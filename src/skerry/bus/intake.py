@@ -23,8 +23,8 @@ from skerry.journal.intake import LETTER, MAX_EVENT_BYTES, MOVE_ROWS, HasIntake,
 from skerry.journal.journal import DeadLetter, JournalWriter, Lease, NewEvent, Writes
 from skerry.journal.mirror import with_transaction
 from skerry.journal.poll import Poll
+from skerry.messages.message import storable
 from skerry.messages.serializer import Serializer
-from skerry.messages.text import storable
 from skerry.position import Position
 
 _ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{19}")

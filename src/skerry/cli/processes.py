@@ -38,10 +38,10 @@ from skerry.loop.door import Door
 from skerry.loop.sockets import address_text, bind_tcp
 from skerry.process import control
 from skerry.process.child import Spec
-from skerry.process.first import fork_as_first
 from skerry.process.hangup import Hangup, has_terminal
 from skerry.process.operating import Operator
 from skerry.process.output import Output, wants_colour
+from skerry.process.reaping import fork_as_first
 from skerry.process.recycling import Recycler, limits_of, limits_of_host
 from skerry.process.reload import Reloader
 from skerry.process.restarts import RestartSettings
@@ -104,7 +104,7 @@ def _say_deprecated() -> None:
 
 def supervise(topology: Topology, settings: Settings, given: dict[str, Any]) -> int:
     """Run these processes until a signal ends them; the exit code. `given`: what was given as flags, for the children
-    too. Ends the command with exit code 2 for wrong settings. As PID 1 this returns in a child (process/first.py)."""
+    too. Ends the command with exit code 2 for wrong settings. As PID 1 this returns in a child (process/reaping.py)."""
     fork_as_first()
     environment = {
         PREFIX + name.replace(".", "_").upper(): str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,9 +10,10 @@ Everything here runs in the loop's thread; nothing is awaited between reading a 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.json import encode
 
@@ -20,12 +21,13 @@ from skerry.clock import Clock
 from skerry.http.feed import Feed, FeedEvent
 from skerry.http.limits import RESTART, TRY_LATER, HubSettings, HubStats
 from skerry.http.listener import Change, Listener, Wire
-from skerry.http.outgoing import Item, concerns, passes, segments
 from skerry.http.recovery import Behind, Recovery
-from skerry.http.slices import Slices
 from skerry.http.snapshots import NoSnapshot, Reader, Snapshot, Snapshots
 from skerry.http.wheel import Wheel
 from skerry.position import Position
+
+LEAST_BYTES = 4096
+"""What a slice counts for at least: a call costs something too."""
 
 
 class Shared(Protocol):
@@ -47,6 +49,77 @@ class Shared(Protocol):
     def new_id(self) -> str: ...
     def close(self, listener: Listener, code: int, reason: str) -> None: ...
     def tell_connection(self, what: str, channel: str, listener: Listener) -> None: ...
+
+
+class Item(NamedTuple):
+    """One event on its way out. `key` None: not folded; `fold` under what it is held for the slow."""
+
+    payload: bytes
+    position: Position | None
+    key: str | None
+    fold: object
+
+
+def passes(item: Item, prefix: str) -> bool:
+    """Whether an event is for a listener of that prefix. Announcements are for everybody."""
+    return not prefix or item.position is None or (item.key is not None and item.key.startswith(prefix))
+
+
+def concerns(event: FeedEvent, prefix: str) -> bool:
+    """Whether a listener of that prefix is told this event of the history."""
+    return not prefix or (event.key is not None and event.key.startswith(prefix))
+
+
+def segments(pairs: list[tuple[Item, bytes]], limit_bytes: int) -> list[list[tuple[Item, bytes]]]:
+    """Cut a turn's frames into runs of at most `limit_bytes` each, one frame at least."""
+    runs: list[list[tuple[Item, bytes]]] = [[]]
+    size = 0
+    for pair in pairs:
+        if runs[-1] and size + len(pair[1]) > limit_bytes:
+            runs.append([])
+            size = 0
+        runs[-1].append(pair)
+        size += len(pair[1])
+    return runs
+
+
+class Slices:
+    """Which listener gets the next slice: those that are behind get one each in turn, within `turn_bytes` of a loop
+    turn. `send(listener)` sends one slice and returns its size in bytes; `after()` is called when a turn is over."""
+
+    def __init__(self, send: Callable[[Listener], int], turn_bytes: int, after: Callable[[], None]) -> None:
+        self._send, self._turn_bytes, self._after = send, turn_bytes, after
+        self._waiting: deque[Listener] = deque()
+        self._turning = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for a slice."""
+        return self._turning
+
+    def later(self, listener: Listener) -> None:
+        """Give the listener a slice in the next turn, or when it is its turn."""
+        if not listener.pumping:
+            listener.pumping = True
+            self._waiting.append(listener)
+        self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        if self._waiting and not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        sent = 0
+        for _ in range(len(self._waiting)):
+            listener = self._waiting.popleft()
+            listener.pumping = False
+            sent += max(LEAST_BYTES, self._send(listener))
+            if sent >= self._turn_bytes:
+                break
+        self._after()
+        self._turn_soon()
 
 
 class Channel:

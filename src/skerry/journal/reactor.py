@@ -28,9 +28,8 @@ from skerry.journal.hints import Hint, Hints
 from skerry.journal.journal import DeadLetter, JournalWriter, Record
 from skerry.journal.leases import Leases
 from skerry.journal.memory import reason_of
-from skerry.messages.message import Event
+from skerry.messages.message import Event, storable
 from skerry.messages.serializer import Serializer
-from skerry.messages.text import storable
 from skerry.position import Position
 from skerry.provenance import carried, provenance
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.bus.outcomes import Outcomes, receipt_of
 from skerry.bus.transport import Announcement, Transport
 from skerry.http.attempts import Attempts
 from skerry.http.auth import Tokens
@@ -16,12 +17,14 @@ from skerry.http.health import OWN_PAGES, Check, install_metrics
 from skerry.http.hub import Hub
 from skerry.http.limits import HubSettings
 from skerry.http.login import install as install_login
+from skerry.http.problems import Problem
 from skerry.http.reply import Response
 from skerry.http.snapshots import Snapshot
 from skerry.injection import Plan, by_name, named
+from skerry.journal.journal import JournalReader, Status
+from skerry.journal.projector import Projector
 from skerry.kernel import asyncapi
 from skerry.kernel.checks import reading_checks
-from skerry.kernel.commands_view import CommandsView
 from skerry.kernel.kernel import Kernel
 from skerry.kernel.metrics import register_hub_metrics, register_login_metrics
 from skerry.kernel.presence import Presence
@@ -36,6 +39,9 @@ PROCESS_LEFT = "process_left"
 """Topic of a transport that noticed the end of a process; the payload is its address, NAME.NUMBER."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+_HEX = frozenset("0123456789abcdef")
 
 
 class TransportAnnouncer:
@@ -164,3 +170,37 @@ def _payloads(rows: Iterable[Mapping[str, Any]], epoch_of: Callable[[int], str])
         if offset is not None:
             fields["position"] = f"{epoch_of(offset)}:{offset}"
         yield _encode({"type": "domain_event", **fields})
+
+
+class CommandStatus(msgspec.Struct, frozen=True, omit_defaults=False):
+    """What became of a command. `position`: the journal's with its effect; `reason`: why not."""
+
+    id: str
+    status: str
+    position: str | None = None
+    reason: str | None = None
+
+
+class CommandsView:
+    """`GET /commands/{id}` on any server. Answers from the database; a command that is only known to be on its way is
+    `pending`."""
+
+    def __init__(self, reader: JournalReader, outcomes: Outcomes, projector: Projector) -> None:
+        self._reader, self._outcomes, self._projector = reader, outcomes, projector
+
+    async def __call__(self, id: str) -> Response:
+        """The state of one command. Raises Problem 404 for an unknown one."""
+        command_id = id.replace("-", "").lower()
+        if len(command_id) != 32 or not _HEX.issuperset(command_id):
+            raise Problem(404, "no such command")
+        outcome = await self._reader.outcome(command_id)
+        if outcome is not None:
+            receipt = receipt_of(outcome, self._projector.position.epoch)
+            reason = (
+                "set aside for the operators" if receipt.status is Status.FAILED else receipt.reason or None
+            )
+            position = str(receipt.position) if receipt.applied else None
+            return Response.json(CommandStatus(command_id, receipt.status, position, reason))
+        if self._outcomes.is_pending(command_id):
+            return Response.json(CommandStatus(command_id, Status.PENDING))
+        raise Problem(404, "no such command")

@@ -21,12 +21,14 @@ Not here: what a role does, how processes are supervised (`skerry.process` uses 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,11 +36,8 @@ from typing import Any
 from skerry.clock import Clock, SystemClock
 from skerry.emitter import EventEmitter
 from skerry.errors import LifecycleError
-from skerry.kernel.exception_handler import LoopExceptionHandler, called
-from skerry.kernel.held_roles import HeldRoles
 from skerry.kernel.lifecycle import State, Verb, after, events, possible
 from skerry.kernel.role import Role
-from skerry.kernel.watchdog import Watchdog
 from skerry.loop.loop import Loop
 from skerry.supervision.children import end_at_once
 from skerry.supervision.failure import Failure
@@ -372,3 +371,92 @@ class Runtime:
     def _watchdog(self, seconds: float, what: str) -> Watchdog:
         end = partial(self._hard_exit, SOFTWARE)
         return Watchdog(seconds + self.limits.grace_seconds, f"{self.name} {what}", end)
+
+
+class Watchdog:
+    """Ends the process when a `with` block takes too long, by a thread: for a loop that does not turn any more
+    (whatever does turn has deadlines of its own). After `seconds`: `message` and all stacks on standard error, then
+    `end()`."""
+
+    def __init__(self, seconds: float, message: str, end: Callable[[], object]) -> None:
+        self._message, self._end_process = message, end
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def _end(self) -> None:
+        print(f"{self._message}; ending the process, it was at:", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(file=sys.__stderr__ or 2)
+        self._end_process()
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._timer.cancel()
+
+
+class HeldRoles:
+    """Roles that take nothing new while the process is being mended: told to hold and to resume, each within `seconds`;
+    one that fails or hangs at that does not keep the others. `owner` is named in the log; `supervisor` knows which of
+    them were started anew."""
+
+    def __init__(self, owner: str, supervisor: Supervisor, seconds: float) -> None:
+        self._owner, self._supervisor, self._seconds = owner, supervisor, seconds
+        self._held: list[tuple[Role, int]] = []
+
+    async def hold(self, roles: Iterable[Role]) -> None:
+        """Tell every role that is still supervised to take nothing new, the last one first."""
+        self._held = []
+        for role in reversed(list(roles)):
+            if self._supervisor.has(role.name):
+                self._held.append((role, self._supervisor.generation(role.name)))
+                await self._bounded(role.hold(), f"{role.name} hold")
+
+    async def resume(self) -> None:
+        """Tell those that were held to go on, the first one first; not one that was started anew or destroyed since."""
+        for role, generation in reversed(self._held):
+            if self._supervisor.has(role.name) and self._supervisor.generation(role.name) == generation:
+                await self._bounded(role.resume(), f"{role.name} resume")
+
+    async def _bounded(self, work: Awaitable[object], what: str) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await work
+        except Exception as error:
+            logger.error("%s: %s failed or took too long", self._owner, what, exc_info=error)
+
+
+class LoopExceptionHandler:
+    """The exception handler of the running asyncio loop between `install` and `restore`. Exceptions go to
+    `report(component, error)`; other messages are logged under `owner`."""
+
+    def __init__(self, owner: str, report: Callable[[str, BaseException], object]) -> None:
+        self._owner, self._report = owner, report
+        self._before: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+
+    def install(self) -> None:
+        """Stand in for the handler that is there."""
+        running = asyncio.get_running_loop()
+        self._before = running.get_exception_handler()
+        running.set_exception_handler(self._told)
+
+    def restore(self) -> None:
+        """Put the handler back that was there."""
+        asyncio.get_running_loop().set_exception_handler(self._before)
+
+    def _told(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        source = context.get("task") or context.get("future") or context.get("handle") or "asyncio"
+        if isinstance(error, Exception):
+            self._report(called(source), error)
+        else:
+            logger.error("%s: %s", self._owner, context.get("message"))
+
+
+def called(source: object) -> str:
+    """The name of a task or callback in messages."""
+    if isinstance(source, asyncio.Task):
+        return source.get_name()
+    if isinstance(source, partial):
+        return called(source.func)
+    return getattr(source, "__qualname__", None) or repr(source)[:80]

@@ -68,7 +68,7 @@ class Visibility:
 
 
 class _ViewGate:
-    """See `skerry.http.stopping.Gate`. `names`: the projections that the view reads from."""
+    """See `skerry.http.binding.Gate`. `names`: the projections that the view reads from."""
 
     def __init__(self, projector: Projector, names: frozenset[str], stale: bool) -> None:
         self._projector, self._names, self._stale = projector, names, stale

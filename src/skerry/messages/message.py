@@ -126,3 +126,12 @@ class MessageTypes:
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
+
+
+def storable(text: str, most: int = 2000) -> str:
+    """The first `most` characters of a text, with `\\0` and `\\ud800` written out: what every database holds.
+
+    For words about messages (reasons, details), which may be cut and changed; what a message itself says is refused
+    instead (see `skerry.backends.storable`).
+    """
+    return text[:most].replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")

@@ -41,7 +41,7 @@ class Loaded(ControlMessage, frozen=True, tag="loaded"):
 
 class Watched(ControlMessage, frozen=True, tag="watched"):
     """Which thread runs the child's loop, and how the kernel's account of its system call begins while the loop waits
-    (`skerry.loop.waiting`). The runner looks every `pause` seconds."""
+    (`skerry.loop.blocked`). The runner looks every `pause` seconds."""
 
     thread: int
     states: list[str]

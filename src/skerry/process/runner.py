@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from skerry.emitter import EventEmitter
-from skerry.process.asking import Asking
+from skerry.process.asking import Asking, Gathering
 from skerry.process.child import Child, Spec
 from skerry.process.control_messages import (
     AnyMessage,
@@ -32,7 +32,6 @@ from skerry.process.control_messages import (
     Watched,
 )
 from skerry.process.forkserver import ForkServer
-from skerry.process.gathering import Gathering
 from skerry.process.hanging import HangWatch
 from skerry.process.looking import Looker
 from skerry.process.metrics import gauge

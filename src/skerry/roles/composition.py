@@ -1,8 +1,13 @@
 """The one composition of a process: from what is declared, what is set and which backends, to what runs.
 
 `skerry run`, the children of `skerry up` and `skerry.testing.running` all use it, so that what is tested is what runs.
-Nothing is opened or started by it, and what cannot work is told. Not here: how backends are opened (parts.py), the life
-of a process (running.py).
+Nothing is opened or started by it, and what cannot work is told: `rehearse` composes, before a process waits for
+anything, what it will do, and throws that away. A successor that is to take over from a process that works must not
+find its mistakes afterwards. Every process rehearses everything, also what only others do, so that the first one that
+is replaced finds the mistakes of all.
+
+Not here: how backends are opened (wiring.py), the life of a process (running.py), trying the application's own tables
+(`skerry.journal.migration.rehearse`).
 """
 
 from __future__ import annotations
@@ -12,19 +17,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from skerry.bus.bus import QueryBus
+from skerry.bus.decider import Decider
+from skerry.bus.handlers import Handler, bind, event_arguments
 from skerry.clock import Clock, SystemClock
 from skerry.http.health import Finding, Health
 from skerry.kernel.checks import process_checks
 from skerry.kernel.declaration import Declaration
-from skerry.kernel.kernel import Kernel
+from skerry.kernel.kernel import Kernel, render_plan
 from skerry.kernel.metrics import register_memory_metrics
-from skerry.kernel.rehearsal import rehearse
 from skerry.kernel.role import Checking, Deciding, Listening, Reporting, Role
 from skerry.kernel.runtime import Limits, Runtime
 from skerry.kernel.services import Services
 from skerry.kernel.sessions import declare_sessions
 from skerry.kernel.settings import REPLACED_SECONDS, Settings
-from skerry.kernel.supervised import employ
+from skerry.kernel.supervised import employ, rehearse_parts
 from skerry.roles.kind import RoleContext, RoleKind, role_kinds
 from skerry.roles.wiring import Parts
 from skerry.telemetry import Metric, Registry
@@ -175,3 +182,26 @@ def _health(
             for name, check in role.checks().items():
                 health.add(name, check)
     return health
+
+
+def rehearse(kernel: Kernel, *, decides: bool) -> None:
+    """Compose what `kernel` was declared to do, and throw it away. `decides`: whether this process decides commands.
+    Services are made only where this process makes them anyway; of the others it is looked whether they could be.
+    Raises DeclarationError, and what a service's factory raises."""
+    declared, promise = kernel.declaration, kernel.services.promise
+    if decides:
+        kernel.decider()
+    else:
+        Decider(declared.handlers.commands, declared.middlewares, kernel.serializer, promise, declared.tables)
+    for reactor in declared.reactors:
+        handler = Handler(reactor.events[0], reactor.react)
+        resolve = kernel.services.resolve if decides else promise
+        bind(handler, resolve, event_arguments(handler.message))
+    for kind, listeners in declared.handlers.events.items():
+        for listener in listeners:
+            bind(listener, promise, event_arguments(kind))
+    for event, render in declared.renderers.items():
+        render_plan(event, render, promise)
+    QueryBus(declared.handlers.queries).compile(promise)
+    declared.http.check(promise)
+    rehearse_parts(declared.supervised, promise)

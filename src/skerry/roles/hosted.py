@@ -16,11 +16,11 @@ from skerry.http.health import OWN_PAGES
 from skerry.http.routes import Mount
 from skerry.kernel.declaration import Declaration
 from skerry.loop.passing import Passed
-from skerry.roles.bridging import site_of
 from skerry.roles.host import HostRole
 from skerry.roles.hosts import HOSTS, only_apart
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.server import follow
+from skerry.roles.wiring import site_of
 from skerry.server.moving import Moves, unserved
 
 logger = logging.getLogger("skerry.host")

@@ -21,7 +21,6 @@ from skerry.kernel.settings import address, listed
 from skerry.kernel.writes import HttpReads
 from skerry.loop.handover import HandoverReceiver
 from skerry.position import Position
-from skerry.roles.bridging import site_of
 from skerry.roles.exhaustion import Exhaustion
 from skerry.roles.hosts import (
     HOSTS,
@@ -33,6 +32,7 @@ from skerry.roles.hosts import (
 )
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
+from skerry.roles.wiring import site_of
 from skerry.server.moving import Moves
 from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings

@@ -1,6 +1,6 @@
 """The hub: the queues, and everybody's way to everybody else, in the process that owns the journal's file.
 
-Peers come over sockets (`Hub.accept`), the owner's own process takes part directly (direct.py). A slow peer loses
+Peers come over sockets (`Hub.accept`), the owner's own process takes part directly (owner.py). A slow peer loses
 hints and announcements and gets the newest position once it reads again; sends and answers are never lost on a
 connection that stands. Not here: where the socket is (owner.py), what a journal call means (service.py).
 """

@@ -2,8 +2,8 @@
 
 Sends are kept until they are confirmed and go out again, in order and under the same ids, after a reconnect; so a
 restart of the consumer is a pause, not an error, as long as it is shorter than `resend_seconds`. Hints,
-announcements and answers of the meantime are lost, readers repair themselves by position. Not here: the consuming
-side over the wire (remote.py), journal calls (reader.py).
+announcements and answers of the meantime are lost, readers repair themselves by position. Not here: journal
+calls (reader.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,14 @@ from skerry.backends.listeners import Hearing
 from skerry.backends.local import frames
 from skerry.backends.local.connection import Connection
 from skerry.backends.local.hub import encoded_hints
-from skerry.backends.local.remote import RemoteCommands
 from skerry.backends.local.unconfirmed import Unconfirmed
 from skerry.backends.outcomes import encode_outcomes, outcomes_of
-from skerry.bus.transport import Announcement, Commands
+from skerry.bus.transport import Announcement, Commands, Delivery
 from skerry.clock import Backoff
 from skerry.errors import Disconnected
 from skerry.journal.hints import Hint
 from skerry.journal.journal import Outcome
-from skerry.messages.envelope import Envelope
+from skerry.messages.envelope import Envelope, unpack
 from skerry.options import option
 
 log = logging.getLogger("skerry.local")
@@ -308,3 +307,71 @@ class LocalPeer(Hearing):
                 connection.send(
                     frames.Announce(announcement.topic, announcement.payload, announcement.headers)
                 )
+
+
+class RemoteCommands:
+    """Consuming a partition over the wire: ask, get, acknowledge, by one channel of a peer's connection. `closed` is
+    called once.
+
+    An application's one consumer is the hub itself and does without this; it makes a peer a whole transport (tools,
+    tests, a consumer apart from the hub). A lost connection ends it: what was not acknowledged went back to its queue.
+    """
+
+    def __init__(self, connection: Connection, channel: int, closed: Callable[[], object]) -> None:
+        self._connection, self._channel, self._closed = connection, channel, closed
+        self._fetching = False
+        self._ready: list[Delivery] = []
+        self._waiting: asyncio.Future[None] | None = None
+        self._open = True
+
+    async def receive(self, max_commands: int) -> list[Delivery]:
+        """As the contract says. A receive that was cancelled loses nothing: the next one gets what came."""
+        while True:
+            if not self._open:
+                raise Disconnected("the commands of this partition were closed, or the connection was lost")
+            if self._ready:
+                ready, self._ready = self._ready, []
+                return ready
+            if not self._fetching:
+                self._fetching = True
+                self._connection.send(frames.Fetch(self._channel, max_commands))
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        if self._open and deliveries:
+            self._connection.send(frames.Ack(self._channel, [d.tag for d in deliveries]))
+
+    async def close(self) -> None:
+        if self._open:
+            self._connection.send(frames.Shut(self._channel))
+            self._closed()
+            self.lost()
+
+    # --- told by the peer
+
+    def delivered(self, parcels: list[frames.Parcel]) -> None:
+        self._fetching = False
+        self._ready += [_delivery(parcel) for parcel in parcels]
+        self._wake()
+
+    def lost(self) -> None:
+        self._open = False
+        self._ready.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+def _delivery(parcel: frames.Parcel) -> Delivery:
+    if not parcel.bad:
+        try:
+            return Delivery(unpack(parcel.data), parcel.again, None, parcel.tag)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return Delivery([], parcel.again, parcel.data, parcel.tag)

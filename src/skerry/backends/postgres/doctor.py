@@ -1,6 +1,6 @@
 """Looks for what is wrong with a PostgreSQL server or a user's rights, before it shows in operation; changes nothing.
 
-Not here: what of the namespace is missing (upkeep.py), whether its content is right (checks.py).
+Not here: what of the namespace is missing and whether its content is right (upkeep.py).
 """
 
 from __future__ import annotations

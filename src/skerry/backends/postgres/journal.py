@@ -1,7 +1,7 @@
 """The journal in PostgreSQL, for any number of writers and readers.
 
 `connections.py` knows whether the server is there, `batch.py` how a batch is read, checked and written,
-`snapshot.py` and `checks.py` read everything at one position, `schema.py` makes the tables and statements.
+`snapshot.py` and `upkeep.py` (verify) read everything at one position, `schema.py` makes the tables and statements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import asyncpg
 from skerry.backends.postgres import mirrors, upkeep
 from skerry.backends.postgres.batch import Place, opened
 from skerry.backends.postgres.bodies import PostgresBodies
-from skerry.backends.postgres.checks import problems
 from skerry.backends.postgres.committer import Committer
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.doctor import check_rights, doctor, places
@@ -29,6 +28,7 @@ from skerry.backends.postgres.schema import Statements, load_tables, prepare, re
 from skerry.backends.postgres.session import proven
 from skerry.backends.postgres.settings import PostgresSettings
 from skerry.backends.postgres.snapshot import PostgresSnapshot
+from skerry.backends.postgres.upkeep import problems
 from skerry.backends.storable import (
     OUTCOME_SECONDS,
     PAGE_BYTES,

@@ -51,7 +51,7 @@ _SURE = 2
 
 
 class RabbitTransport(Hearing):
-    """One process's transport. `bodies` keeps large commands (see bodies.py); without it they travel whole."""
+    """One process's transport. `bodies` keeps large commands (see large_bodies.py); without it they travel whole."""
 
     def __init__(
         self,

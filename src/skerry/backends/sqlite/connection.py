@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from skerry.backends.sqlite.faults import translated
-from skerry.errors import Disconnected, JournalError, Overloaded
+from skerry.errors import Corrupt, Disconnected, JournalError, Overloaded, SkerryError
 
 T = TypeVar("T")
 Job = Callable[[apsw.Connection], T]
@@ -29,6 +28,21 @@ SAFE_VERSION = 3_051_003
 """Older libraries can corrupt a write-ahead log that two connections use (fixed in SQLite 3.51.3)."""
 _HANG_SECONDS = 5.0
 _connections: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+
+
+_AWAY: tuple[tuple[type[apsw.Error], str], ...] = (
+    (apsw.FullError, "the disk is full"),
+    (apsw.ReadOnlyError, "the file or its directory cannot be written"),
+    (apsw.CantOpenError, "the file cannot be opened"),
+    (apsw.IOError, "reading or writing the file failed"),
+    (apsw.PermissionsError, "access is denied"),
+    (apsw.BusyError, "another process holds the file"),
+    (apsw.LockedError, "another connection holds the table"),
+    (apsw.InterruptError, "a statement was interrupted, it took too long"),
+    (apsw.NoMemError, "there is no memory"),
+)
+
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError)
 
 
 class _Item:
@@ -219,3 +233,15 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("rollback")
         raise
+
+
+def translated(error: apsw.Error, path: str) -> SkerryError:
+    """Our error for SQLite's; raise it `from` that one. A full disk, a file that cannot be written or a lock that does
+    not go away is `Disconnected`: nothing was written, the same again may work once somebody has helped. A damaged file
+    is `Corrupt`, anything else a `JournalError`."""
+    if isinstance(error, _DAMAGED):
+        return Corrupt(f"{path} is damaged or no SQLite database: {error}. Restore a back-up")
+    for kind, meaning in _AWAY:
+        if isinstance(error, kind):
+            return Disconnected(f"{path}: {meaning} ({error})")
+    return JournalError(f"{path}: {error}")

@@ -3,7 +3,7 @@
 One thread owns the connection that writes, another one those that read; the file belongs to one process at a
 time (`ownership.py`). One batch is under way at a time, in order of asking. What is said in one line elsewhere
 in this package: `connection.py` the threads, `batch.py` how a batch is read and written, `snapshot.py`,
-`schema.py` the tables, `rows.py` how values travel, `sql.py` SQL mode, `checks.py` verify.
+`schema.py` the tables, `rows.py` how values travel, `sql.py` SQL mode, `upkeep.py` verify.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import apsw
 
 from skerry.backends.sqlite import upkeep
 from skerry.backends.sqlite.batch import Place, Room, SqliteBatch, opened
-from skerry.backends.sqlite.checks import problems
 from skerry.backends.sqlite.connection import Job, Worker, transaction
 from skerry.backends.sqlite.files import (
     check_library,
@@ -37,6 +36,7 @@ from skerry.backends.sqlite.rows import letter_row, listed, read_records
 from skerry.backends.sqlite.schema import Statements, prepare, rename
 from skerry.backends.sqlite.settings import SqliteSettings
 from skerry.backends.sqlite.snapshot import SqliteSnapshot
+from skerry.backends.sqlite.upkeep import problems
 from skerry.backends.storable import (
     MAX_EPOCHS,
     OUTCOME_SECONDS,

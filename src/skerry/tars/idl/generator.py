@@ -3,7 +3,7 @@
 One Python module per IDL module, in the words of `wire/declare.py`. The loader executes the same text, definition by
 definition. It depends on the files only, so that it can be compared.
 
-Not for: writing files (`cli/tars.py`), executing (`idl/loader.py`).
+Not for: writing files (`cli/tars_generate.py`), executing (`idl/loader.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from skerry.tars.idl.names import (
     result_name,
 )
 from skerry.tars.idl.needs import needed_modules, refuse_circles
-from skerry.tars.idl.text import comment, docstring, repr_text
 
 WIDTH: Final = 110
 _BUILTINS: Final = ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")
@@ -340,3 +339,28 @@ class ModuleText:
         if isinstance(node, VectorOf) and node.element != Basic("byte"):
             return f"{self._support('tuple')}[{self._key(node.element)}, ...]"
         return self._annotation(node)
+
+
+def repr_text(text: str) -> str:
+    """A text in double quotes, printable."""
+    plain = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    return f'"{plain}"'
+
+
+def _printable(text: str) -> list[str]:
+    """The lines of a comment, without anything that could end it."""
+    return ["".join(c if c.isprintable() else " " for c in line).rstrip() for line in text.splitlines()]
+
+
+def docstring(text: str, indent: str) -> list[str]:
+    lines = [line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') for line in _printable(text)] or [""]
+    if lines[-1].endswith('"'):
+        lines[-1] += " "
+    if len(lines) == 1:
+        return [f'{indent}"""{lines[0]}"""']
+    rest = [f"{indent}{line}".rstrip() for line in lines[1:]]
+    return [f'{indent}"""{lines[0]}', *rest, f'{indent}"""']
+
+
+def comment(text: str) -> list[str]:
+    return [f"    # {line}".rstrip() for line in _printable(text)]
