@@ -220,15 +220,29 @@ def test_the_page_has_every_wing() -> None:
     assert shown == FLOORS.keys()
 
 
-def test_the_page_names_files_that_are_there() -> None:
-    """And all of the wings that are read first."""
+def named_files() -> dict[str, set[str]]:
+    """What the page names of each wing, files and directories; in parentheses stands what is in one."""
     place, named = "", dict[str, set[str]]()
-    for subject, files in rows("### Files of the larger wings"):
+    for subject, files in rows("### Files"):
         place = next(iter(re.findall(r"\*\*`(\w+)`", subject)), place)
-        named.setdefault(place, set()).update(re.findall(r"`([\w/.]+)`", files))
-    for wing_, files_ in named.items():
+        named.setdefault(place, set()).update(re.findall(r"`([\w/.]+)`", re.sub(r"\(.*?\)", "", files)))
+    return named
+
+
+def test_the_page_names_every_file() -> None:
+    """Under a subject, so that the room of a thought is found without a search. Directories within a wing, which have a
+    technology or a framework each, are named as a whole."""
+    named = named_files()
+    for directory in sorted(path.parent for path in SRC.glob("skerry/*/__init__.py")):
+        files = {path.stem for path in directory.glob("*.py")} - {"__init__"}
+        assert files - named.get(directory.name, set()) == set(), directory.name
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    """And directories, and statements of SQL."""
+    for wing_, files_ in named_files().items():
         there = {str(p.relative_to(SRC / "skerry" / wing_)) for p in (SRC / "skerry" / wing_).rglob("*")}
         stems = {name.removesuffix(".py") for name in there}
         stems |= {part for name in there for part in (Path(name).stem, Path(name).name)}
-        missing = {name for name in files_ if name.rstrip("/") not in stems | there and not name[0].isupper()}
+        missing = {name for name in files_ if name.rstrip("/") not in stems | there}
         assert missing == set(), wing_
