@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 
 import httpx
 
-from skerry import tars
+from skerry import App, tars
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.clock import SystemClock
+from skerry.hosting.settings import HostSettings
 from skerry.kernel.settings import Settings
 from skerry.loop.blocked import Outside
 from skerry.loop.sockets import bind_tcp
@@ -87,7 +90,7 @@ class World:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, application: Any, platform: TarsPlatform | None = None
+    folder: Path, application: Any, platform: TarsPlatform | None = None, **options: Any
 ) -> AsyncIterator[World]:
     service = tars.Service(version="7")
     service.provides()(Greeting)
@@ -102,7 +105,7 @@ async def serving(
         sockets[adapter.name] = bind_tcp(host, port, setting="endpoint", listen=False)
     control, connected = Control(), Connected(Services(configuration))
     work = Work(service, connected, {"WebObj": application}, control, Inheritance(sockets))
-    settings = Settings(journal="memory:", transport="memory:", drain=1.0, warm_start=False)
+    settings = Settings(journal="memory:", transport="memory:", drain=1.0, warm_start=False, **options)
     parts, hub = None, MemoryHub().endpoint("test")
     if work.app is not None:
         await hub.start()
@@ -145,8 +148,6 @@ async def test_a_process_that_is_mended_serves_again(tmp_path: Path) -> None:
 async def test_an_app_in_the_role(tmp_path: Path, tars_platform: TarsPlatform) -> None:
     """It is a server role within: what is supervised beside servers runs, and it is started again with the others. All
     that it answers is in the statistics: the lane, tasks, what it hosts, misses."""
-    from skerry import App
-
     app, begun = App("shop"), list[str]()
 
     @app.get("/lane")
@@ -182,4 +183,44 @@ async def test_an_app_in_the_role(tmp_path: Path, tars_platform: TarsPlatform) -
     assert {route: (each.succeeded, each.failed) for route, each in totals.items()} == {
         "GET /lane": (2, 0), "GET /health/ready": (1, 0), "GET /task": (1, 0), "GET /old": (2, 0),
         "/": (0, 1), "hello": (1, 0),
+    }  # fmt: skip
+
+
+async def test_an_answer_of_an_app_that_does_not_come_is_504(
+    tmp_path: Path, tars_platform: TarsPlatform
+) -> None:
+    """A view, a mounted application and one in threads have as long as the service says; all count as time-outs."""
+    app, go, ended = App("shop"), threading.Event(), list[str]()
+
+    async def hangs(where: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(where)
+
+    @app.get("/view")
+    async def view() -> str:
+        await hangs("view")
+        return "never"
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await hangs("mounted")
+
+    def threaded(environ: dict[str, Any], start: Any) -> list[bytes]:
+        go.wait(60)
+        return web(environ, start)
+
+    app.mount("/mounted", mounted)
+    app.host("/threaded", threaded)
+    async with serving(tmp_path, app, tars_platform, sections=(HostSettings(timeout=0.1),)) as world:
+        for path in ("/view", "/mounted/", "/threaded/"):
+            assert (await world.get(path)).status_code == 504, path
+        assert ended == ["view", "mounted"]
+        go.set()
+        counters = world.role._states()[-1].counters
+        assert (counters.queue_timeouts, counters.failed) == (3, 3)
+    totals = tars_platform.stat.totals(False, "Demo.PyServer")
+    assert {route: each.timed_out for route, each in totals.items()} == {
+        "GET /view": 1, "/mounted/": 1, "GET /threaded": 1,
     }  # fmt: skip

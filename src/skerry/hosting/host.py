@@ -53,7 +53,11 @@ class Host:
         self._strict = Strict(0, self._alone)
         self._slope = LeakSlope()
         self.on_answer: OnAnswer | None = None
-        """Told of the answers of a WSGI application; set it before `open`."""
+        """Told of the answers of a WSGI application; set it, and the next two, before `open`."""
+        self.late = 503
+        """The status of a WSGI application's answer that did not come in time."""
+        self.queue_seconds: float | None = None
+        """How long a request may wait for one of its threads; None: as long as for an answer."""
 
     def load(self, kind: str = "auto") -> None:
         """Import it, once, as that kind unless it has been declared as one; best where no loop runs yet, as what it
@@ -95,7 +99,9 @@ class Host:
         )
         logger.info("hosting %s (WSGI, %s threads)", self.target, self._wsgi.settings.threads)
         self._wsgi.logs, self._wsgi.drain_seconds = logs, drain_seconds
-        self._wsgi.on_answer = self.on_answer
+        self._wsgi.on_answer, self._wsgi.late = self.on_answer, self.late
+        if self.queue_seconds is not None:
+            self._wsgi.queue_seconds = self.queue_seconds
 
     @property
     def respond(self) -> Respond | None:

@@ -80,10 +80,11 @@ def open_hosts(application: Application, settings: Settings, on_exhausted: Calla
     keep_logs()
 
 
-def tell_hosted_answers(application: Application, told: OnAnswer) -> None:
-    """Tell of each answer of those that are WSGI applications; call it before they are opened."""
+def answer_hosted(application: Application, told: OnAnswer, *, late: int, queue_seconds: float) -> None:
+    """Tell of each answer of those that are WSGI applications. `late`: the status of one that did not come in time;
+    `queue_seconds`: how long a request may wait for a thread. Call it before they are opened."""
     for host in _hosts(application):
-        host.on_answer = told
+        host.on_answer, host.late, host.queue_seconds = told, late, queue_seconds
 
 
 def hosted_metrics(application: Application) -> Iterator[Metric]:

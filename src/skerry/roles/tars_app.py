@@ -7,12 +7,14 @@ a consumer beside the processes that serve (`process/tars.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from skerry.hosting.host import Host
+from skerry.hosting.settings import HostSettings
 from skerry.http.routes import Found, Missing, Mount, Route
 from skerry.kernel.routes import ProcessInfo
 from skerry.roles.exhaustion import Exhaustion
-from skerry.roles.hosts import hosted_answers, tell_hosted_answers
+from skerry.roles.hosts import answer_hosted, hosted_answers
 from skerry.roles.kind import RoleContext
 from skerry.roles.server import ServerRole
 from skerry.roles.tars_http import IDLE_SECONDS, HttpAdapter
@@ -21,6 +23,7 @@ from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings
 from skerry.tars.listener import ListenerState
 from skerry.tars.platform.services import Services
+from skerry.tars.web.timely import LATE, Timely
 
 
 class AppAdapter(ServerRole):
@@ -47,6 +50,7 @@ class AppAdapter(ServerRole):
             websocket=WebSockets(settings.of(WebSocketSettings)),
             tls=self._way.tls,
             on_answer=self._answered,
+            around=partial(Timely, seconds=settings.of(HostSettings).timeout),
         )
 
     def _address(self) -> str:
@@ -54,7 +58,12 @@ class AppAdapter(ServerRole):
 
     async def start(self) -> None:
         """Load memory, then listen."""
-        tell_hosted_answers(self.kernel.declaration.http, self._hosted_answered)
+        answer_hosted(
+            self.kernel.declaration.http,
+            self._hosted_answered,
+            late=LATE,
+            queue_seconds=self._way.adapter.queue_timeout_seconds,
+        )
         await super().start()
         self._tally = Tally(self.kernel.application.table.routes, self.http.state.counts)
         if self._services.statistics is not None:
@@ -106,6 +115,8 @@ class AppAdapter(ServerRole):
     def _tell(self, route: str, status: int, seconds: float, *, counted: bool = False) -> None:
         if status >= 400 and not counted:
             self._failed += 1
+        if status == LATE:
+            self._way.counters.queue_timeouts += 1
         if self._services.statistics is not None:
             self._services.statistics.routed(route, status, seconds)
 

@@ -352,6 +352,8 @@ class Connection(asyncio.Protocol):
         if found.__class__ is Mount and found.enter is not None:
             scope = scope_within(request, peer, turn.version, found, state.app_state)
             entered, told = found.enter(scope)
+            if state.around is not None:
+                entered = state.around(entered)
             application = AsgiAnswer(
                 answer, scope, entered, state.applications,
                 loop=state.loop, began=turn.began, logged=state.log_asgi, failure=state.application.failure, told=told,
@@ -359,7 +361,7 @@ class Connection(asyncio.Protocol):
         else:
             scope = scope_of(request, peer, turn.version, found, state.app_state)
             application = AsgiAnswer(
-                answer, scope, state.application.asgi, state.applications,
+                answer, scope, state.asgi, state.applications,
                 loop=state.loop, began=turn.began, logged=state.log_asgi,
             )  # fmt: skip
         answer.answerer = application

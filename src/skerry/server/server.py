@@ -24,7 +24,7 @@ from skerry.server.arrival import arrive, comes_from
 from skerry.server.moving import Moves, Moving
 from skerry.server.protocol import Connection
 from skerry.server.settings import ServerSettings
-from skerry.server.state import OnAnswer, Served, State, WebSocketFactory
+from skerry.server.state import Around, OnAnswer, Served, State, WebSocketFactory
 from skerry.server.websocket import WebSockets
 from skerry.telemetry import Metric, Sample
 
@@ -40,7 +40,8 @@ class HttpServer:
     Start it in the loop that shall serve; `start` compiles an application that is not yet compiled. `websocket` makes
     the protocol of an upgraded connection: `WebSockets()`, with its settings, unless given. `tls`: a context in
     the place of one by the settings' certificate. `moves`: where connections go whose requests other processes answer.
-    `on_answer` is told of each answer, but for those of the lane within QUICK_SECONDS, which are only counted.
+    `on_answer` is told of each answer, but for those of the lane within QUICK_SECONDS, which are only counted. `around`
+    makes what stands around everything that answers off the lane.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class HttpServer:
         tls: ssl.SSLContext | None = None,
         moves: Moves | None = None,
         on_answer: OnAnswer | None = None,
+        around: Around | None = None,
     ) -> None:
         self.application = application
         self.moves = moves
@@ -60,7 +62,7 @@ class HttpServer:
         self.emitter = emitter or EventEmitter()
         self.status = "new"
         self._websocket = websocket or WebSockets()
-        self._on_answer = on_answer
+        self._on_answer, self._around = on_answer, around
         self._tls = tls or self.settings.tls()
         # A handshake is the first part of a request.
         self._handshake_seconds = None if self._tls is None else self.settings.head_seconds
@@ -133,6 +135,7 @@ class HttpServer:
             on_slow=lambda view, seconds: self.emitter.emit("slow_view", view, seconds),
             on_answer=self._on_answer,
             on_closed=self._note_closed,
+            around=self._around,
         )
         self._sockets = list(sockets)
         await self._accept()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from starlette.types import ASGIApp
+
 from skerry.http.application import Application
 from skerry.http.identity import Identity
 from skerry.http.problems import Problem
@@ -24,6 +26,9 @@ QUICK_SECONDS = SECONDS[0]
 SlowView = Callable[[str, float], None]
 OnAnswer = Callable[[Found | Mount | Missing, int, float, bool], None]
 """Told of an answer: who gave it, its status, how long it took (off the lane: to its head), whether on the lane."""
+
+Around = Callable[[ASGIApp], ASGIApp]
+"""Makes an application around another one."""
 
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 86\r\n"
@@ -151,8 +156,12 @@ class State:
         on_slow: SlowView | None = None,
         on_answer: OnAnswer | None = None,
         on_closed: Callable[[], None] | None = None,
+        around: Around | None = None,
     ) -> None:
         self.application, self.settings = application, settings
+        self.around = around
+        self.asgi = application.asgi if around is None else around(application.asgi)
+        """What answers off the lane."""
         self.lane = application.lane
         self.lane.kept.most_bytes = settings.kept_bytes
         self.loop = asyncio.get_running_loop()
