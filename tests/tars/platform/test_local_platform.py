@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ SERVER = "Demo.Configured"
 
 async def test_a_service_by_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started with its file from the folder, found in the registry, configured and commanded by the page, stopped;
-    other origins and content types change nothing."""
+    other origins and content types change nothing. The server finds its modules as this process does."""
     monkeypatch.chdir(HERE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
     file = tmp_path / "config" / SERVER / "greetings.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"greeting": "Hello"}', encoding="utf-8")
@@ -32,6 +34,8 @@ async def test_a_service_by_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
         base = f"http://127.0.0.1:{bound.getsockname()[1]}"
         async with httpx.AsyncClient(base_url=base, timeout=60, trust_env=False) as page:
             node = await local.add("configured:service", "Configured", ["--workers", "1"])
+            searched = node.configuration.environment["PYTHONPATH"].split(os.pathsep)
+            assert searched == [str(HERE), str(tmp_path / "lib")]
             await node.until_active()
 
             async def post(what: str, **body: Any) -> str:

@@ -72,7 +72,7 @@ class LocalPlatform:
         servants, web = await _objects_of(target)
         configuration = configuration_for(
             server, servants, web=web or ([] if servants else [WEB_OBJECT]), app=self.app,
-            environment={"PYTHONPATH": os.getcwd()}, deactivating_seconds=self._grace_seconds,
+            environment={"PYTHONPATH": os.pathsep.join(_searched())}, deactivating_seconds=self._grace_seconds,
         ).changed(
             client=replace(
                 self.platform.client_configuration(f"{self.app}.{server}"), report_seconds=MINIMUM_REPORT_SECONDS
@@ -224,6 +224,12 @@ def problem_of(node: FakeNode) -> str:
         if isinstance(record, dict) and record.get("level") in ("error", "critical"):
             return str(record.get("message", ""))
     return lines[-1] if lines else "it has ended and has written nothing"
+
+
+def _searched() -> list[str]:
+    """Where a server finds modules beside the installed ones: the working directory, as for `skerry`, then what
+    PYTHONPATH has."""
+    return [os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 
 async def _objects_of(target: str) -> tuple[list[str], list[str]]:

@@ -41,7 +41,7 @@ ADMIN: Any = interfaces("AdminF")
 SERVER_OBJECT, NOTIFY_OBJECT = "tars.tarsnode.ServerObj", "tars.tarsnotify.NotifyObj"
 PID_SECONDS = 20.0
 LOOK_SECONDS = 0.05
-STARTS, WINDOW_SECONDS = 10, 60.0
+STARTS, WINDOW_SECONDS, PAUSE_SECONDS = 10, 60.0, 600.0
 MAX_KEPT = 10_000
 
 
@@ -61,6 +61,27 @@ class Stop:
     pid: int
     seconds: float
     killed: bool
+
+
+class StartLimit:
+    """How often what has died is started: ten times in a minute, from then on once in ten minutes, until somebody
+    orders a start. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._starts: deque[float] = deque(maxlen=STARTS)
+        self.reached = False
+
+    def note(self, now: float, *, ordered: bool = False) -> None:
+        """It is started."""
+        if ordered:
+            self._starts.clear()
+            self.reached = False
+        self._starts.append(now)
+        if len(self._starts) == STARTS and now - self._starts[0] < WINDOW_SECONDS:
+            self.reached = True
+
+    def allows(self, now: float) -> bool:
+        return not self.reached or now - self._starts[-1] >= PAUSE_SECONDS
 
 
 class FakeNode:
@@ -92,6 +113,7 @@ class FakeNode:
         self.versions: list[str] = []
         self.messages: list[str] = []
         self.starts: deque[float] = deque(maxlen=100)
+        self.limit = StartLimit()
         self.zombies = 0
         self._heard: dict[str, float] = {}
         self._server = Server(drain_seconds=0.1)
@@ -152,6 +174,7 @@ class FakeNode:
     async def start(self) -> int:
         """Run the start script and wait for the pid. Raises TimeoutError when none comes."""
         async with self._busy:
+            self.limit.note(time.monotonic(), ordered=True)
             return await self._start()
 
     async def stop(self) -> Stop:
@@ -162,6 +185,7 @@ class FakeNode:
     async def restart(self) -> Stop:
         async with self._busy:
             stop = await self._stop()
+            self.limit.note(time.monotonic(), ordered=True)
             await self._start()
             return stop
 
@@ -271,23 +295,29 @@ class FakeNode:
         return True
 
     async def _watch(self) -> None:
-        """Dead ones are started again, 10 times in a minute at most; silent ones are ended first."""
+        """Dead ones are started again, as often as the limit allows; silent ones are ended first."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if self._busy.locked() or self.state not in ("activating", "active"):
                 continue
             now = time.monotonic()
             if not is_running(self.pid):
-                recent = [at for at in self.starts if now - at < WINDOW_SECONDS]
                 if not self.restarts:
                     self.state = "inactive"
-                elif len(recent) < STARTS:
-                    await self.start()
+                elif self.limit.allows(now):
+                    await self._start_again()
             elif self.state == "active" and any(
                 now - self._heard.get(name, now) > self.silent_seconds for name in self._names()
             ):
                 self.zombies += 1
-                await self.restart()
+                await self._start_again(stop=True)
+
+    async def _start_again(self, *, stop: bool = False) -> None:
+        async with self._busy:
+            if stop:
+                await self._stop()
+            self.limit.note(time.monotonic())
+            await self._start()
 
     def _admin(self, communicator: Communicator) -> Any:
         return communicator.proxy(ADMIN.AdminF, f"{ADMIN_OBJECT}@{self.configuration.local}")
