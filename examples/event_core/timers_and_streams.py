@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from itertools import count
 
 from skerry import Loop
 
@@ -25,14 +26,6 @@ def main() -> None:
     loop = Loop()
     here, there = socket.socketpair()
     here.setblocking(False)
-    beats = 0
-
-    def beat() -> None:
-        nonlocal beats
-        beats += 1
-        print(f"beat {beats}")
-        if beats == 3:
-            timer.cancel()
 
     def send() -> None:
         print("after")
@@ -46,12 +39,20 @@ def main() -> None:
     def signalled(number: int) -> None:
         print(f"signal {number:d}")
         loop.remove_signal(number)
+        beats = count(1)
+
+        def beat() -> None:
+            beaten = next(beats)
+            print(f"beat {beaten}")
+            if beaten == 3:
+                timer.cancel()
+
+        timer = loop.add_periodic_timer(0.02, beat)
 
     with here, there:
         loop.on_after_tick(send)
         loop.on_tick(lambda: print("tick"))
         loop.on_before_tick(lambda: print("before"))
-        timer = loop.add_periodic_timer(0.02, beat)
         loop.add_read_stream(here, read)
         loop.add_signal(signal.SIGUSR1, signalled)
         loop.run(until_idle=True)

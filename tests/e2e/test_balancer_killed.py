@@ -125,7 +125,7 @@ async def test_a_balancer_killed_again_and_again_loses_no_write_silently(tmp_pat
                 try:
                     for _ in range(turn % 3):
                         found = await client.ask("GET", f"/hello/{name}")
-                        if found.body != f"lane {name}".encode():
+                        if found.status != 502 and found.body != f"lane {name}".encode():
                             wrong.append(found)
                     found = await client.ask("POST", f"/buy?{name}")
                 except ConnectionError:

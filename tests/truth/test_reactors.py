@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pairworld import Pair, until  # type: ignore[import-not-found]
 
 from skerry import App, Command, Event, Unit
+from skerry.clock import SystemClock
 
 
 class Order(Command):
@@ -17,6 +19,16 @@ class Order(Command):
 class Ordered(Event):
     key: str
     n: int
+
+
+class Held(SystemClock):
+    """On it every pause lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.go.wait()
 
 
 async def test_a_parked_key_is_told_and_others_go_on(pair: Pair) -> None:
@@ -30,7 +42,7 @@ async def test_a_parked_key_is_told_and_others_go_on(pair: Pair) -> None:
     def order(command: Order, unit: Unit) -> None:
         unit.emit(Ordered(command.key, command.n))
 
-    @app.reactor("hook", Ordered, begin="start", attempts=2, first_pause=1.0, longest_pause=1.0)
+    @app.reactor("hook", Ordered, begin="start", attempts=2)
     def hook(event: Ordered) -> None:
         if event.n == 1:
             failed.append(event.n)
@@ -38,7 +50,8 @@ async def test_a_parked_key_is_told_and_others_go_on(pair: Pair) -> None:
         done.append(event.n)
 
     async with pair.process(app, "one", decides=True) as process:
-        kernel, client = process.kernel, process.client
+        kernel, client, clock = process.kernel, process.client, Held()
+        kernel.reactors[0].clock = clock
         for key, n in (("a", 1), ("b", 2), ("a", 3), ("b", 4)):
             assert (await kernel.commands.send(Order(key, n), wait_seconds=20.0)).applied
         await until(lambda: done == [2, 4] and bool(kernel.reactors[0].parked))
@@ -49,6 +62,7 @@ async def test_a_parked_key_is_told_and_others_go_on(pair: Pair) -> None:
         metrics = (await client.get("/metrics")).text
         assert 'skerry_reactor_parked_keys{reactor="hook"} 1.0' in metrics
         assert 'skerry_reactor_retries_total{reactor="hook"} 1.0' in metrics
+        clock.go.set()
         await until(lambda: done == [2, 4, 3])
         writer: Any = kernel.writer
         await until(lambda: kernel.reactors[0].behind == 0)

@@ -48,7 +48,7 @@ class PeerSettings:
 
     window: int = option(10_000, "undecided commands of one process", least=1, most=10_000_000)
     window_bytes: int = option(48 * 1024 * 1024, "of these commands together", least=1 << 16, most=1 << 34)
-    start_seconds: float = option(10.0, "that a start waits for the owner", least=0.1, most=3600.0)
+    start_seconds: float = option(30.0, "that a start waits for the owner", least=0.1, most=3600.0)
     resend_seconds: float = option(
         10.0, "that an unconfirmed command outlives its connection", least=0.1, most=3600.0
     )
