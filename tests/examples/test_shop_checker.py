@@ -1,6 +1,6 @@
 """The shop under random load with rollbacks, while any of its processes and any connection to its database is killed:
-for every order that was committed exactly one event, none for one that was rolled back; memory of every server, and
-what listeners that resumed were told, are what the tables say.
+for every order that was committed exactly one event, none for one that was rolled back; memory of every server and of
+every host process, and what listeners that resumed were told, are what the tables say.
 
 `SKERRY_SOAK=1` does it for longer, with SKERRY_SOAK_SEEDS (10) seeds.
 """
@@ -294,23 +294,29 @@ async def _agreed(
                 return f"mirrors are {products, orders}, the tables {tables.products(), tables.orders()}"
         return ""
 
+    await _all_agree(world, "server", "/checked", says_otherwise)
+    await _all_agree(world, "host", "/checked-host", says_otherwise)
+
+
+async def _all_agree(world: Up, role: str, path: str, says_otherwise: Callable[[Any], str]) -> None:
+    """Every process of a role, by what it answers there."""
     agreed: set[int] = set()
     otherwise = ""
     try:
         async with asyncio.timeout(120), contextlib.AsyncExitStack() as open_connections:
-            while missing := {each.pid for each in world.processes("server")} - agreed:
+            while missing := {each.pid for each in world.processes(role)} - agreed:
                 connection = HttpConnection(
                     world.port
                 )  # to the least busy server: it stays, so the next is another's
                 open_connections.callback(connection.close)
-                answer = json.loads((await connection.ask("GET", "/checked")).body)
+                answer = json.loads((await connection.ask("GET", path)).body)
                 otherwise = says_otherwise(answer)
                 if otherwise:
                     await asyncio.sleep(0.05)
                 else:
                     agreed.add(answer["pid"])
     except TimeoutError:
-        raise AssertionError(otherwise or f"servers that did not answer: {missing}") from None
+        raise AssertionError(otherwise or f"a {role} that did not answer: {missing}") from None
 
 
 async def _until(differs: Callable[[], str]) -> None:
@@ -326,7 +332,7 @@ async def _until(differs: Callable[[], str]) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_on_sqlite(tmp_path: Path, seed: int) -> None:
     """The shop's tables and the journal are one file."""
-    await checked(tmp_path, f"sqlite:///{tmp_path / 'shop.sqlite3'}", seed, "--servers", "2")
+    await checked(tmp_path, f"sqlite:///{tmp_path / 'shop.sqlite3'}", seed, "--servers", "2", "--hosts", "1")
 
 
 @pytest.mark.service("postgresql")
@@ -337,5 +343,5 @@ async def test_on_postgresql(
 ) -> None:
     """With mirrors of both tables."""
     place = postgresql.database()
-    options = ("--servers", "2", "--consumers", "2")
+    options = ("--servers", "2", "--hosts", "2", "--consumers", "2")
     await checked(tmp_path, place, seed, *options, SKERRY_TRANSPORT=rabbitmq.url)
