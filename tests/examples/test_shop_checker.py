@@ -127,12 +127,14 @@ class Tables:
 
 
 class Listener:
-    """Follows the stream as a page does, breaks off at random, and resumes at the position that it had."""
+    """Follows the stream as a page does, breaks off at random, and resumes at the position that it had. Told that it
+    cannot be caught up (a journal that is away, as its owner was just killed), it loads everything anew."""
 
-    def __init__(self, port: int, cookie: str, position: str, rng: random.Random) -> None:
+    def __init__(self, port: int, cookie: str, position: str, tables: Tables, rng: random.Random) -> None:
         self.rows: dict[tuple[str, int], Any] = {}
-        self.resumed = 0
-        self._port, self._cookie, self._position, self._rng = port, cookie, position, rng
+        self.resumed = self.loaded = 0
+        self._port, self._cookie, self._position = port, cookie, position
+        self._tables, self._rng = tables, rng
 
     def shown(self, before: dict[tuple[str, int], Any]) -> tuple[dict[int, Any], dict[int, str]]:
         """Products and orders as it would show them: those of `before` that nothing was told of, and what was told."""
@@ -158,8 +160,10 @@ class Listener:
             url, additional_headers={"Cookie": self._cookie}, max_size=None, max_queue=None
         ) as socket:
             hello = json.loads(await socket.recv())
-            assert hello["recovered"], hello
-            self.resumed += 1
+            if hello["recovered"]:
+                self.resumed += 1
+            else:
+                self._load(hello["position"])
             async for text in socket:
                 event = json.loads(text)
                 if "position" not in event or event["type"] != "domain_event":
@@ -171,6 +175,15 @@ class Listener:
                     self.rows.pop((event["table"], event["key"]), None)
                 if self._rng.random() < 0.02:
                     return
+
+    def _load(self, position: str) -> None:
+        """The tables as they are, which is at `position` or later; what follows from there is told again."""
+        for key, (name, stock) in self._tables.products().items():
+            self.rows["shop_product", key] = {"name": name, "stock": stock}
+        for key, status in self._tables.orders().items():
+            self.rows["shop_order", key] = {"status": status}
+        self._position = position
+        self.loaded += 1
 
 
 async def customer(world: Up, rng: random.Random) -> None:
@@ -231,7 +244,7 @@ async def _under_load(world: Up, tables: Tables, rng: random.Random, cookie: str
     ) as socket:
         begin = json.loads(await socket.recv())["position"]
     unchanged = {("shop_product", key): row for key, row in tables.products().items()}
-    listeners = [Listener(world.port, cookie, begin, random.Random(rng.random())) for _ in range(3)]
+    listeners = [Listener(world.port, cookie, begin, tables, random.Random(rng.random())) for _ in range(3)]
     following = [asyncio.create_task(each.run()) for each in listeners]
     load = [asyncio.create_task(customer(world, random.Random(rng.random()))) for _ in range(2)]
     load += [asyncio.create_task(foreign(tables, random.Random(rng.random()))) for _ in range(2)]
@@ -242,8 +255,12 @@ async def _under_load(world: Up, tables: Tables, rng: random.Random, cookie: str
     assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
     await world.all_ready(180)
     await _agreed(world, tables, listeners, unchanged, following)
-    orders, resumed = tables.orders(), [each.resumed for each in listeners]
-    print(f"{len(orders)} orders, listeners came {resumed} times, killed: {dict(Counter(killed))}")
+    orders = tables.orders()
+    resumed, loaded = [each.resumed for each in listeners], sum(each.loaded for each in listeners)
+    print(
+        f"{len(orders)} orders, listeners resumed {resumed} times and loaded anew {loaded} times, "
+        f"killed: {dict(Counter(killed))}"
+    )
     assert orders
     assert any(each.resumed > 1 for each in listeners), killed
     for task in following:

@@ -65,8 +65,8 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 
 def connection_of(using: str | None, session: Any, connection: Any) -> Connection:
     """What was given. Raises DeclarationError for nothing, too much, or something that is not known."""
-    given = [each for each in (using, session, connection) if each is not None]
-    if len(given) > 1:
+    given = (using is not None) + (session is not None) + (connection is not None)
+    if given > 1:
         raise DeclarationError("emit takes one of using=, session= and connection=")
     if not given:
         if not _django_is_used():
@@ -77,31 +77,39 @@ def connection_of(using: str | None, session: Any, connection: Any) -> Connectio
         using = "default"
     if using is not None:
         return DjangoConnection(import_module("django.db").connections[using])
-    found = session if session is not None else connection
-    for kind in type(found).__mro__:
-        module, name = kind.__module__, kind.__name__
-        match module.partition(".")[0], name:
+    found = connection if session is None else session
+    kind: Any = type(found)
+    return _kind_of(kind)(found)
+
+
+@cache
+def _kind_of(given: Any) -> Callable[[Any], Connection]:
+    """What makes a Connection of an object of this class. Raises DeclarationError for a class that is not known."""
+    for kind in given.__mro__:
+        match kind.__module__.partition(".")[0], kind.__name__:
             case "sqlalchemy", "AsyncSession" | "async_scoped_session":
-                return AsyncSessionConnection(found)
-            case "sqlalchemy", "Session" | "scoped_session":
-                return SessionConnection(found() if name == "scoped_session" else found)
+                return AsyncSessionConnection
+            case "sqlalchemy", "Session":
+                return SessionConnection
+            case "sqlalchemy", "scoped_session":
+                return lambda registry: SessionConnection(registry())
             case "sqlalchemy", "AsyncConnection":
-                return AsyncEngineConnection(found)
+                return AsyncEngineConnection
             case "sqlalchemy", "Connection":
-                return EngineConnection(found)
+                return EngineConnection
             case "psycopg" | "psycopg_pool", "AsyncConnection":
-                return AsyncPsycopgConnection(found)
+                return AsyncPsycopgConnection
             case ("psycopg", "Connection") | ("psycopg2", "connection"):
-                return PsycopgConnection(found)
+                return PsycopgConnection
             case "asyncpg", "Connection" | "PoolConnectionProxy":
-                return AsyncpgConnection(found)
+                return AsyncpgConnection
             case "apsw", "Connection":
-                return ApswConnection(found)
+                return ApswConnection
             case "sqlite3", "Connection":
-                return SqliteConnection(found)
+                return SqliteConnection
             case "django", "BaseDatabaseWrapper":
-                return DjangoConnection(found)
-    raise DeclarationError(f"emit does not know {type(found).__module__}.{type(found).__name__}")
+                return DjangoConnection
+    raise DeclarationError(f"emit does not know {given.__module__}.{given.__name__}")
 
 
 def _django_is_used() -> bool:
@@ -219,7 +227,7 @@ class PsycopgConnection:
 
     @property
     def in_transaction(self) -> bool:
-        return int(self._connection.info.transaction_status) != _IDLE or not self._connection.autocommit
+        return not self._connection.autocommit or int(self._connection.info.transaction_status) != _IDLE
 
     async def write_out(self) -> None:
         return

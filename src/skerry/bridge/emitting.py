@@ -35,6 +35,7 @@ from skerry.journal.intake import MAX_EVENT_BYTES, MAX_EVENTS, Leaving
 from skerry.journal.journal import Status
 from skerry.messages.message import Event
 from skerry.messages.typed import typed
+from skerry.provenance import TRACE, carried
 
 logger = logging.getLogger("skerry.bridge")
 _COUNTED = 1000
@@ -152,7 +153,8 @@ def _leaving(event: Event, key: str | None, site: Site | None) -> Leaving:
     chosen = event.subject_key() if key is None else key
     if "\x00" in chosen:
         raise InvalidMessage(kind.message_name, "its key has U+0000, which cannot be stored")
-    return Leaving(_new_id(), kind.message_name, kind.writes_version, chosen, data.decode())
+    trace = carried.get().get(TRACE, "")
+    return Leaving(_new_id(), kind.message_name, kind.writes_version, chosen, data.decode(), trace)
 
 
 async def _leave(bound: Connection, where: Place, leaving: Leaving, emitted: Emitted) -> None:

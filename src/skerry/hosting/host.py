@@ -26,6 +26,7 @@ from skerry.hosting.settings import HostSettings
 from skerry.hosting.slope import LeakSlope
 from skerry.hosting.strict import Standing, Strict
 from skerry.hosting.wsgi import OnAnswer, Wsgi
+from skerry.http.dispatch import carrying
 from skerry.http.routes import Entered
 from skerry.telemetry import Metric, Sample
 
@@ -149,7 +150,8 @@ class Host:
         if self._sees_files:
             scope.get("extensions", {}).pop("http.response.pathsend", None)
         standing = self._strict.begin()
-        return self._application, self._told if standing is None else partial(self._compare, standing)
+        application = carrying(self._application, scope)
+        return application, self._told if standing is None else partial(self._compare, standing)
 
     def _told(self, scope: Scope, status: int, seconds: float) -> None:
         self._running -= 1

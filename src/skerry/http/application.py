@@ -26,7 +26,7 @@ from skerry.http.auth import COOKIE, SAFE_METHODS, Right, Tokens
 from skerry.http.authentication import Authentication
 from skerry.http.binding import Binding, Watch, bind, no_services
 from skerry.http.cors import Cors, Crossing, reading
-from skerry.http.dispatch import Dispatch
+from skerry.http.dispatch import Dispatch, carrying
 from skerry.http.documentation import documentation
 from skerry.http.failures import answer_of
 from skerry.http.hosts import Hosts
@@ -518,7 +518,7 @@ class Application:
 
 
 def _entered(app: ASGIApp, scope: Scope) -> Entered:
-    return app, None
+    return carrying(app, scope), None
 
 
 __all__ = ["BY_METHOD", "Application", "ApplicationSettings", "Missing"]

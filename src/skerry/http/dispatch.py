@@ -5,7 +5,8 @@ What a middleware covers stands around this; what the lane answers never comes h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from operator import attrgetter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,7 +20,8 @@ from skerry.http.lane import answer_missing
 from skerry.http.middleware import Edge
 from skerry.http.problems import Problem, problem_of
 from skerry.http.routes import BY_METHOD, WEBSOCKET, Found, Mount, RouteTable
-from skerry.http.scope import foreign_headers, relative_path_of, request_of
+from skerry.http.scope import cause_of, foreign_headers, relative_path_of, request_of
+from skerry.provenance import carried
 
 
 class Dispatch:
@@ -81,4 +83,18 @@ class Dispatch:
         inner["root_path"] = scope.get("root_path", "") + mount.root_path
         inner["state"] = {**scope.get("state", {}), **mount.state}
         inner["headers"] = foreign_headers(scope["headers"])
-        await Edge(self._mounted(mount), self._failure)(inner, receive, send)
+        await Edge(carrying(self._mounted(mount), inner), self._failure)(inner, receive, send)
+
+
+def carrying(application: ASGIApp, scope: Scope) -> ASGIApp:
+    """An application that answers this request, in a task of its own: what it emits and sends is part of the trace
+    that the request brings."""
+    cause = cause_of(scope)
+    return partial(_within, application, cause) if cause else application
+
+
+async def _within(
+    application: ASGIApp, cause: Mapping[str, str], scope: Scope, receive: Receive, send: Send
+) -> None:
+    carried.set(cause)
+    await application(scope, receive, send)

@@ -7,7 +7,7 @@ somebody has changed `path` and means it. Guards and routes read the same bytes,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Scope
@@ -15,9 +15,20 @@ from starlette.types import Scope
 from skerry.http.headers import Headers
 from skerry.http.path import encode_path
 from skerry.http.request import Ends, Request
+from skerry.provenance import NOTHING, TRACE, provenance
 
 HOST = "skerry.host"
 """In a scope: the host that clients ask for, where a proxy in front says that it is another one than Host."""
+
+_TRACE_FIELD = TRACE.encode()
+
+
+def cause_of(scope: Scope) -> Mapping[str, str]:
+    """What is emitted and sent for this request carries on: its trace (`traceparent`), if it brings one."""
+    for name, value in scope["headers"]:
+        if name == _TRACE_FIELD:
+            return provenance(trace=value.decode("latin-1"))
+    return NOTHING
 
 
 def raw_path_of(scope: Scope) -> bytes:

@@ -17,7 +17,7 @@ from skerry.http.headers import Headers
 from skerry.http.problems import problem_of
 from skerry.http.request import Request
 from skerry.http.routes import Mount
-from skerry.provenance import TRACE, carried
+from skerry.provenance import TRACE, carried, provenance
 from skerry.tracing import OpenSpan, Tracer
 
 FIELD = TRACE.encode()
@@ -76,6 +76,7 @@ def traced_mount(tracer: Tracer, mount: Mount) -> ASGIApp:
         span = tracer.begin(f"{method} {prefix}", brought, "server", **attributes)
         fields = [field for field in scope["headers"] if field[0] != FIELD]
         inner = dict(scope, headers=[*fields, (FIELD, span.traceparent.encode())])
+        carried.set(provenance(trace=span.traceparent))  # of this task, which ends with the request
         try:
             with span.current():
                 await mount.app(inner, receive, noting)
