@@ -51,7 +51,7 @@ release: $(STAMP) ## build the distributions and try them in a clean environment
 	@$(BIN)/python scripts/release.py
 
 soak: $(STAMP) services ## the fault tests again and again, by seed (SKERRY_SOAK_SECONDS, default 600), and the seconds of the contract
-	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/truth/test_random.py tests/e2e tests/contract tests/cli/test_run.py tests/examples/test_shop_checker.py --ignore=tests/e2e/browser -s
+	SKERRY_SOAK=1 $(BIN)/python -m pytest tests/faults tests/truth/test_random.py tests/e2e tests/contract tests/cli/test_run.py tests/bridge/test_mirror.py tests/examples/test_shop_checker.py --ignore=tests/e2e/browser -s
 
 compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUITES="requests corpora frameworks django crawl clients autobahn")
 	$(BIN)/python -m compliance $(SUITES)

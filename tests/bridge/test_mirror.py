@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -32,6 +34,10 @@ from skerry.testing.app import World, running
 from skerry.testing.services import PrivatePostgres
 
 pytestmark = pytest.mark.service("postgresql")
+SOAK = os.environ.get("SKERRY_SOAK") == "1"
+MANY = 1_000_000 if SOAK else 6_000
+"""Rows of a large table."""
+PATIENCE_SECONDS = 240 if SOAK else 60
 
 
 class Size(Enum):
@@ -266,6 +272,59 @@ async def test_loading_beside_writers(theatre: Theatre) -> None:
             await projector.stop()
     assert values == [(2, 10), (2, 10), (2, 10), (3, 10)]
     assert dict(theatre.things.items()) == theatre.stored(theatre.things)
+
+
+async def test_a_long_load_stops_no_writer_and_shows_no_half(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process loads a table, and later all of it anew, beside a writer. Halfway through each reading another one
+    commits at once, and nobody has seen a part of the rows; in the end memory is the table. `SKERRY_SOAK=1` does it
+    with a million rows."""
+    theatre.query(f"insert into thing (id, price) select n, 0 from generate_series(1, {MANY}) as n")
+    things, halfway, seen = theatre.things, list[int](), set[int]()
+    loads = things.projection.load
+    stop = threading.Event()
+
+    def write() -> None:
+        with theatre.connect() as connection:
+            while not stop.wait(0.002):
+                connection.execute(f"update thing set price = price + 1 where id in (2, {MANY})")
+
+    def look() -> set[int]:
+        seen = set[int]()
+        while not stop.is_set():
+            seen.add(len(things))
+        return seen
+
+    with theatre.connect() as other:
+        other.execute("set statement_timeout = '20s'")
+
+        def load(rows: Any, table: Any, key: Any, row: Any, offset: int) -> None:
+            loads(rows, table, key, row, offset)
+            if len(rows._loading) == MANY // 2:
+                halfway.append(len(things))
+                other.execute("update thing set price = price + 1 where id = 1")
+                other.execute(f"insert into thing (id, price) values ({MANY + len(halfway)}, 1)")
+
+        monkeypatch.setattr(things.projection, "load", load)
+        beside = [asyncio.create_task(asyncio.to_thread(each)) for each in (write, look)]
+        try:
+            async with theatre.playing() as world:
+                assert len(things) >= MANY
+                loaded = asyncio.Event()
+                world.kernel.projector.events.on("reloaded", lambda position: loaded.set())
+                await world.journal.new_epoch("a test")
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await loaded.wait()
+                stop.set()
+                await asyncio.gather(*beside)
+                await theatre.settled(world)
+                assert [count >= MANY for count in halfway] == [False, True]
+                assert seen <= {0, *range(MANY, MANY + 3)}
+                assert dict(things.items()) == theatre.stored(things)
+        finally:
+            stop.set()
+            await asyncio.gather(*beside, return_exceptions=True)
 
 
 def test_transactions_that_were_seen() -> None:
