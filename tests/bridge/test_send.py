@@ -12,6 +12,7 @@ from bridgeshop import PaidOrders, Refund, Refunded, SlowOrders, shop  # type: i
 from sqlalchemy.orm import Session
 
 from skerry import Receipt
+from skerry.bridge.site import needed
 from skerry.errors import DeclarationError, InvalidMessage, LifecycleError, OutcomeUnknown
 from skerry.hosting import ask, ask_async, send
 from skerry.journal.journal import Status
@@ -141,3 +142,16 @@ async def test_after_the_commit() -> None:
             await done.wait()
         assert heard == [1, 3, 9]
     engine.dispose()
+
+
+def test_an_app_whose_loop_has_ended_is_no_app() -> None:
+    """A stop that failed leaves nothing in the way of what this process does afterwards."""
+
+    async def broken_off() -> None:
+        async with running(shop()):
+            here = needed("ask")
+        here.install()
+
+    asyncio.run(broken_off())
+    with pytest.raises(LifecycleError, match="no App"):
+        ask(PaidOrders())

@@ -131,9 +131,8 @@ _sites: list[Site] = []
 
 
 def site() -> Site | None:
-    """This process's site, None when it follows no journal."""
-    sites = _sites
-    return sites[-1] if sites else None
+    """This process's site, None when it follows no journal. One whose loop has ended without a stop is none."""
+    return next((each for each in reversed(_sites) if not each.loop.is_closed()), None)
 
 
 def position() -> Position | None:
