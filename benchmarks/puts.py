@@ -155,6 +155,13 @@ async def each(port: int, numbers: Iterable[int], name: str = "key-%d") -> None:
 @contextmanager
 def private_servers(folder: str) -> Iterator[tuple[PrivatePostgres, dict[str, str]]]:
     """PostgreSQL and RabbitMQ, both as durable as in production, and the settings that name them."""
+    with private_pair(folder) as (postgres, _, urls):
+        yield postgres, urls
+
+
+@contextmanager
+def private_pair(folder: str) -> Iterator[tuple[PrivatePostgres, PrivateBroker, dict[str, str]]]:
+    """The same, with the broker."""
     with ExitStack() as stack:
         postgres = PrivatePostgres(durable=True)
         stack.callback(postgres.remove)
@@ -164,4 +171,4 @@ def private_servers(folder: str) -> Iterator[tuple[PrivatePostgres, dict[str, st
         stack.callback(lambda: runner.run(broker.stop()))
         runner.run(broker.start())
         urls = {"SKERRY_JOURNAL": postgres.dsn, "SKERRY_TRANSPORT": broker.url, "SKERRY_LOG_LEVEL": "error"}
-        yield postgres, urls
+        yield postgres, broker, urls

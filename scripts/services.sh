@@ -23,6 +23,7 @@ want nodejs node
 want default-jdk-headless javac
 want curl curl
 want openssl openssl
+want "gcc libc6-dev" cc
 want npm npm
 
 if [ -n "$missing" ]; then

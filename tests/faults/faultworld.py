@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,7 @@ import msgspec
 from livekv.messages import Value
 from skerry.backends.postgres.journal import PostgresJournal
 from skerry.backends.sqlite.journal import SqliteJournal
+from skerry.bus.bus import partition_of
 from skerry.journal.journal import LetterHead, Record
 from skerry.testing.broker import PrivateBroker
 from skerry.testing.history import Entry, Frame, History, Operation, check
@@ -126,6 +128,8 @@ class FaultWorld:
         self.ports: list[int] = []
         self.history = History()
         self.trouble: Counter[str] = Counter()
+        self.acknowledged: list[tuple[float, str]] = []
+        """When which key was written, as clients were told."""
         self.listeners: list[Listener] = []
         self.seed = seed
         self._clients = 0  # so far: no two write the same
@@ -236,6 +240,19 @@ class FaultWorld:
         began, enough = time.monotonic(), self.answered + writes
         await until(lambda: self.answered >= enough, seconds, lambda: self.report("no progress"))
         return time.monotonic() - began
+
+    def longest_waits(self, since: float) -> list[float]:
+        """For each partition, the longest time since then in which no write of it was answered 200."""
+        found = []
+        for partition in range(self.partitions):
+            times = [
+                at
+                for at, key in self.acknowledged
+                if at > since and partition_of(key, self.partitions) == partition
+            ]
+            marks = [since, *times, time.monotonic()]
+            found.append(max(later - earlier for earlier, later in pairwise(marks)))
+        return found
 
     # --- the verdict
 
@@ -411,7 +428,7 @@ class Client:
         told = json.loads(answer.body)
         match told["status"]:
             case "applied":
-                self.world.history.applied(operation, self._learn(told["position"]), command_id=told["id"])
+                self._applied(operation, told["position"], told["id"])
             case "rejected":
                 self.world.history.refused(operation)
             case "pending":
@@ -427,8 +444,7 @@ class Client:
         history = self.world.history
         match answer.status:
             case 200:
-                offset = self._learn(answer.headers["skerry-position"])
-                history.applied(operation, offset, command_id=answer.headers["skerry-command"])
+                self._applied(operation, answer.headers["skerry-position"], answer.headers["skerry-command"])
                 if operation.kind == "put":
                     self._known[operation.key] = answer.headers["etag"].strip('"')
                 return True
@@ -447,6 +463,10 @@ class Client:
                 return True
             case _:
                 raise AssertionError(self.world.report(f"{operation}: {answer}"))
+
+    def _applied(self, operation: Operation, position: str, command_id: str) -> None:
+        self.world.history.applied(operation, self._learn(position), command_id=command_id)
+        self.world.acknowledged.append((time.monotonic(), operation.key))
 
     def _slipped(self, operation: Operation) -> bool:
         """Whether a command was right to fail; what it was to write then never stands anywhere."""

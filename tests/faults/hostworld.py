@@ -1,5 +1,6 @@
-"""Three hosts as deploy/three-hosts has them, each a network namespace with a PostgreSQL, a consumer and a server;
-clients on a fourth. The test is their manager: it promotes, and lets the others follow.
+"""Three hosts as deploy/three-hosts has them, each a network namespace with a PostgreSQL, a consumer and a server, and,
+where commands go by brokers, a RabbitMQ of one cluster; clients on a fourth. The test is their manager: it promotes,
+and lets the others follow.
 """
 
 from __future__ import annotations
@@ -7,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import struct
+import subprocess
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import msgspec
 from faultworld import FaultWorld, Servers  # type: ignore[import-not-found]
 
 from livekv.messages import Value
+from skerry.testing.broker import BrokerHost, PrivateCluster
 from skerry.testing.network import Network
 from skerry.testing.program import Program
 from skerry.testing.proxy import FaultProxy
@@ -35,6 +39,28 @@ def deployed(name: str) -> dict[str, str]:
     return {key.strip(): value.strip().strip("'") for key, value in pairs}
 
 
+def cluster_of(network: Network, directory: Path, password: str) -> PrivateCluster:
+    """A broker on each host."""
+    hosts = [BrokerHost(network.addresses[host], network.within(host)) for host in HOSTS]
+    config = named((DEPLOY / "rabbitmq.conf").read_text(), network, password)
+    made = PrivateCluster(
+        directory,
+        config=config,
+        erlang=deployed("rabbitmq-env.conf")["SERVER_ADDITIONAL_ERL_ARGS"],
+        hosts=hosts,
+    )
+    for broker in made.brokers:
+        broker.node, broker.port, broker.config = f"rabbit@{broker.host.address}", 5672, config
+    return made
+
+
+def named(text: str, network: Network, password: str) -> str:
+    """With the addresses of the hosts."""
+    for host, address in network.addresses.items():
+        text = text.replace(host, address)
+    return text.replace("SECRET", password)
+
+
 class HostPostgres(PrivatePostgres):
     """The PostgreSQL of one host."""
 
@@ -43,6 +69,12 @@ class HostPostgres(PrivatePostgres):
         self.synchronous = conf.pop(_SYNCHRONOUS)
         super().__init__(durable=True, options=conf, of=of, name=host)
         self.network, self.host, self.port = network, host, 5432
+        self._ahead = self.directory / "clock"
+        self.be_ahead(0.0)
+        library = self.directory / "clock.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, SKEWED / "clock.c"], check=True)
+        own(self.directory)
+        self.environ = {"LD_PRELOAD": str(library), "TEST_CLOCK_FILE": str(self._ahead)}
 
     @property
     def dsn(self) -> str:
@@ -53,6 +85,11 @@ class HostPostgres(PrivatePostgres):
     def start(self) -> None:
         with self.network.inside(self.host):
             super().start()
+
+    def be_ahead(self, seconds: float) -> None:
+        """Its clock is wrong from now on, while it runs."""
+        with self._ahead.open("r+b" if self._ahead.exists() else "wb") as file:
+            file.write(struct.pack("d", seconds))
 
     def let_hosts_in(self) -> None:
         """What deploy/three-hosts/pg_hba.conf says, and the clients' host for the verdict."""
@@ -93,22 +130,26 @@ class HostPostgres(PrivatePostgres):
 
 
 class HostWorld(FaultWorld):  # type: ignore[misc]
-    """`databases` by host; `primary` is one of them. Consumer n and server n are on host n."""
+    """`databases` by host; `primary` is one of them. Consumer n, server n and broker n, if any, are on host n."""
 
-    def __init__(self, directory: Path, network: Network, primary: HostPostgres, **more: Any) -> None:
-        super().__init__(directory, Servers(primary, None, brokerless=True), **more)
+    def __init__(
+        self,
+        directory: Path,
+        network: Network,
+        primary: HostPostgres,
+        cluster: PrivateCluster | None,
+        **more: Any,
+    ) -> None:
+        super().__init__(directory, Servers(primary, None, brokerless=True), target="truthful:app", **more)
         self.network, self.databases = network, {primary.host: primary}
-        self.primary = primary
+        self.primary, self.cluster = primary, cluster
+        settings = deployed("skerry.env") | (deployed("rabbitmq.env") if cluster is not None else {})
+        self._settings = {key: named(text, network, primary._password) for key, text in settings.items()}
+        self.partitions = int(settings["SKERRY_PARTITIONS"])
         self._doors: dict[str, FaultProxy] = {}
 
-    def named(self, text: str) -> str:
-        """With the addresses of the hosts."""
-        for host, address in self.network.addresses.items():
-            text = text.replace(host, address)
-        return text.replace("SECRET", self.primary._password)
-
     def _environ(self, name: str) -> dict[str, str]:
-        found = super()._environ(name) | {k: self.named(v) for k, v in deployed("skerry.env").items()}
+        found = super()._environ(name) | self._settings
         found |= {"SKERRY_NAMESPACE": self.namespace, "SKERRY_LOG_FORMAT": "text"}
         return {**found, "PYTHONPATH": os.pathsep.join((str(SKEWED), found["PYTHONPATH"]))}
 
@@ -174,13 +215,19 @@ class HostWorld(FaultWorld):  # type: ignore[misc]
         a balancer would."""
         self.network.isolate(host)
         self._doors[host].refuse()
-        await asyncio.gather(*(program.kill() for program in self.of(host)))
+        await asyncio.gather(*(program.kill() for program in self.of(host)), *self._brokers(host, "kill"))
         await asyncio.to_thread(self.databases[host].kill)
+
+    def _brokers(self, host: str, deed: str) -> list[Awaitable[None]]:
+        """What is to be done to the broker there, if any."""
+        if self.cluster is None:
+            return []
+        return [getattr(self.cluster.brokers[HOSTS.index(host)], deed)()]
 
     async def power_on(self, host: str) -> None:
         """With its files as they were; its database begins anew as a standby."""
         self.network.mend()
-        await self.add_standby(host)
+        await asyncio.gather(self.add_standby(host), *self._brokers(host, "start"))
         consumer, server = self.of(host)
         await consumer.start()
         await self.again(server)
@@ -220,9 +267,11 @@ class HostWorld(FaultWorld):  # type: ignore[misc]
         copies |= {listener.name: listener.values for listener in self.listeners}
         return [name for name, values in copies.items() if values != stored]
 
-    async def replace_host(self, host: str) -> None:
-        """A rolling upgrade of one host: its consumer, then its server, each in order."""
+    async def replace_host(self, host: str, **environ: str) -> None:
+        """Its consumer, then its server, each in order; they begin again with these variables."""
         consumer, server = self.of(host)
+        consumer.environ |= environ
+        server.environ |= environ
         code = await consumer.stop(signal.SIGTERM, 60)
         young = code == -signal.SIGTERM and " ends: " not in consumer.text  # it was still starting
         assert code == 0 or young, self.report(f"a consumer ended with {code}")
@@ -230,11 +279,14 @@ class HostWorld(FaultWorld):  # type: ignore[misc]
         assert await server.stop(signal.SIGTERM, 60) == 0, self.report("a server did not end in order")
         await self.again(server)
 
+    async def upgrade(self, host: str) -> None:
+        """From release 1 of targets/truthful.py to release 2, which knows commands that release 1 does not."""
+        await self.replace_host(host, TRUTHFUL_RELEASE="2")
+
     async def skew(self, host: str, seconds: float) -> None:
-        """The clocks of what runs there are wrong from now on."""
-        for program in self.of(host):
-            program.environ["TEST_CLOCK_AHEAD"] = str(seconds)
-        await self.replace_host(host)
+        """The clock of a host is wrong from now on: its database's at once, the others' when they begin again."""
+        self.databases[host].be_ahead(seconds)
+        await self.replace_host(host, TEST_CLOCK_AHEAD=str(seconds))
 
 
 def decoded(data: bytes | str) -> str:
@@ -243,17 +295,22 @@ def decoded(data: bytes | str) -> str:
 
 
 @asynccontextmanager
-async def three_hosts(directory: Path, **more: Any) -> AsyncIterator[HostWorld]:
+async def three_hosts(directory: Path, *, brokers: bool = False, **more: Any) -> AsyncIterator[HostWorld]:
     """All of it, running; this thread is on the clients' host meanwhile."""
     with Network(*HOSTS, CLIENTS) as network, network.inside(CLIENTS):
         primary = HostPostgres(network, HOSTS[0])
-        world = HostWorld(directory, network, primary, **more)
+        cluster = cluster_of(network, directory / "brokers", primary._password) if brokers else None
+        world = HostWorld(directory, network, primary, cluster, **more)
         try:
             primary.start()
             primary.let_hosts_in()
+            if cluster is not None:
+                await cluster.start()
             async with world:
                 await world.begin()
                 yield world
         finally:
+            if cluster is not None:
+                await cluster.discard()
             for database in world.databases.values():
                 database.remove()

@@ -1,4 +1,5 @@
-"""A standby that lacks the newest events is promoted while commands wait in the broker: real servers, whole topology.
+"""A standby that lacks the newest events is promoted while commands wait in the broker, or clients where the database
+itself is the queue: real servers, whole topology.
 
 What the database does not have any more was answered and is gone; nobody may go on as if it were there. Everything that
 is asked for here is asked of every server, of one that was off meanwhile, and once more after all were restarted.
@@ -55,17 +56,17 @@ def pair() -> Iterator[tuple[PrivatePostgres, PrivatePostgres]]:
         yield primary, standby
 
 
-@pytest.mark.parametrize(
-    ("lost", "outage"),
-    [
-        (0, 1.0),
-        (3, 1.0),
-        pytest.param(1000, 1.0, marks=LONG),
-        pytest.param(0, 25.0, marks=LONG),
-        pytest.param(3, 25.0, marks=LONG),
-        pytest.param(1000, 25.0, marks=LONG),
-    ],
-)
+CASES = [
+    (0, 1.0),
+    (3, 1.0),
+    pytest.param(1000, 1.0, marks=LONG),
+    pytest.param(0, 25.0, marks=LONG),
+    pytest.param(3, 25.0, marks=LONG),
+    pytest.param(1000, 25.0, marks=LONG),
+]
+
+
+@pytest.mark.parametrize(("lost", "outage"), CASES)
 async def test_an_asynchronous_standby_is_promoted(
     tmp_path: Path, servers: Servers, pair: tuple[PrivatePostgres, PrivatePostgres], lost: int, outage: float
 ) -> None:
@@ -73,49 +74,61 @@ async def test_an_asynchronous_standby_is_promoted(
     and after a restart of all. Listeners that had seen what is lost load a snapshot, others miss nothing; what is left
     keeps its tags and answers, what is lost is 412, takes effect once when it is sent again, and is named by
     `verify`."""
+    async with FaultWorld(tmp_path, replace(servers, postgres=pair[0])) as world:
+        world.journal_url = _hosts(*pair)
+        await _promoted(world, pair, lost, outage)
+
+
+@pytest.mark.parametrize(("lost", "outage"), [pytest.param(0, 1.0, marks=LONG), *CASES[1:]])
+async def test_a_standby_that_is_the_queue_too_is_promoted(
+    tmp_path: Path, servers: Servers, pair: tuple[PrivatePostgres, PrivatePostgres], lost: int, outage: float
+) -> None:
+    """The same without a broker: what is sent while there is no database is refused, and takes effect once when it is
+    sent again under its key."""
+    without_broker = replace(servers, postgres=pair[0], brokerless=True)
+    async with FaultWorld(tmp_path, without_broker) as world:
+        world.journal_url = world.transport_url = _hosts(*pair)
+        await _promoted(world, pair, lost, outage)
+
+
+async def _promoted(
+    world: FaultWorld, pair: tuple[PrivatePostgres, PrivatePostgres], lost: int, outage: float
+) -> None:
     primary, standby = pair
-    async with FaultWorld(tmp_path, replace(servers, postgres=primary)) as world:
-        world.journal_url = _hosts(primary, standby)
-        await world.start(servers=3, listeners=2)
-        story = Story(world, random.Random(f"{SEED}/{lost}/{outage}"))
-        kept = [await story.put(f"k{n}", f"kept-{n}", key=f"kept-{n}") for n in range(20)]
-        await asyncio.to_thread(standby.caught_up, primary)
-        await asyncio.to_thread(standby.part)
-        gone = await story.put_many(lost)
-        seen = (gone or kept)[-1].position
-        await asyncio.gather(*(story.reached(n, seen) for n in range(3)))
-        await world.web[2].stop()  # in order: it leaves its copy
-        await asyncio.to_thread(primary.kill)
-        waiting = await asyncio.gather(
-            *(
-                story.put(f"w{n % 25}", f"waiting-{n}", on=n % 2, Prefer="respond-async")
-                for n in range(WAITING)
-            )
-        )
-        assert {told.headers["message"] for told in waiting} == {"Accepted"}
-        await asyncio.sleep(outage)
-        await asyncio.to_thread(standby.promote)
+    await world.start(servers=3, listeners=2)
+    story = Story(world, random.Random(f"{SEED}/{lost}/{outage}"))
+    kept = [await story.put(f"k{n}", f"kept-{n}", key=f"kept-{n}") for n in range(20)]
+    await asyncio.to_thread(standby.caught_up, primary)
+    await asyncio.to_thread(standby.part)
+    gone = await story.put_many(lost)
+    seen = (gone or kept)[-1].position
+    await asyncio.gather(*(story.reached(n, seen) for n in range(3)))
+    await world.web[2].stop()  # in order: it leaves its copy
+    await asyncio.to_thread(primary.kill)
+    waiting = asyncio.gather(*(story.wait_with(n) for n in range(WAITING)))
+    if not world.servers.brokerless:
+        await waiting
+    await asyncio.sleep(outage)
+    await asyncio.to_thread(standby.promote)
 
-        for told in waiting:
-            await story.concluded(told.headers["location"])
-        world.servers = replace(servers, postgres=standby)
-        began = time.monotonic()
-        await story.equal([0, 1])
-        assert time.monotonic() - began < 10.0 + outage
-        await world.again(world.web[2])
-        await story.equal([0, 1, 2])
-        await until(
-            story.listeners_equal, 30.0, lambda: world.report(f"listeners differ: {story.differences()}")
-        )
-        await story.check_kept(kept)
-        await story.check_gone(gone)
-        await story.check_named(lost)
+    for location in await waiting:
+        await story.concluded(location)
+    world.servers = replace(world.servers, postgres=standby)
+    began = time.monotonic()
+    await story.equal([0, 1])
+    assert time.monotonic() - began < 10.0 + outage
+    await world.again(world.web[2])
+    await story.equal([0, 1, 2])
+    await until(story.listeners_equal, 30.0, lambda: world.report(f"listeners differ: {story.differences()}"))
+    await story.check_kept(kept)
+    await story.check_gone(gone)
+    await story.check_named(lost)
 
-        for program in world.web:
-            await program.stop()
-            await world.again(program)
-        await story.equal([0, 1, 2])
-        await world.verdict_of_journal()
+    for program in world.web:
+        await program.stop()
+        await world.again(program)
+    await story.equal([0, 1, 2])
+    await world.verdict_of_journal()
 
 
 class Story:
@@ -142,6 +155,19 @@ class Story:
         told["message"] = json.loads(answer.body)["message"]
         etag = told.get("etag", "").strip('"')
         return Told(name, value, etag, told.get("skerry-position", ""), told)
+
+    async def wait_with(self, number: int) -> str:
+        """Send a write while there is no database, until it is taken; where its outcome is told. The broker takes it at
+        once."""
+        name, body = f"/values/w{number % 25}", f"waiting-{number}".encode()
+        headers = {"Prefer": "respond-async", "Idempotency_Key": f"waiting-{number}"}
+        while True:
+            answer = await self.ask(number % 2, "PUT", name, body, **headers)
+            if answer.status in (200, 202):
+                return f"/commands/{answer.headers['skerry-command']}"
+            assert self.world.servers.brokerless, self.world.report(f"{name}: {answer}")
+            assert (answer.status, "retry-after" in answer.headers) == (503, True), answer
+            await asyncio.sleep(0.1)
 
     async def put_many(self, number: int) -> list[Told]:
         """Writes that will be lost, to keys old and new, some at a time; in the order of their positions."""

@@ -22,6 +22,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -93,9 +95,21 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerHost:
+    """Where a broker runs: its address, and what a command begins with that is to run there (`Network.within`)."""
+
+    address: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
+
+
+HERE = BrokerHost()
+
+
 class PrivateBroker:
     """One RabbitMQ server of our own under `directory`. `config`: further lines of rabbitmq.conf. `erlang`: further
-    arguments of its Erlang. `cookie` and `epmd_port`: of the cluster that it belongs to, which has an epmd for all."""
+    arguments of its Erlang. `cookie` and `epmd_port`: of the cluster that it belongs to, which has an epmd for all of
+    one host."""
 
     def __init__(
         self,
@@ -105,10 +119,12 @@ class PrivateBroker:
         erlang: str = "",
         cookie: str = "",
         epmd_port: int | None = None,
+        host: BrokerHost = HERE,
     ) -> None:
-        self.directory = directory
+        self.directory, self.host = directory, host
         self.port, self._dist_port, own_epmd = free_ports(3)
-        self.node = f"skerry-{secrets.token_hex(4)}@localhost"
+        name = f"skerry-{secrets.token_hex(4)}"
+        self.node = f"{name}@localhost" if host is HERE else f"{name}@{host.address}"
         self._cookie = cookie or secrets.token_hex(16)
         self._epmd_port = epmd_port or own_epmd
         self._has_epmd = epmd_port is None
@@ -118,7 +134,13 @@ class PrivateBroker:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        return f"amqp://guest:guest@{self.host.address}:{self.port}/"
+
+    @property
+    def pid(self) -> int:
+        """Of its process, while it runs."""
+        assert self._server is not None
+        return self._server.pid
 
     @property
     def running(self) -> bool:
@@ -146,11 +168,11 @@ class PrivateBroker:
         self._prepare()
         environment = self._environment()
         if self._has_epmd and (self._epmd is None or self._epmd.poll() is not None):
-            self._epmd = _start_epmd(epmd, self._epmd_port)
+            self._epmd = _start_epmd(epmd, self._epmd_port, self.host)
             await self.listening(self._epmd_port, self._epmd, 60.0)
         with (self.directory / "output.log").open("ab") as output:
             self._server = subprocess.Popen(  # noqa: ASYNC220
-                [server],
+                [*self.host.within, server],
                 env=environment,
                 cwd=self.directory,
                 preexec_fn=_die_with_parent,
@@ -186,7 +208,7 @@ class PrivateBroker:
         name = program("rabbitmqctl")
         if name is None:
             raise BrokerFailed("rabbitmqctl is not installed")
-        command = [name, "--node", self.node, *arguments]
+        command = [*self.host.within, name, "--node", self.node, *arguments]
         try:
             done = await asyncio.to_thread(
                 subprocess.run,
@@ -223,7 +245,7 @@ class PrivateBroker:
             cookie.chmod(0o400)
         (self.directory / "plugins").write_text("[].\n")
         (self.directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+            f"listeners.tcp.1 = {self.host.address}:{self.port}\n"
             "loopback_users = none\n"
             "log.file.level = warning\n"
             "disk_free_limit.absolute = 50MB\n" + self.config + "\n"
@@ -231,11 +253,13 @@ class PrivateBroker:
 
     def _environment(self) -> dict[str, str]:
         here = self.directory
+        interface = self.host.address.replace(".", ",")
         return {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
             "HOME": str(here / "home"),
             "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_USE_LONGNAME": str(self.host is not HERE).lower(),  # names with addresses are long ones
             "RABBITMQ_MNESIA_BASE": str(here / "data"),
             "RABBITMQ_LOG_BASE": str(here / "log"),
             "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq"),
@@ -243,13 +267,13 @@ class PrivateBroker:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(here / "generated"),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +A 4 -kernel inet_dist_use_interface {127,0,0,1} "
-            + self._erlang,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +A 4 -kernel inet_dist_use_interface "
+            f"{{{interface}}} {self._erlang}",
             "RABBITMQ_CTL_ERL_ARGS": "+S 1:1",
             "RUNNING_UNDER_SYSTEMD": "1",  # the script becomes the server, so that signals reach it
             "ERL_CRASH_DUMP_BYTES": "0",
             "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_ADDRESS": self.host.address,
         }
 
     async def listening(
@@ -262,7 +286,7 @@ class PrivateBroker:
                 raise BrokerFailed(f"ended with {process.returncode} before it listened\n{self.log()}")
             if asyncio.get_running_loop().time() > deadline:
                 raise BrokerFailed(f"nobody listens on port {port} after {seconds} s\n{self.log()}")
-            if await _answers(port, greeting):
+            if await _answers(self.host.address, port, greeting):
                 return
             await asyncio.sleep(0.05)
 
@@ -288,21 +312,33 @@ class PrivateBroker:
 
 class PrivateCluster:
     """Several RabbitMQ servers of our own that are one cluster. `config`, `erlang`: as of PrivateBroker, for each.
+    `hosts`: one for each, otherwise `size` of them are here.
 
     async with PrivateCluster(tmp_path) as cluster:
         ... cluster.url ...                     # a list of all
         await cluster.brokers[0].kill()
     """
 
-    def __init__(self, directory: Path, size: int = 3, config: str = "", erlang: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        config: str = "",
+        erlang: str = "",
+        hosts: Sequence[BrokerHost] = (),
+    ) -> None:
         [self._epmd_port] = free_ports(1)
-        self._epmd: subprocess.Popen[bytes] | None = None
+        self._epmds: list[subprocess.Popen[bytes]] = []
         cookie = secrets.token_hex(16)
         self.brokers = [
             PrivateBroker(
-                directory / f"broker-{number}", erlang=erlang, cookie=cookie, epmd_port=self._epmd_port
+                directory / f"broker-{number}",
+                erlang=erlang,
+                cookie=cookie,
+                epmd_port=self._epmd_port,
+                host=host,
             )
-            for number in range(size)
+            for number, host in enumerate(hosts or [HERE] * size)
         ]
         nodes = "".join(
             f"cluster_formation.classic_config.nodes.{number} = {broker.node}\n"
@@ -314,7 +350,8 @@ class PrivateCluster:
     @property
     def url(self) -> str:
         """All of them, as a list."""
-        return f"amqp://guest:guest@{','.join(f'127.0.0.1:{broker.port}' for broker in self.brokers)}/"
+        places = ",".join(f"{broker.host.address}:{broker.port}" for broker in self.brokers)
+        return f"amqp://guest:guest@{places}/"
 
     async def __aenter__(self) -> PrivateCluster:
         try:
@@ -334,9 +371,10 @@ class PrivateCluster:
         epmd = shutil.which("epmd")
         if epmd is None:
             raise BrokerFailed("epmd is not installed")
-        if self._epmd is None or self._epmd.poll() is not None:
-            self._epmd = _start_epmd(epmd, self._epmd_port)
-            await self.brokers[0].listening(self._epmd_port, self._epmd, 60.0)
+        if not self._epmds:
+            for host, broker in {broker.host: broker for broker in self.brokers}.items():
+                self._epmds.append(_start_epmd(epmd, self._epmd_port, host))
+                await broker.listening(self._epmd_port, self._epmds[-1], 60.0)
         first = self.brokers[0]
         if not (first.directory / "data").exists():
             await first.start(timeout_seconds)
@@ -352,12 +390,14 @@ class PrivateCluster:
     async def stop(self) -> None:
         """End all of them and their epmd."""
         await asyncio.gather(*(broker.stop() for broker in self.brokers))
-        await PrivateBroker.end(self._epmd, signal.SIGTERM, 5.0)
+        for epmd in self._epmds:
+            await PrivateBroker.end(epmd, signal.SIGTERM, 5.0)
+        self._epmds.clear()
 
 
-def _start_epmd(epmd: str, port: int) -> subprocess.Popen[bytes]:
+def _start_epmd(epmd: str, port: int, host: BrokerHost = HERE) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [epmd, "-port", str(port), "-address", "127.0.0.1"],
+        [*host.within, epmd, "-port", str(port), "-address", host.address],
         env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
         preexec_fn=_die_with_parent,
         stdout=subprocess.DEVNULL,
@@ -365,10 +405,10 @@ def _start_epmd(epmd: str, port: int) -> subprocess.Popen[bytes]:
     )
 
 
-async def _answers(port: int, greeting: bytes) -> bool:
+async def _answers(address: str, port: int, greeting: bytes) -> bool:
     try:
         async with asyncio.timeout(10.0):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(address, port)
             try:
                 if not greeting:
                     return True

@@ -38,7 +38,7 @@ import pytest
 from skerry.testing.broker import available as broker_available
 from skerry.testing.broker import free_ports
 
-COMMANDS = ("node", "javac", "curl", "openssl")
+COMMANDS = ("node", "javac", "curl", "openssl", "cc")
 _PR_SET_PDEATHSIG = 1
 _START_SECONDS = 120.0
 
@@ -64,7 +64,7 @@ def _version(place: Path) -> float:
 
 def available(service: str) -> bool:
     """Whether tests of `postgresql`, `pgbouncer`, `rabbitmq`, `nginx`, `haproxy`, `chromium`, or a
-    command (`node`, `javac`, `curl`, `openssl`) can run here."""
+    command (`node`, `javac`, `curl`, `openssl`, `cc`) can run here."""
     if service == "postgresql":
         programs = all(postgres_program(name) for name in ("initdb", "postgres", "pg_isready", "psql"))
         return programs and (os.geteuid() != 0 or _has_postgres_user())
@@ -117,8 +117,8 @@ def require(service: str) -> None:
 
 class PrivatePostgres:
     """One PostgreSQL instance with its own data. `durable`: fsync on, for tests that kill it. `options`:
-    settings of postgresql.conf. `of`: the primary that it copies and follows, under `name`. Start it from the main
-    thread: it ends with the thread that started it."""
+    settings of postgresql.conf. `of`: the primary that it copies and follows, under `name`. `environ` adds to its
+    environment. Start it from the main thread: it ends with the thread that started it."""
 
     def __init__(
         self,
@@ -131,6 +131,7 @@ class PrivatePostgres:
         self.directory = Path(tempfile.mkdtemp(prefix="skerry-pg-"))
         self.port = free_ports(1)[0]
         self.name = name
+        self.environ: dict[str, str] = {}
         self._of = of
         self._password: str = secrets.token_hex(12) if of is None else of._password
         self._options = {
@@ -156,6 +157,12 @@ class PrivatePostgres:
     def socket_dsn(self) -> str:
         """By its Unix socket."""
         return f"postgresql://postgres@/postgres?host={self.directory}&port={self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of its main process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -187,6 +194,7 @@ class PrivatePostgres:
                 stderr=log,
                 preexec_fn=end_with_parent,
                 cwd=self.directory,
+                env={**os.environ, **self.environ},
                 **as_postgres(),
             )
         deadline = time.monotonic() + _START_SECONDS
