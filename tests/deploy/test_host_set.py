@@ -24,6 +24,15 @@ def test_each_variable_is_a_setting(tmp_path: Path) -> None:
     assert [host in environment["SKERRY_JOURNAL"] for host in ("host1:", "host2:", "host3:")] == [True] * 3
 
 
+def test_the_cluster_of_brokers_is_one(tmp_path: Path) -> None:
+    """Every node knows all three, and processes are given all of them."""
+    settings = load_settings({}, pairs("skerry.env") | pairs("rabbitmq.env"), tmp_path)
+    conf = pairs("rabbitmq.conf")
+    nodes = [conf[f"cluster_formation.classic_config.nodes.{number}"] for number in (1, 2, 3)]
+    assert nodes == ["rabbit@host1", "rabbit@host2", "rabbit@host3"]
+    assert [f"{node.partition('@')[2]}:5672" in settings.transport for node in nodes] == [True] * 3
+
+
 def test_a_commit_is_on_two_hosts() -> None:
     """Whoever is the primary waits for one of the others, and lets them in."""
     conf = pairs("postgresql.conf")
