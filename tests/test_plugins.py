@@ -12,6 +12,7 @@ import pytest
 
 from livekv import app
 from skerry.errors import SettingsError
+from skerry.hosting.django.checks import journal_schemes
 from skerry.kernel.settings import Settings, load_settings, sections
 from skerry.plugins import BACKENDS, OURS, ROLES, SETTINGS, find, name_of, names, others
 from skerry.roles.admin import open_admin
@@ -51,6 +52,14 @@ def test_others_stand_behind_ours() -> None:
     assert name_of(SETTINGS, find(SETTINGS, "book")) == "book"
     assert "book" in sections()
     assert find(BACKENDS, "nothing") is None
+
+
+@pytest.mark.usefixtures("installed")
+def test_django_may_name_its_journal() -> None:
+    """The system checks of a project ask the plugins; what carries commands only is no journal."""
+    found = journal_schemes()
+    assert {"memory", "sqlite", "postgresql", "postgres", "book"} <= set(found)
+    assert not {"local", "amqp", "amqps"} & set(found)
 
 
 @pytest.mark.usefixtures("installed")

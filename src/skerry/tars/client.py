@@ -58,7 +58,8 @@ class Reply:
 
 @dataclass(slots=True)
 class ClientCounters:
-    """What happened to the calls of one object."""
+    """What happened to the calls of one object. `lost`: with their connection. `unknown_replies`: those that came when
+    nobody waited for them any more."""
 
     calls: int = 0
     succeeded: int = 0
@@ -67,6 +68,7 @@ class ClientCounters:
     connect_failures: int = 0
     lost: int = 0
     retries: int = 0
+    unknown_replies: int = 0
 
 
 class ObjectClient:
@@ -76,9 +78,12 @@ class ObjectClient:
         self.address, self.name = address, address.name
         self.counters = ClientCounters()
         self._settings = settings
-        self._routes = Routes(address, settings, locator)
+        self._routes = Routes(address, settings, locator, self._count_unknown)
         self._closed = False
         self._api = opentelemetry()
+
+    def _count_unknown(self) -> None:
+        self.counters.unknown_replies += 1
 
     @property
     def routes(self) -> Routes:

@@ -59,10 +59,14 @@ class ClientStream(FrameStream):
     """One tcp or TLS connection to a server."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, max_frame_bytes: int, push: Push | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        max_frame_bytes: int,
+        push: Push | None = None,
+        on_unknown: Callable[[], object] | None = None,
     ) -> None:
         super().__init__(loop, max_frame_bytes)
-        self.pending = PendingCalls(loop)
+        self.pending = PendingCalls(loop, on_unknown)
         self.leaving = False
         self._push = push
         self._drain_waiters: list[asyncio.Future[None]] = []
@@ -136,8 +140,13 @@ class ClientDatagrams(asyncio.DatagramProtocol):
 
     transport: asyncio.DatagramTransport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_frame_bytes: int) -> None:
-        self.pending = PendingCalls(loop)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        max_frame_bytes: int,
+        on_unknown: Callable[[], object] | None = None,
+    ) -> None:
+        self.pending = PendingCalls(loop, on_unknown)
         self.writable = True
         self.last_heard = loop.time()
         self.open = False
@@ -192,13 +201,14 @@ class PendingCalls:
     gets its reply in time costs no timer at all. A call never ends early and at most `GRAIN_SECONDS` late.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_unknown: Callable[[], object] | None = None
+    ) -> None:
+        self._loop, self._on_unknown = loop, on_unknown
         self._waiting: dict[int, tuple[asyncio.Future[ResponsePacket], float]] = {}
         self._id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self.unknown_replies = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -225,10 +235,11 @@ class PendingCalls:
         self._waiting.pop(request_id, None)
 
     def resolve(self, reply: ResponsePacket) -> None:
-        """Hand a reply to its caller; a reply that nobody waits for is counted and dropped."""
+        """Hand a reply to its caller; one that nobody waits for is dropped, and `on_unknown` hears of it."""
         entry = self._waiting.pop(reply.request_id, None)
         if entry is None:
-            self.unknown_replies += 1
+            if self._on_unknown is not None:
+                self._on_unknown()
         elif not entry[0].done():
             entry[0].set_result(reply)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
@@ -28,10 +29,16 @@ SILENT_SECONDS = 1.0
 class Link:
     """The way to one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, servant: str, settings: ClientSettings) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        servant: str,
+        settings: ClientSettings,
+        on_unknown: Callable[[], object] | None = None,
+    ) -> None:
         self.endpoint, self.health = endpoint, EndpointHealth(settings.faults)
         self.text = str(endpoint)
-        self._servant, self._settings = servant, settings
+        self._servant, self._settings, self._on_unknown = servant, settings, on_unknown
         self._channels: list[Channel | None] = [None] * settings.connections
         self._connecting: dict[int, asyncio.Task[Channel]] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
@@ -128,14 +135,14 @@ class Link:
         async with asyncio.timeout(settings.connect_seconds):
             if endpoint.stream:
                 _, channel = await loop.create_connection(
-                    lambda: ClientStream(loop, settings.frame_bytes, self._push()),
+                    lambda: ClientStream(loop, settings.frame_bytes, self._push(), self._on_unknown),
                     endpoint.host,
                     endpoint.port,
                     ssl=self._tls(),
                 )
             else:
                 _, channel = await loop.create_datagram_endpoint(
-                    lambda: ClientDatagrams(loop, settings.frame_bytes),
+                    lambda: ClientDatagrams(loop, settings.frame_bytes, self._on_unknown),
                     remote_addr=(endpoint.host, endpoint.port),
                 )
             if account is not None and endpoint.stream:

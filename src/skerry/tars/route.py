@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from skerry.balancing import Balancer, ConsistentHash, HashModulo, RoundRobin, Weighted, hash_code
 from skerry.tars.endpoint import Endpoint, ObjectAddress
@@ -27,11 +27,18 @@ WANTED_SECONDS = 0.5
 
 
 class Routes:
-    """Links to the endpoints of one object."""
+    """Links to the endpoints of one object. `on_unknown` is called for each reply that nobody waits for."""
 
-    def __init__(self, address: ObjectAddress, settings: ClientSettings, locator: Locator | None) -> None:
+    def __init__(
+        self,
+        address: ObjectAddress,
+        settings: ClientSettings,
+        locator: Locator | None,
+        on_unknown: Callable[[], object] | None = None,
+    ) -> None:
         self.problem = ""
         self._name, self._settings, self._locator = address.name, settings, locator
+        self._on_unknown = on_unknown
         self._links: dict[Endpoint, Link] = {}
         self._active: frozenset[Link] = frozenset()
         self._only: Link | None = None
@@ -138,7 +145,7 @@ class Routes:
         place in the order."""
         for endpoint in (*active, *inactive):
             if endpoint not in self._links:
-                self._links[endpoint] = Link(endpoint, self._name, self._settings)
+                self._links[endpoint] = Link(endpoint, self._name, self._settings, self._on_unknown)
         now_active = frozenset(self._links[endpoint] for endpoint in active)
         for link in self._active - now_active:
             link.retire()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import skerry.tars
 from skerry.errors import SettingsError
+from skerry.tars.call_errors import CallError
 from skerry.tars.communicator import Communicator
 from skerry.tars.endpoint import parse_endpoints
 from skerry.tars.locator import Located
@@ -126,6 +128,21 @@ def _hurry(services: Services) -> None:
         quick(part)
     assert services.locator is not None
     services.locator._query = skerry.tars.configure(services.locator._query, timeout_seconds=0.2)
+
+
+async def test_the_status_counts_the_calls_of_this_process(tmp_path: Path) -> None:
+    """By object, with what became of them: `tars.viewstatus` shows it."""
+    services = Services(Configuration("Demo", "PyServer", base_path=str(tmp_path)))
+    await services.start()
+    nobody = services.communicator.proxy(idl.Echo, "Demo.EchoServer.EchoObj@tcp -h 127.0.0.1 -p 1 -t 3000")
+    with pytest.raises(CallError):
+        await nobody.echo("x")
+    shown = re.sub(r"\d+ connections failed", "N connections failed", services.status())
+    assert shown == (
+        "calls of Demo.EchoServer.EchoObj: 1, 0 succeeded, 0 time-outs, 0 errors of the server, N connections failed, "
+        "0 lost, 0 tried again, 0 replies for nobody"
+    )
+    await services.stop()
 
 
 async def test_what_is_not_named_is_not_there(tmp_path: Path) -> None:

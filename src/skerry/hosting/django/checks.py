@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning
 
 from skerry.hosting.django.project import NAMES, has_async_views, is_asgi
+from skerry.plugins import BACKENDS, find, names
 
-JOURNALS = ("memory", "sqlite", "postgresql", "postgres")
 LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
@@ -123,15 +123,9 @@ def _check_skerry(found: Any) -> list[CheckMessage]:
         if value := found.get(name):
             errors += _check_target(name, str(value))
     journal = str(found.get("JOURNAL") or "")
-    if journal and journal.partition(":")[0] not in JOURNALS:
-        errors.append(
-            _wrong(
-                "SKERRY['JOURNAL']",
-                "is no URL of a journal",
-                "E003",
-                "Write postgresql://... or sqlite:///...",
-            )
-        )
+    if journal and journal.partition(":")[0] not in journal_schemes():
+        hint = f"Write postgresql://... or sqlite:///...; known are {', '.join(journal_schemes())}."
+        errors.append(_wrong("SKERRY['JOURNAL']", "is no URL of a journal", "E003", hint))
     if journal and not (found.get("NAMESPACE") or os.environ.get("SKERRY_NAMESPACE")):
         errors.append(
             _wrong(
@@ -142,6 +136,14 @@ def _check_skerry(found: Any) -> list[CheckMessage]:
             )
         )
     return errors
+
+
+def journal_schemes() -> list[str]:
+    """The schemes of journals, those of other distributions too."""
+    backends = [find(BACKENDS, name) for name in names(BACKENDS)]
+    return [
+        scheme for each in backends if each.journal is not None for scheme in (each.scheme, *each.aliases)
+    ]
 
 
 def _check_target(name: str, value: str) -> list[CheckMessage]:

@@ -85,6 +85,7 @@ class Commands:
                 f"{state.object_name} at {state.endpoint}: {state.connections} connections, {state.running} running, "
                 f"{state.queued} queued, {counters.requests} requests, {counters.failed} failed, "
                 f"{counters.queue_timeouts} queue time-outs, {counters.overloads} overloads, "
+                f"{counters.dropped} dropped, {counters.broken_frames} broken frames, "
                 f"{counters.refused_connections} refused connections"
             )
         return "\n".join(lines)

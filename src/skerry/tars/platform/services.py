@@ -18,6 +18,7 @@ from typing import Any
 from skerry.tars.account import Account
 from skerry.tars.blocking import BlockingCommunicator
 from skerry.tars.call import Call
+from skerry.tars.client import ObjectClient
 from skerry.tars.communicator import Communicator
 from skerry.tars.platform import log as remote_log
 from skerry.tars.platform import rolling
@@ -214,6 +215,9 @@ class Services:
                 f"log: {it.sent} lines sent, {it.waiting} waiting, {it.failed} local, {it.dropped} dropped"
             )
         lines += [f"{each.name}: {each.sent} reports, {each.failed} lost" for each in self._reportings]
+        if self.statistics is not None and self.statistics.uncounted:
+            lines.append(f"statistics: {self.statistics.uncounted} calls found no room")
+        lines += [_called(client) for client in self.communicator.clients]
         return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
 
     @property
@@ -224,6 +228,15 @@ class Services:
         if not address or ("@" not in address and self.locator is None):
             return None
         return self._own.proxy(interface, address, timeout_seconds=seconds)
+
+
+def _called(client: ObjectClient) -> str:
+    it = client.counters
+    return (
+        f"calls of {client.name}: {it.calls}, {it.succeeded} succeeded, {it.timeouts} time-outs, {it.remote_errors} "
+        f"errors of the server, {it.connect_failures} connections failed, {it.lost} lost, {it.retries} tried again, "
+        f"{it.unknown_replies} replies for nobody"
+    )
 
 
 def _close(communicator: BlockingCommunicator, locator: RegistryLocator | None) -> None:
