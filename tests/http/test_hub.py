@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -465,6 +467,20 @@ async def test_silent_listeners_are_closed_and_answering_ones_stay() -> None:
     assert WEBSOCKET.ping in lively.writes
     assert EVENT_STREAM.ping in stream.writes
     assert stream.closed is None
+
+
+async def test_nothing_is_kept_of_a_listener_that_left() -> None:
+    """It is pinged no more, counted no more, and free to be collected."""
+    stage = Stage()
+    socket = await stage.listen()
+    assert socket.listener is not None
+    left = weakref.ref(socket)
+    socket.listener.gone()
+    await settle()
+    assert (len(stage.hub.wheel), stage.hub.stats.listeners) == (0, 0)
+    del socket
+    gc.collect()
+    assert left() is None
 
 
 async def test_pings_are_spread_over_half_a_period() -> None:

@@ -154,11 +154,9 @@ async def test_a_part_that_cannot_be_mended_ends_the_process() -> None:
     assert len(runs) == 4, "once, and after each of three recoveries"
 
 
-def _no_stop() -> type:
-    class Half:
-        def start(self) -> None: ...
-
-    return Half
+def _with(*methods: str) -> type:
+    """A class with these methods only."""
+    return type("Half", (), {name: lambda self: None for name in methods})
 
 
 def _decorate(app: App, function: Any, **options: Any) -> None:
@@ -171,7 +169,8 @@ async def _twice() -> None: ...
 @pytest.mark.parametrize(
     ("declare", "told"),
     [
-        (lambda app: _decorate(app, _no_stop()), "needs the methods start() and stop()"),
+        (lambda app: _decorate(app, _with("start")), "needs the methods start() and stop()"),
+        (lambda app: _decorate(app, _with("stop")), "needs the methods start() and stop()"),
         (lambda app: _decorate(app, _twice, name="server"), "give one another name="),
         (
             lambda app: _decorate(app, _twice, roles=("servers",)),

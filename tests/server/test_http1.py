@@ -185,3 +185,12 @@ def test_a_client_that_says_no_more_is_told_once_and_has_a_while() -> None:
     assert list(machine.tick(100.0)) == []
     assert list(machine.tick(129.9)) == []
     assert list(machine.tick(130.0)) == [Signal.ABORT]
+
+
+def test_a_client_that_is_there_may_wait_for_its_answer() -> None:
+    """However long that takes: the time for a client that says no more is not its."""
+    settings = ServerSettings(gone_seconds=30, keep_alive_seconds=75)
+    machine = Http1(settings, Desk(), Ends(), lambda: 0.0)
+    machine.receive(get("/stream"))
+    for now in (1.0, 32.0, 100.0, 10_000.0):
+        assert list(machine.tick(now)) == []

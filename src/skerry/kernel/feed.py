@@ -175,7 +175,7 @@ class JournalFeed:
             return FeedEvent(position, record.key, b"", record.at, withheld=NEWER)
         except MessageError as error:
             # Not known here (any more): what may be shown of it is not known either, but for its key.
-            if not isinstance(error, UnknownMessage) or self._serializer.knows_name(record.name):
+            if not isinstance(error, UnknownMessage):
                 self._lost([f"live stream of {record.name}"], record, error)
             payload = _encode({**head, **({"key": record.key} if record.key else {}), **tail})
         except Exception as error:  # the application's function: memory must not stop for it

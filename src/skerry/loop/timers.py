@@ -90,7 +90,7 @@ class Timers:
 
     def remove(self, timer: Timer) -> None:
         """Forget a timer at once; its place in the heap is cleaned up when half of it is such places."""
-        if timer._owner is not self or not timer._active:
+        if timer._owner is not self:
             return
         timer._active, timer._owner = False, None
         self._count -= 1
