@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
+import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -159,6 +161,22 @@ async def test_one_process_owns_the_file(tmp_path: Path) -> None:
         ):
             await SqliteJournal(str(path), "suite").__aenter__()
         assert await decide(journal, put(2)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks of open files are Linux's")
+@pytest.mark.parametrize(("text", "told"), [("4711\n", "4711"), ("", "unknown")])
+async def test_an_owner_that_the_kernel_does_not_name(tmp_path: Path, text: str, told: str) -> None:
+    """As one in another container: the lock file says who it is, once it has written it."""
+    path = tmp_path / "j.db"
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        os.write(lock, text.encode())
+        whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, whole)  # it has no process, so the kernel can name none
+        with pytest.raises(JournalError, match=f"owned by process {told}: one process"):
+            await SqliteJournal(str(path), "suite").__aenter__()
+    finally:
+        os.close(lock)
 
 
 async def test_namespaces_live_beside_each_other(tmp_path: Path) -> None:

@@ -296,5 +296,5 @@ class Balancer:
                 self._refuse(waiting.popleft(), group)
             if waiting:
                 self._distribute(group)
-        if any(link.unacknowledged or link.full for link in self._all_links()):
+        if any(link.unacknowledged for link in self._all_links()):
             self._tick_soon()
