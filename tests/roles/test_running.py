@@ -6,62 +6,24 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.roles.control import Control
 
 from livekv import app
 from skerry import App, Event
 from skerry.errors import SettingsError, SkerryError
 from skerry.http.health import Purpose
 from skerry.kernel.settings import Settings
-from skerry.loop.blocked import Outside
 from skerry.loop.door import Door
 from skerry.loop.handover import JOIN as JOIN_WORD
 from skerry.loop.handover import WELCOME
 from skerry.roles.running import JOIN, _Process, run_roles
-from skerry.supervision.failure import Failure
 from skerry.testing.program import HttpConnection
 
 ROLES = ("consumer", "server")
-
-
-class Control:
-    """The line to a runner, as this process sees it."""
-
-    def __init__(self) -> None:
-        self.gauges: Callable[[], dict[str, float | str]] = dict
-        self.metrics: Callable[[], str] = str
-        self.findings: Callable[[], dict[str, list[str]]] = dict
-        self.on_yield: Callable[[], None] = lambda: None
-        self.on_recall: Callable[[], None] = lambda: None
-        self.looked: Outside | None = None
-        self.told: list[Any] = []
-        self.is_ready = asyncio.Event()
-        self.is_waiting = asyncio.Event()
-        self.stop: Callable[[float], None] | None = None
-
-    async def start(self, stop: Callable[[float], None]) -> None:
-        self.stop = stop
-
-    def ready(self) -> None:
-        self.told.append("ready")
-        self.is_ready.set()
-
-    def state(self, name: str, reasons: list[str] | None = None) -> None:
-        self.told.append(name)
-        self.is_waiting.set()
-
-    def failure(self, failure: Failure, *, fatal: bool = False) -> None:
-        self.told.append((failure.message, fatal))
-
-    async def all_metrics(self, seconds: float = 2.0) -> str:
-        return "all"
-
-    async def close(self) -> None:
-        self.told.append("closed")
 
 
 def settings(directory: Path, **more: Any) -> Settings:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.roles.control import Control
 
 from skerry import App, tars
 from skerry.backends.memory.journal import MemoryJournal
@@ -18,12 +19,10 @@ from skerry.backends.memory.transport import MemoryHub
 from skerry.clock import SystemClock
 from skerry.hosting.settings import HostSettings
 from skerry.kernel.settings import Settings
-from skerry.loop.blocked import Outside
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.composition import Composition, compose
 from skerry.roles.tars import Connected, Inheritance, TarsRole, Work, declaration_of, tars_kind
 from skerry.roles.wiring import Parts
-from skerry.supervision.failure import Failure
 from skerry.tars.platform.services import Services
 from skerry.testing.tars import TarsPlatform
 from skerry.testing.tars.node import configuration_for
@@ -45,28 +44,6 @@ class HelloServant(demo.Hello):  # type: ignore[misc]
 def web(environ: dict[str, Any], start: Any) -> list[bytes]:
     start("200 OK", [("Content-Type", "text/plain")])
     return [b"web"]
-
-
-class Control:
-    """A parent that says nothing."""
-
-    def __init__(self) -> None:
-        self.gauges: Callable[[], dict[str, float | str]] = dict
-        self.metrics: Callable[[], str] = str
-        self.findings: Callable[[], dict[str, list[str]]] = dict
-        self.on_yield: Callable[[], None] = lambda: None
-        self.on_recall: Callable[[], None] = lambda: None
-        self.looked: Outside | None = None
-        self.on_ask: Callable[[str], Awaitable[str]]
-
-    async def start(self, stop: Callable[[float], None]) -> None: ...
-    def ready(self) -> None: ...
-    def state(self, name: str, reasons: list[str] | None = None) -> None: ...
-    def failure(self, failure: Failure, *, fatal: bool = False) -> None: ...
-    async def all_metrics(self, seconds: float = 2.0) -> str:
-        return ""
-
-    async def close(self) -> None: ...
 
 
 class World:

@@ -16,6 +16,18 @@ class ControlMessage(msgspec.Struct, frozen=True, tag_field="say"):
     """Any of them; `say` is its kind on the wire."""
 
 
+class Numbered(ControlMessage, frozen=True):
+    """A question or its answer: `number` is the asker's, and comes back."""
+
+    number: int
+
+
+class NumberedText(Numbered, frozen=True):
+    """One that says something."""
+
+    text: str
+
+
 # --- from a child
 
 
@@ -62,24 +74,16 @@ class ReadinessChanged(ControlMessage, frozen=True, tag="found"):
     reasons: dict[str, list[str]]
 
 
-class MetricsReply(ControlMessage, frozen=True, tag="numbers"):
+class MetricsReply(NumberedText, frozen=True, tag="numbers"):
     """The answer to Collect: this child's metrics as Prometheus text."""
 
-    number: int
-    text: str
 
-
-class AskReply(ControlMessage, frozen=True, tag="told"):
+class AskReply(NumberedText, frozen=True, tag="told"):
     """The answer to Ask."""
 
-    number: int
-    text: str
 
-
-class Gather(ControlMessage, frozen=True, tag="gather"):
+class Gather(Numbered, frozen=True, tag="gather"):
     """Give me the metrics of all."""
-
-    number: int
 
 
 # --- from the runner
@@ -99,24 +103,16 @@ class Recall(ControlMessage, frozen=True, tag="recall"):
     """The successor failed: take it again, and go on."""
 
 
-class Collect(ControlMessage, frozen=True, tag="collect"):
+class Collect(Numbered, frozen=True, tag="collect"):
     """Give me your metrics."""
 
-    number: int
 
-
-class Ask(ControlMessage, frozen=True, tag="ask"):
+class Ask(NumberedText, frozen=True, tag="ask"):
     """Carry out a command of the application's own kind, and tell what came of it."""
 
-    number: int
-    text: str
 
-
-class GatherReply(ControlMessage, frozen=True, tag="gathered"):
+class GatherReply(NumberedText, frozen=True, tag="gathered"):
     """The answer to Gather."""
-
-    number: int
-    text: str
 
 
 FromChild = (
