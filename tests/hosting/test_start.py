@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from skerry.hosting.start import Start
+from skerry.hosting.start import Start, _fields
 
 
 def start() -> Start:
@@ -54,6 +54,31 @@ def test_what_is_wrong_raises(status: Any, headers: Any) -> None:
     with pytest.raises((TypeError, ValueError, AssertionError)):
         it(status, headers)
     assert not it.given
+
+
+def test_a_header_is_checked_each_time() -> None:
+    """One that was seen before is known as it was checked, and nothing passes for it: neither what is equal to it and
+    no tuple, nor what cannot be looked up. Many values of a name do not fill the memory."""
+
+    class Pair(NamedTuple):
+        name: str
+        value: str
+
+    for _ in range(2):
+        it = start()
+        it("200 OK", [("X-Seen", "1"), ("Content-Length", "17"), ("Set-Cookie", "a=1")])
+        assert it.fields == [(b"x-seen", b"1"), (b"content-length", b"17"), (b"set-cookie", b"a=1")]
+        assert it.length == 17
+    wrong: Any
+    for wrong in (Pair("X-Seen", "1"), ["X-Seen", "1"], ("X-Seen", ["1"]), ("X-Seen", "1", ""), ("X-Seen",)):
+        with pytest.raises(TypeError):
+            start()("200 OK", [wrong])
+    known = len(_fields)
+    for number in range(100):
+        it = start()
+        it("200 OK", [("X-Many", str(number)), ("X-Long", "x" * 1000)])
+        assert it.fields == [(b"x-many", b"%d" % number), (b"x-long", b"x" * 1000)]
+    assert len(_fields) - known <= 8
 
 
 def test_a_second_call_needs_exc_info() -> None:

@@ -112,16 +112,16 @@ class Call:
         self._head_error = 0  # the status in place of the application's
         self.too_large = False
         """Whether its declared length is over the limit."""
-        self._receive()
+        if exchange.complete:
+            self._body = b""
+        else:
+            self._receive()
 
     # The loop's side: the body
 
     def _receive(self) -> None:
         """Take what has come of the body already; but who waits for `100 Continue` waits for the application."""
         exchange = self._exchange
-        if exchange.complete:
-            self._body = b""
-            return
         limit = self._host.settings.max_body
         expects = False
         for name, value in self.head.fields:

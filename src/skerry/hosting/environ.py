@@ -40,12 +40,13 @@ class Environs:
             environ = known[2].copy()
         else:
             environ = self._made(head, ends)
-        target = head.target
-        raw, _, query = target.partition(b"?")
+        uri = head.target.decode("latin-1")
+        path, _, query = uri.partition("?")
         environ["REQUEST_METHOD"] = head.method
-        environ["PATH_INFO"] = _text(raw[self._cut :] if self._cut else raw)
-        environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
-        uri = target.decode("latin-1")
+        if self._cut:
+            path = path[self._cut :]
+        environ["PATH_INFO"] = _text(path.encode("latin-1")) if "%" in path else path
+        environ["QUERY_STRING"] = query
         environ["RAW_URI"] = environ["REQUEST_URI"] = quote(root) + uri if root else uri
         return environ
 

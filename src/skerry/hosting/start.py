@@ -64,19 +64,15 @@ class Start:
             raise TypeError(f"headers are a list, not {type(given).__name__}")
         fields: list[tuple[bytes, bytes]] = []
         length: int | None = None
-        each: Any
         for each in headers:
-            if type(each) is not tuple or len(each) != 2:
-                raise TypeError(f"a header is a tuple (name, value), not {each!r}")
-            name, value = each
-            if not isinstance(name, str) or not isinstance(value, str):
-                raise TypeError(f"a header's name and value are str: {each!r}")
-            known = _names.get(name) or _checked_name(name)
-            if not (value.isascii() and value.isprintable()) and _NOT_IN_VALUE.search(value):
-                raise ValueError(f"header {name!r} has a value that would break the message")
-            if known == b"content-length":
-                length = _length(value)
-            fields.append((known, value.encode("latin-1")))
+            try:
+                known = _fields.get(each) if type(each) is tuple else None
+            except TypeError:  # of something that is not even hashable
+                known = None
+            field, declared = known or _checked_field(each)
+            if declared is not None:
+                length = declared
+            fields.append(field)
         self.status, self.reason = code, reason
         self.fields, self.length, self.given = fields, length, True
         if self.begin is not None:
@@ -91,9 +87,35 @@ def _nowhere(data: bytes) -> None:
 
 _NONE: dict[str, Any] = {}
 _REMEMBERED = 1_000
+_VALUES = 8
+"""So many of a name, at most: one that has more has another with each answer."""
+_LONGEST = 100
 _names: dict[str, bytes] = {}
 """Names of headers that were checked, as they are sent: applications have few."""
+_fields: dict[tuple[str, str], tuple[tuple[bytes, bytes], int | None]] = {}
+"""Whole headers that were checked, as they are sent, with the length that they declare."""
+_values: dict[bytes, int] = {}
+"""How many values of a name are among them."""
 _statuses: dict[str, tuple[int, bytes]] = {}
+
+
+def _checked_field(header: Any) -> tuple[tuple[bytes, bytes], int | None]:
+    """A header as it is sent, and the length that it declares; remembered where it may come again."""
+    if type(header) is not tuple or len(header) != 2:
+        raise TypeError(f"a header is a tuple (name, value), not {header!r}")
+    name, value = header
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"a header's name and value are str: {header!r}")
+    known = _names.get(name) or _checked_name(name)
+    if not (value.isascii() and value.isprintable()) and _NOT_IN_VALUE.search(value):
+        raise ValueError(f"header {name!r} has a value that would break the message")
+    checked = (known, value.encode("latin-1")), _length(value) if known == b"content-length" else None
+    if len(value) <= _LONGEST and known != b"set-cookie":
+        number = _values.get(known, 0)
+        if number < _VALUES and len(_fields) < _REMEMBERED:
+            _values[known] = number + 1
+            _fields[header] = checked
+    return checked
 
 
 def _checked_name(name: str) -> bytes:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Scope
 from skerry.errors import DeclarationError
 from skerry.http.auth import SAFE_METHODS, Right
 from skerry.http.binding import Binding
-from skerry.http.path import PathTemplate, normalize
+from skerry.http.path import PERCENT, PathTemplate, normalize
 
 WEBSOCKET = "WEBSOCKET"
 BY_METHOD: Final = "method"  # the right that is needed unless declared: read for safe methods, else write
@@ -190,7 +190,7 @@ class RouteTable:
         """What answers this path, percent-encoded as sent; `*` stands for the whole server (RFC 9110 section 9.3.7)."""
         if raw_path == b"*":
             return EVERYWHERE
-        path = normalize(raw_path)
+        path = normalize(raw_path) if PERCENT in raw_path else raw_path
         by_method = self._static.get(path)
         if by_method is None:
             allowed: set[str] = set()

@@ -92,6 +92,7 @@ class Answer:
         "closed",
         "finished",
         "follower",
+        "room",
         "started",
         "transfer",
         "turn",
@@ -101,8 +102,12 @@ class Answer:
         self._way, self.turn, self._date = way, turn, date
         self._framing = Framing(turn.request.method, turn.version, turn.keep)
         self.closed = self.started = self.finished = self._streams = False
+        self.room = way.room
+        """See `skerry.exchange.Exchange`; the connection keeps it as it is."""
         self._head = b""  # which has not left yet
         self.answerer: Answerer | None = None
+        """None when the answer is over: it refers to this one, and without the cycle everything that belongs to the
+        request is freed at once, and not by the garbage collector."""
         self.follower: Follower | None = None
         self.transfer: Transfer | None = None
         """The file that is being sent."""
@@ -126,17 +131,14 @@ class Answer:
     def gone(self) -> bool:
         return self.closed or self._way.gone
 
-    @property
-    def room(self) -> bool:
-        return self._way.room
-
     def take(self) -> bytes:
         if self.finished or self.closed:
             return b""
         return self._way.take(self.turn)
 
     def start(self, status: int, fields: Fields, *, reason: bytes = b"") -> None:
-        self._check()
+        if self.closed or not self._way.takes:
+            self._check()
         self._head = self._begin(status, fields, reason)
         self._way.soon(self._send_head)
 
@@ -146,7 +148,8 @@ class Answer:
             self._way.write(head)
 
     def reply(self, status: int, fields: Fields, data: bytes, *, reason: bytes = b"") -> None:
-        self._check()
+        if self.closed or not self._way.takes:
+            self._check()
         head = self._begin(status, fields, reason)
         self._way.write(head + self._framing.part(data, last=True))
         self._end()
@@ -189,7 +192,8 @@ class Answer:
         return self._way.follow()
 
     def finish(self, data: bytes = b"") -> None:
-        self._check()
+        if self.closed or not self._way.takes:
+            self._check()
         data = self._framing.part(data, last=True)
         if data or self._head:
             self._write(data)
@@ -200,11 +204,6 @@ class Answer:
         if not self.finished:
             raise RuntimeError("Response content shorter than Content-Length")
         self._way.answered()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Drop the answerer, which refers to this answer: without the cycle everything that belongs to the request is
-        freed now, and not by the garbage collector."""
         self.answerer = None
 
     def finish_file(self, descriptor: int, offset: int, count: int) -> None:
@@ -239,7 +238,7 @@ class Answer:
         if self.answerer is not None:
             self.answerer.writable()
         self._way.answered()
-        self._let_go()
+        self.answerer = None
 
     def abort(self) -> None:
         if self.finished:
@@ -270,7 +269,7 @@ class Answer:
         if not self.closed and not self.finished:
             self.closed = True
             self.tell_gone()
-        self._let_go()
+        self.answerer = None
 
     def _stop_transfer(self) -> None:
         transfer, self.transfer = self.transfer, None

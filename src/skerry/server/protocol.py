@@ -214,8 +214,10 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._memory = None
         answering = self._answering
-        if isinstance(answering, Answer) and answering.follower is not None:
-            answering.follower.pause()
+        if isinstance(answering, Answer):
+            answering.room = False
+            if answering.follower is not None:
+                answering.follower.pause()
         self._stalled = (monotonic(), self.transport.get_write_buffer_size())
         self.http.room(False)
 
@@ -224,6 +226,7 @@ class Connection(asyncio.Protocol):
         actions = self.http.room(True)
         answering = self._answering
         if isinstance(answering, Answer):
+            answering.room = True
             if answering.transfer is not None:
                 answering.transfer.resume()
             elif answering.answerer is not None:
@@ -398,7 +401,7 @@ class Connection(asyncio.Protocol):
 
     def ends(self, request: Request) -> Peer:
         peer = request.peer
-        return self.peer if peer is self else peer
+        return (self._peer or self.peer) if peer is self else peer
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)

@@ -210,7 +210,9 @@ class State:
     def admit(self, turn: Turn) -> int | None:
         """See `http1.Reception`. The lane collects a body before its view is called; the ASGI side streams it."""
         request, lane = turn.request, self.lane
-        found = turn.found = self._find(WEBSOCKET if turn.websocket else request.method, request.raw_path)
+        found = turn.found = self._find(
+            WEBSOCKET if turn.websocket else request.method, request.target.partition(b"?")[0]
+        )
         if lane.hosts is not None and (lane.hosts.given or not (isinstance(found, Mount) and found.hosted)):
             lane.hosts.check(request.headers)
         if turn.websocket:
