@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -32,7 +33,15 @@ THREADS = 8
 PAUSE_SECONDS = 0.003
 """Between two requests whose latency is measured."""
 LARGE = 3_200 * 65_536
-APPLICATIONS = {"bare": "/", "flask": "/", "django_wsgi": "/page", "django_asgi": "/page", "api": "/"}
+APPLICATIONS = {
+    "bare": ("hosted_bare:wsgi", "/"),
+    "bare_asgi": ("hosted_bare:asgi", "/"),
+    "flask": ("hosted_flask:app", "/"),
+    "django_wsgi": ("hosted_django:django_wsgi", "/page"),
+    "django_asgi": ("hosted_django:django_asgi", "/page"),
+    "api": ("hosted_api:app", "/"),
+}
+"""What is served, and what is asked of it."""
 GTHREAD, WAITRESS, GRANIAN, UVICORN, UWSGI = "gunicorn", "waitress", "granian", "uvicorn", "uwsgi"
 WANTED: tuple[tuple[str, str, str, str, float | None], ...] = (
     ("bare WSGI callable", "bare", GTHREAD, "bare", 0.35),
@@ -43,9 +52,15 @@ WANTED: tuple[tuple[str, str, str, str, float | None], ...] = (
     ("Django page", "django_wsgi", GTHREAD, "django_wsgi", 0.90),
     ("Django page", "django_wsgi", GRANIAN, "django_wsgi", 1.10),
     ("Django page, by WSGI against ASGI", "django_wsgi", UVICORN, "django_asgi", 0.40),
+    ("bare ASGI callable", "bare_asgi", UVICORN, "bare_asgi", None),
     ("FastAPI JSON", "api", UVICORN, "api", 1.0),
 )
-"""What, ours, the peer, what it serves, the bar. uWSGI has as many threads as there are connections: each keeps one."""
+"""What, ours, the peer, what it serves, the bar. The bare ASGI callable is for the limit of FastAPI. uWSGI has as many
+threads as there are connections: each keeps one."""
+LIMITS = (("Flask", "flask", "bare", GTHREAD), ("FastAPI", "api", "bare_asgi", UVICORN))
+"""A framework, its application, a bare callable in its place, the peer. What the framework takes when it is called
+without a server, and what our server takes around a bare callable, are together the least that is to be had."""
+ALONE_REQUESTS = 10_000
 
 
 def is_here(server: str) -> bool:
@@ -55,7 +70,7 @@ def is_here(server: str) -> bool:
 
 def command(server: str, application: str, port: int) -> list[str]:
     """One process that serves it."""
-    target, address = f"hosted_apps:{application}", f"127.0.0.1:{port}"
+    target, address = APPLICATIONS[application][0], f"127.0.0.1:{port}"
     python = [sys.executable, "-m"]
     match server:
         case "skerry":
@@ -81,7 +96,7 @@ def run() -> list[Row]:
         raise RuntimeError("this benchmark needs wrk")
     with tempfile.TemporaryDirectory() as name:
         os.environ |= {"PAGES": name, "PYTHONPATH": str(PEERS), "SKERRY_DATA": name}
-        subprocess.run([sys.executable, str(PEERS / "hosted_apps.py")], check=True)
+        subprocess.run([sys.executable, str(PEERS / "hosted_django.py")], check=True)
         return [*_costs(), *_latencies(), *_memory(), _release()]
 
 
@@ -90,12 +105,13 @@ def _costs() -> list[Row]:
     servers: dict[tuple[str, str], Server] = {}
     for _, ours, peer, theirs, _ in wanted:
         for server, application in (("skerry", ours), (peer, theirs)):
-            port, path = free_port(), APPLICATIONS[application]
+            port, path = free_port(), APPLICATIONS[application][1]
             name = f"{application} on {server}"
             servers.setdefault(
                 (server, application),
                 Server(name, command(server, application, port), port, path, connections=CONNECTIONS),
             )
+    alone = {application: Alone(application) for _, application, _, peer in LIMITS if is_here(peer)}
     try:
         for server in servers.values():
             server.start()
@@ -105,6 +121,8 @@ def _costs() -> list[Row]:
         for _ in range(ROUNDS):
             for server in servers.values():
                 server.load(SECONDS)
+            for each in alone.values():
+                each.load()
     finally:
         for server in servers.values():
             server.stop()
@@ -114,7 +132,39 @@ def _costs() -> list[Row]:
         ratio = statistics.median(a / b for a, b in zip(mine.figures, other.figures, strict=True))
         note = f"{mine.rate:,.0f} against {other.rate:,.0f} requests/s, peer {other.cpu:.0f} us"
         rows.append(Row(what, mine.cpu, "us CPU/request", f"{peer} {version(peer)}", ratio, bar, note))
+    for framework, application, bare, peer in LIMITS:
+        if application in alone:
+            parts = alone[application].cpu, servers["skerry", bare].cpu
+            ratio = sum(parts) / servers[peer, application].cpu
+            note = f"the limit: {framework} alone {parts[0]:.0f} us, our bare callable {parts[1]:.0f} us"
+            name = f"{framework} without a server, and ours without {framework}"
+            rows.append(Row(name, sum(parts), "us CPU/request", f"{peer} {version(peer)}", ratio, None, note))
     return rows
+
+
+class Alone:
+    """A framework that is called without any server. `figures` are CPU microseconds per request, one a round."""
+
+    def __init__(self, application: str) -> None:
+        self._application = application
+        self.figures: list[float] = []
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(self.figures)
+
+    def load(self) -> None:
+        """One round."""
+        used = self._cpu_seconds(ALONE_REQUESTS) - self._cpu_seconds(0)
+        self.figures.append(used / ALONE_REQUESTS * 1e6)
+
+    def _cpu_seconds(self, requests: int) -> float:
+        """Of a process that answers so many."""
+        program, kind = str(PEERS / "hosted_requests.py"), f"{self._application}-alone"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*pinned(0), sys.executable, program, kind, str(requests)], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @contextmanager

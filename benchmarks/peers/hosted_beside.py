@@ -12,4 +12,4 @@ def lane(name: str) -> str:
     return name
 
 
-app.host("/", "hosted_apps:django_wsgi")
+app.host("/", "hosted_django:django_wsgi")

@@ -1,4 +1,4 @@
-"""What the servers of benchmarks/hosting.py serve: a bare callable, Flask, Django with a page from a database, FastAPI.
+"""What the servers of benchmarks/hosting.py serve: Django with a page from a database, by WSGI and by ASGI.
 
 PAGES is the directory of Django's database, made by `python hosted_apps.py`.
 """
@@ -6,9 +6,7 @@ PAGES is the directory of Django's database, made by `python hosted_apps.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import django
 from django.conf import settings
@@ -19,45 +17,10 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
-from fastapi import FastAPI
-from flask import Flask
 
 PLACE = Path(os.environ.get("PAGES", "."))
 PAGE = """<!doctype html><title>{{ title }}</title><ul>{% for each in orders %}<li>{{ each.number }}: {{ each.name }}
 {% endfor %}</ul>"""
-PIECE = b"x" * 65_536
-
-
-def bare(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    name = environ["PATH_INFO"]
-    if name == "/up":
-        size = 0
-        while data := environ["wsgi.input"].read(65_536):
-            size += len(data)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [str(size).encode()]
-    if name == "/down":
-        start_response("200 OK", [("Content-Type", "application/octet-stream")])
-        return (PIECE for _ in range(3_200))
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
-
-
-flask = Flask("hosted")
-
-
-@flask.get("/")
-def hello() -> str:
-    return "hello"
-
-
-api = FastAPI()
-
-
-@api.get("/")
-async def number() -> dict[str, int]:
-    return {"number": 1}
-
 
 settings.configure(
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": PLACE / "pages.db", "CONN_MAX_AGE": 600}},
