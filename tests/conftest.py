@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 import tempfile
@@ -46,6 +47,17 @@ def logs_of_one_test() -> Iterator[None]:
         logs._own.clear()
         ours.handlers[:], ours.propagate, _ = before
         ours.setLevel(before[2])
+
+
+@pytest.fixture(autouse=True)
+def variables_of_one_test() -> Iterator[None]:
+    """SKERRY_ variables end with the test that sets them: a command that runs in this process takes those of a `.env`
+    over into its environment."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("SKERRY_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("SKERRY_") and name not in before]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

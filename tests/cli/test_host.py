@@ -111,6 +111,19 @@ async def test_an_asgi_application_is_known_as_one(tmp_path: Path) -> None:
         assert "lifespan over" in program.lines
 
 
+async def test_reload_replaces_one_process(tmp_path: Path) -> None:
+    """With --reload there is one process unless the user says otherwise, so that a page is not new and old in turns."""
+    (tmp_path / "api.py").write_text(ASGI)
+    async with Program(tmp_path, "host", "api", "--reload", "--bind", "127.0.0.1:0") as program:
+        await program.until(lambda: "(2 processes)" in program.text)  # it, and the balancer
+        client = HttpConnection(int(program.text.partition("ready on http://127.0.0.1:")[2].split()[0]))
+        assert (await client.ask("GET", "/")).body == b"yes"
+        (tmp_path / "api.py").write_text(ASGI.replace('b"yes"', 'b"new"'))
+        await program.until(lambda: "every process was replaced" in program.text)
+        assert (await client.ask("GET", "/")).body == b"new"
+        assert await program.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [

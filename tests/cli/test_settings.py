@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,15 @@ def test_a_set_that_is_none(given: str) -> None:
     code, output = run("--set", given)
     assert code == 2
     assert "is not NAME=VALUE, as in hub.ping_seconds=10" in output
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_the_variables_of_one_test_are_those_of_no_other(
+    time: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a command in this process takes over from a `.env` is not there in the next test."""
+    assert "SKERRY_JOURNAL_TAIL_LINES" not in os.environ, time
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("SKERRY_JOURNAL_TAIL_LINES=7\n")
+    assert run()[0] == 0
+    assert os.environ["SKERRY_JOURNAL_TAIL_LINES"] == "7"

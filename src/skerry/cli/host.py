@@ -54,7 +54,7 @@ def host(target: str, **given: Any) -> None:
 
     def serve() -> int:
         settings = load_settings(given)
-        count = settings.of(HostSettings).processes or min(MOST_BY_DEFAULT, os.cpu_count() or 1)
+        count = settings.of(HostSettings).processes or _processes(settings)
         if control is None and (count > 1 or settings.reload or limits_of_host(settings)):
             return supervise(Topology(target, servers=0, consumers=0, hosts=count), settings, given)
         log_as(settings, control)
@@ -64,6 +64,12 @@ def host(target: str, **given: Any) -> None:
         return run_roles(Declaration("host", application), settings, ("host",), control)
 
     end_with(serve, control)
+
+
+def _processes(settings: Settings) -> int:
+    """How many where nobody says so. With --reload one: of several the first to be replaced would answer with the new
+    code in turns with others that have the old."""
+    return 1 if settings.reload else min(MOST_BY_DEFAULT, os.cpu_count() or 1)
 
 
 def hosted(target: str, settings: Settings, load: Callable[[], Any] | None = None) -> Application:

@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from skerry.errors import DeclarationError, LifecycleError
 from skerry.exchange import Respond
@@ -27,6 +27,7 @@ from skerry.hosting.slope import LeakSlope
 from skerry.hosting.strict import Standing, Strict
 from skerry.hosting.wsgi import OnAnswer, Wsgi
 from skerry.http.dispatch import carrying
+from skerry.http.outcome import Noting
 from skerry.http.routes import Entered
 from skerry.telemetry import Metric, Sample
 
@@ -127,19 +128,12 @@ class Host:
             await self._application(scope, receive, send)
             return
         application, told = self.enter(scope)
-        began, status = time.monotonic(), 0
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        began, sending = time.monotonic(), Noting(send)
         try:
-            await application(scope, receive, noting)
+            await application(scope, receive, sending)
         finally:
             if told is not None:
-                told(scope, status, time.monotonic() - began)
+                told(scope, sending.status, time.monotonic() - began)
 
     def enter(self, scope: Scope) -> Entered:
         """What answers a scope of our own server, where nothing stands before it."""

@@ -59,7 +59,7 @@ class HostSettings:
         multiple=True,
     )  # fmt: skip
     processes: int = option(
-        0, "of `skerry host`, 0: one for each core, 2 at most; of `skerry up`, 0: the servers host it",
+        0, "of `skerry host`, 0: one for each core, 2 at most, with reload 1; of `skerry up`, 0: the servers host it",
         least=0, most=256,
     )  # fmt: skip
 

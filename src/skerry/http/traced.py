@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from skerry.errors import SkerryError
 from skerry.http.binding import Binding
 from skerry.http.headers import Headers
+from skerry.http.outcome import Noting
 from skerry.http.problems import problem_of
 from skerry.http.request import Request
 from skerry.http.routes import Mount
@@ -65,24 +66,18 @@ def traced_mount(tracer: Tracer, mount: Mount) -> ASGIApp:
         method, prefix = scope["method"], mount.root_path or "/"
         brought = Headers(scope["headers"]).get(TRACE)
         attributes = {"http.request.method": method, "http.route": prefix, "url.path": scope["path"]}
-        status = 200
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        sending = Noting(send)
         span = tracer.begin(f"{method} {prefix}", brought, "server", **attributes)
         fields = [field for field in scope["headers"] if field[0] != FIELD]
         inner = dict(scope, headers=[*fields, (FIELD, span.traceparent.encode())])
         carried.set(provenance(trace=span.traceparent))  # of this task, which ends with the request
         try:
             with span.current():
-                await mount.app(inner, receive, noting)
+                await mount.app(inner, receive, sending)
         except BaseException as error:
             span.end(error)
             raise
+        status = sending.status
         span.end(SkerryError(f"answered {status}") if status >= 500 else None)
 
     return serve

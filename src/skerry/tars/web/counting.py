@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from skerry.http.outcome import Noting
 from skerry.provenance import carried, provenance
 
 TRACE_FIELD = b"traceparent"
@@ -31,17 +32,11 @@ class Counted:
         for field, value in scope["headers"]:
             if field == TRACE_FIELD:  # calls that the application makes belong to it
                 carried.set(provenance(trace=value.decode("latin-1")))
-        began, status = time.monotonic(), 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        began, sending = time.monotonic(), Noting(send)
         try:
-            await self.application(scope, receive, noting)
+            await self.application(scope, receive, sending)
         finally:
             path = getattr(scope.get("route"), "path", None)
             root = scope.get("root_path", "") if path else ""
-            self._routed(f"{scope['method']} {root}{path or '/'}", status, time.monotonic() - began)
+            route = f"{scope['method']} {root}{path or '/'}"
+            self._routed(route, sending.status or 500, time.monotonic() - began)
