@@ -35,6 +35,7 @@ NAMES = (
     "journals",
     "commits",
     "bridge",
+    "mirrors",
     "rabbitmq",
     "tars_codec",
     "tars_rpc",

@@ -1,25 +1,33 @@
-"""What an event costs in the application's own transaction, and how soon it is heard, on PostgreSQL (fsync on).
+"""What an event costs in the application's own transaction, and how soon a browser has it, on PostgreSQL (fsync on).
 
-A transaction inserts one row; beside it the same with `emit`, by 1, 4 and 16 threads of one process with psycopg,
-alternating in one run, while a consumer moves the events. Read the ratio of times: what an event adds. Then how much
-longer commits of other writers take (95 %) beside a transaction of one second that has emitted, how long it takes
-from a commit (of a SQLAlchemy session, which tells of it) to this process's listeners, and how many rows a second a
-mirror follows. Not for: commands (journals, writes).
+A transaction inserts one row; beside it the same with `emit`, and the same with a plain INSERT of the very row that
+`emit` leaves, by 1, 4 and 16 threads of one process with psycopg, in turns of half a second, while a consumer moves
+the events and while nobody does. Read the ratios of times: the plain INSERT is what no library can save. Then a
+transaction of Django with three statements, how much longer commits of other writers take (95 %) beside a transaction
+of one second that has emitted, and how long it takes from a commit to this process's listeners, and to a page in
+Chromium. Not for: mirrors (mirrors), commands (journals, writes).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
-from benchmarks.rows import Row
+from benchmarks.page import ARGUMENTS
+from benchmarks.rows import Row, table
 
 from skerry import App, Event
 from skerry.backends.postgres.journal import PostgresJournal
@@ -27,15 +35,20 @@ from skerry.errors import SkerryError
 from skerry.hosting import emit
 from skerry.kernel.settings import Settings
 from skerry.testing.app import World, running
-from skerry.testing.services import available, private_postgres
+from skerry.testing.program import HttpConnection, Program
+from skerry.testing.services import available, chromium_program, private_postgres
 
 WRITERS = (1, 4, 16)
-ROUNDS = 2
-SECONDS = 1.5
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "4"))
+TURN_SECONDS = 0.5
+LONG_SECONDS = 3.0
 HEARD = 60
-MIRRORED = 30_000
+SHOWN = 100
 COST_BAR = 1 / 0.7
 BESIDE_BAR_MS, HEARD_BAR_MS = 20.0, 15.0
+INSERT = (
+    "insert into bench__intake (event_id, name, version, key, data, trace) values (%s, %s, %s, %s, %s, %s)"
+)
 
 
 class Paid(Event):
@@ -48,53 +61,155 @@ app.emits(Paid, foreign=True)
 
 # --- in a process of its own: the application that writes
 
+Transaction = Callable[[], None]
 
-def transactions(dsn: str, writers: int, seconds: float, emits: bool) -> tuple[float, float]:
-    """Transactions a second, and the 95th percentile of their seconds."""
+
+def by_psycopg(dsn: str, way: str) -> Transaction:
+    """One row, and what `way` adds: nothing ("plain"), the row of an event ("insert"), an event ("emit")."""
     import psycopg
 
-    took: list[list[float]] = [[] for _ in range(writers)]
-    until = time.perf_counter() + seconds
+    connection = psycopg.connect(dsn)
+
+    def row_of_an_event() -> None:
+        digits = os.urandom(16).hex()
+        event = (f"{digits[:12]}4{digits[13:]}", "paid", 1, "k", '{"number":1}', "")
+        connection.execute(INSERT, event)
+
+    def event() -> None:
+        emit(Paid(1), key="k", connection=connection)
+
+    more = {"plain": lambda: None, "insert": row_of_an_event, "emit": event}[way]
+
+    def transaction() -> None:
+        connection.execute("insert into bill (text) values ('x')")
+        more()
+        connection.commit()
+
+    return transaction
+
+
+def by_django(dsn: str, way: str) -> Transaction:
+    """A stock that is looked up and lowered, and a line of an order."""
+    from django.db import transaction
+
+    stocks, lines = _models(dsn)
+
+    def order() -> None:
+        number = threading.get_native_id() % 64 + 1
+        with transaction.atomic():
+            stock = stocks.objects.select_for_update().get(pk=number)
+            stock.pieces -= 1
+            stock.save()
+            line = lines.objects.create(stock=stock)
+            if way == "emit":
+                emit(Paid(line.pk), key="k")
+
+    return order
+
+
+def _models(dsn: str) -> tuple[Any, Any]:
+    """Tables of Django, which is set up with the first of several threads."""
+    import django
+    from django.conf import settings
+    from django.db import models
+
+    with _one:
+        if _made:
+            return _made[0]
+        where = urlsplit(dsn)
+        database = {
+            "ENGINE": "django.db.backends.postgresql", "NAME": where.path[1:], "USER": where.username,
+            "PASSWORD": where.password, "HOST": where.hostname, "PORT": where.port,
+        }  # fmt: skip
+        settings.configure(DATABASES={"default": database})
+        django.setup()
+
+        class Stock(models.Model):
+            pieces = models.IntegerField()
+
+            class Meta:
+                app_label, db_table = "bench", "stock"
+
+        class Line(models.Model):
+            stock = models.ForeignKey(Stock, models.CASCADE)
+
+            class Meta:
+                app_label, db_table = "bench", "line"
+
+        _made.append((Stock, Line))
+        return Stock, Line
+
+
+_one = threading.Lock()
+_made: list[tuple[Any, Any]] = []
+BY = {"psycopg": by_psycopg, "django": by_django}
+
+
+def measured(by: str, dsn: str, writers: int, ways: Sequence[str], seconds: float) -> dict[str, list[float]]:
+    """Of each way its transactions a second and the 95th percentile of their seconds; the ways take turns."""
+    took: dict[str, list[list[float]]] = {way: [[] for _ in range(writers)] for way in ways}
+    spent = dict.fromkeys(ways, 0.0)
+    together = threading.Barrier(writers, timeout=60)
 
     def write(mine: int) -> None:
-        with psycopg.connect(dsn) as connection:
-            while (began := time.perf_counter()) < until:
-                connection.execute("insert into bill (text) values ('x')")
-                if emits:
-                    emit(Paid(mine), key="k", connection=connection)
-                connection.commit()
-                took[mine].append(time.perf_counter() - began)
+        transactions = {way: BY[by](dsn, way) for way in ways}
+        for way in list(ways) * max(1, round(seconds / TURN_SECONDS)):
+            together.wait()
+            began = at = time.perf_counter()
+            while at < began + TURN_SECONDS:
+                transactions[way]()
+                took[way][mine].append(-at + (at := time.perf_counter()))
+            together.wait()
+            if mine == 0:
+                spent[way] += time.perf_counter() - began
 
-    threads = [threading.Thread(target=write, args=(mine,)) for mine in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    every = sorted(chain.from_iterable(took))
-    return len(every) / seconds, every[len(every) * 95 // 100]
+    with ThreadPoolExecutor(writers) as threads:
+        for each in [threads.submit(write, mine) for mine in range(writers)]:
+            each.result()
+    found = {}
+    for way in ways:
+        every = sorted(chain.from_iterable(took[way]))
+        found[way] = [len(every) / spent[way], every[len(every) * 95 // 100]]
+    return found
 
 
-async def written(dsn: str, writers: int, seconds: float, emits: bool) -> tuple[float, float]:
-    command = [sys.executable, "-m", "benchmarks.bridge", dsn, str(writers), str(seconds), str(int(emits))]
+async def written(by: str, dsn: str, writers: int, ways: str, seconds: float) -> dict[str, list[float]]:
+    """`measured`, elsewhere."""
+    command = [sys.executable, "-m", "benchmarks.bridge", by, dsn, str(writers), ways, str(seconds)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     out, _ = await process.communicate()
-    rate, late = out.split()
-    return float(rate), float(late)
+    if process.returncode != 0:
+        raise SkerryError(f"{' '.join(command[3:])} ended with {process.returncode}")
+    told: dict[str, list[float]] = json.loads(out)
+    return told
 
 
 # --- in this one: the App
 
 
-async def cost(dsn: str) -> list[Row]:
+async def cost(dsn: str, *, moved: bool) -> list[Row]:
+    """What an event adds to the smallest transaction, and what the INSERT in it adds alone."""
     rows = []
+    note = "" if moved else "nobody moves it"
     for writers in WRITERS:
-        rates: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(ROUNDS):
-            for emits in rates:
-                rates[emits].append((await written(dsn, writers, SECONDS, emits))[0])
-        plain, with_event = max(rates[False]), max(rates[True])
-        title = f"emit, {writers} writers"
-        rows.append(Row(title, with_event, "transactions/s", "without", plain / with_event, COST_BAR))
+        found = await written("psycopg", dsn, writers, "plain,insert,emit", ROUNDS * TURN_SECONDS)
+        plain = found["plain"][0]
+        for way, title in (("emit", "emit"), ("insert", "the same row by a plain INSERT")):
+            rate = found[way][0]
+            bar = COST_BAR if moved and way == "emit" else None
+            rows.append(
+                Row(f"{title}, {writers} writers", rate, "transactions/s", "without", plain / rate, bar, note)
+            )
+    return rows
+
+
+async def of_django(dsn: str) -> list[Row]:
+    rows = []
+    for writers in (1, 4):
+        found = await written("django", dsn, writers, "plain,emit", 2 * ROUNDS * TURN_SECONDS)
+        plain, rate = found["plain"][0], found["emit"][0]
+        title = f"emit in Django (SELECT, UPDATE, INSERT), {writers} writers"
+        rows.append(Row(title, rate, "transactions/s", "without", plain / rate, COST_BAR))
     return rows
 
 
@@ -102,13 +217,13 @@ async def beside(dsn: str) -> Row:
     """Four writers that emit, beside a transaction of a second that has emitted."""
     import psycopg
 
-    _, alone = await written(dsn, 4, 2 * SECONDS, True)
+    _, alone = (await written("psycopg", dsn, 4, "emit", LONG_SECONDS))["emit"]
     with psycopg.connect(dsn) as long:
         emit(Paid(0), connection=long)
-        writing = asyncio.create_task(written(dsn, 4, 2 * SECONDS, True))
+        writing = asyncio.create_task(written("psycopg", dsn, 4, "emit", LONG_SECONDS))
         await asyncio.sleep(1.0)
         long.commit()
-    _, late = await writing
+    _, late = (await writing)["emit"]
     more = max(0.0, late - alone) * 1000
     note = f"95 % of commits within {late * 1000:.1f} ms, alone {alone * 1000:.1f} ms"
     title = "emit beside a transaction of 1 s, more"
@@ -140,46 +255,82 @@ async def heard(dsn: str, world: World) -> list[Row]:
 
         await asyncio.gather(*(asyncio.to_thread(write) for _ in range(writers)))
         took = [(arrived[id] - at) * 1000 for id, at in committed.items() if id in arrived]
-        title, p50 = f"commit to listener, p50, {writers} writers", median(took)
-        rows.append(Row(title, p50, "ms", f"{HEARD_BAR_MS:g} ms", p50 / HEARD_BAR_MS, 1.0))
+        rows.append(_within(f"commit to listener, p50, {writers} writers", took))
     unlisten()
     engine.dispose()
     return rows
 
 
-async def mirrored(dsn: str, execute: Callable[[str], Any]) -> Row:
-    """A bulk insert, until memory has all of it."""
-    import msgspec
+def _within(title: str, took: list[float]) -> Row:
+    """Milliseconds against the bar."""
+    p50, late = median(took), sorted(took)[len(took) * 95 // 100]
+    return Row(
+        title, p50, "ms", f"{HEARD_BAR_MS:g} ms", p50 / HEARD_BAR_MS, 1.0, f"95 % within {late:.1f} ms"
+    )
 
-    class Bill(msgspec.Struct, frozen=True):
-        id: int
-        text: str
 
-    shop = App("mirroring")
-    bills = shop.mirror("bill", key="id", row=Bill)
-    execute("truncate bill")
-    async with PostgresJournal(dsn, "mirroring") as journal:
-        await journal.prepare([])
-        await journal.make([bills.mirrored])
-    settings = Settings(journal=dsn, transport="memory:", warm_start=False)
-    async with running(shop, settings=settings, journal=PostgresJournal(dsn, "mirroring")):
-        began = time.perf_counter()
-        await asyncio.to_thread(
-            execute, f"insert into bill (text) select 'x' from generate_series(1, {MIRRORED})"
-        )
-        written_at = time.perf_counter()
-        while len(bills) < MIRRORED and time.perf_counter() - began < 120:  # noqa: ASYNC110 - it is measured
-            await asyncio.sleep(0.01)
-        seconds = time.perf_counter() - written_at
-    return Row(f"mirror, {MIRRORED:,} rows at once", MIRRORED / seconds, "rows/s followed")
+SEEN = """async () => {
+    window.seen = {};
+    const socket = new WebSocket(`ws://${location.host}/events`);
+    socket.onmessage = message => {
+        const event = JSON.parse(message.data);
+        if (event.event === "paid") window.seen[event.number] = performance.timeOrigin + performance.now();
+    };
+    await new Promise(opened => socket.onopen = opened);
+}"""
+
+
+async def shown(dsn: str) -> list[Row]:
+    """From commit to a page's script, under `skerry run`, one payment after the other. No row without Chromium."""
+    chromium = chromium_program()
+    if chromium is None:
+        return [Row("commit to browser: Chromium is not installed", 0.0, "")]
+    from playwright.async_api import async_playwright
+
+    target, places = "benchmarks.peers.bridge_shop:app", ("--journal", dsn, "--transport", dsn)
+    environ = {"SKERRY_JOURNAL": dsn, "PYTHONPATH": str(Path(__file__).parents[1])}
+    committed: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        command = ("run", target, "--bind", "127.0.0.1:0", *places)
+        async with (
+            Program(Path(folder), *command, environ=environ) as program,
+            async_playwright() as playwright,
+        ):
+            port = await program.listening()
+            browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+            page = await browser.new_page()
+            await page.goto(f"http://127.0.0.1:{port}/shop")
+            await page.evaluate(SEEN)
+            connection = HttpConnection(port)
+            for number in range(SHOWN):
+                answer = await connection.ask("GET", f"/shop?number={number}")
+                committed[number] = float(answer.body)
+                await page.wait_for_function(f"() => {number} in window.seen")
+            connection.close()
+            seen = await page.evaluate("() => window.seen")
+            await browser.close()
+    took = [seen[str(number)] - at for number, at in committed.items()]
+    return [_within("commit to a page in Chromium, p50", took)]
 
 
 async def measure(dsn: str, execute: Callable[[str], Any]) -> list[Row]:
     execute("create table bill (id bigint generated always as identity primary key, text text)")
+    execute("create table stock (id bigint primary key, pieces integer not null)")
+    execute("insert into stock select n, 0 from generate_series(1, 64) as n")
+    execute(
+        "create table line (id bigint generated always as identity primary key, stock_id bigint references stock)"
+    )
     settings = Settings(journal=dsn, transport="memory:", warm_start=False)
     async with running(app, settings=settings, journal=PostgresJournal(dsn, "bench")) as world:
-        rows = [*await cost(dsn), await beside(dsn), *await heard(dsn, world)]
-    return [*rows, await mirrored(dsn, execute)]
+        rows = [
+            *await cost(dsn, moved=True),
+            *await of_django(dsn),
+            await beside(dsn),
+            *await heard(dsn, world),
+        ]
+    rows += await cost(dsn, moved=False)
+    execute("truncate bench__intake")
+    return [*rows, *await shown(dsn)]
 
 
 def run() -> list[Row]:
@@ -191,8 +342,9 @@ def run() -> list[Row]:
 
 
 if __name__ == "__main__":
-    import os
-
-    os.environ["SKERRY_NAMESPACE"] = "bench"
-    found = transactions(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "1")
-    print(*found)
+    if len(sys.argv) == 1:
+        print(table(run()))
+    else:
+        os.environ["SKERRY_NAMESPACE"] = "bench"
+        kind, place, count, named, time_seconds = sys.argv[1:]
+        print(json.dumps(measured(kind, place, int(count), named.split(","), float(time_seconds))))

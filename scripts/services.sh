@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests talk to (Debian packages, as root) and the peers from the npm registry. Elsewhere it says
-# what is missing: those tests are skipped, each with one loud line; with CI=true a skip is a failure.
+# what is missing: those tests are skipped, each with one loud line; with CI=true a skip is a failure. `bench`: also the
+# peers of the benchmarks.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -25,6 +26,7 @@ want curl curl
 want openssl openssl
 want "gcc libc6-dev" cc
 want npm npm
+[ "${1:-}" = bench ] && want redis-server redis-server
 
 if [ -n "$missing" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.service("postgresql")
 SOAK = os.environ.get("SKERRY_SOAK") == "1"
 MANY = 1_000_000 if SOAK else 6_000
 """Rows of a large table."""
-PATIENCE_SECONDS = 240 if SOAK else 60
+PATIENCE_SECONDS = 900 if SOAK else 60
 
 
 class Size(Enum):
@@ -109,7 +109,9 @@ class Theatre:
         async with self.journal() as journal:
             if make:
                 await journal.make(self.mirrors)
-        settings = Settings(journal=self.dsn, transport="memory:", warm_start=False)
+        settings = Settings(
+            journal=self.dsn, transport="memory:", warm_start=False, start_timeout=PATIENCE_SECONDS
+        )
         async with running(
             self.app, settings=settings, journal=PostgresJournal(self.dsn, "theatre")
         ) as world:
@@ -117,12 +119,12 @@ class Theatre:
 
     async def settled(self, world: World) -> None:
         """Until nothing waits and memory has all of it."""
-        deadline = asyncio.get_running_loop().time() + 60
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while self.query("select count(*) from theatre__intake") != "0":
             assert asyncio.get_running_loop().time() < deadline
             await world.clock.sleep(0.01)
         head = await world.journal.head()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await world.kernel.projector.reach(head.position)
 
     def stored(self, mirror: Mirror[Any]) -> dict[Any, Any]:
@@ -274,6 +276,7 @@ async def test_loading_beside_writers(theatre: Theatre) -> None:
     assert dict(theatre.things.items()) == theatre.stored(theatre.things)
 
 
+@pytest.mark.timeout(1200 if SOAK else 300)
 async def test_a_long_load_stops_no_writer_and_shows_no_half(
     theatre: Theatre, monkeypatch: pytest.MonkeyPatch
 ) -> None:

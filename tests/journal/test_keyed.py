@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -280,3 +284,32 @@ def test_further_events_may_be_applied_beside() -> None:
     both = Both()
     both.appliers()[Priced](Priced("tea", 3), record(1, Priced("tea", 3)))
     assert both["tea"] == Price(3)
+
+
+def test_a_thread_may_loop_over_it() -> None:
+    """While the loop's thread changes it: nothing is raised, and what is seen is of one moment."""
+    found = Prices()
+    for number in range(100):
+        found.set_row(f"{number:02}", Price(0), number)
+
+    def looped() -> list[list[Any]]:
+        loops = [iter(found), iter(found.values()), iter(found.items())]
+        seen = [[next(each)] for each in loops]
+        half.wait()  # the first one is read
+        half.wait()  # all has changed
+        return [[*first, *rest] for first, rest in zip(seen, loops, strict=True)]
+
+    half = Barrier(2, timeout=60)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(looped)
+        half.wait()
+        for number in range(100):
+            found.remove_row(f"{number:02}")
+            found.set_row(f"new {number}", Price(1), 100 + number)
+        half.wait()
+        keys, rows, pairs = coming.result()
+    before = [f"{number:02}" for number in range(100)]
+    assert keys == before
+    assert rows == [Price(0)] * 100
+    assert pairs == [(key, Price(0)) for key in before]
+    assert len(list(found.items())) == 100

@@ -16,12 +16,13 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine, Generator
+from concurrent.futures import Future
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from skerry.bridge.connections import Connection, at_once, connection_of
 from skerry.bridge.place import Place, place
-from skerry.bridge.site import Expected, Site
+from skerry.bridge.site import Expected, Site, site
 from skerry.bus.outcomes import Receipt
 from skerry.errors import (
     DeclarationError,
@@ -49,8 +50,10 @@ class Emitted(Expected):
     __slots__ = ("_committed", "_leaving", "_site")
 
     def __init__(self, id: str, site: Site | None) -> None:
-        super().__init__(id)
+        self.id = id
         self._site = site
+        if site is not None:  # elsewhere nobody can wait
+            self.applied = Future()
         self._leaving: Coroutine[Any, Any, None] | None = None
         self._committed: bool | None = None  # None: nobody tells
 
@@ -64,8 +67,7 @@ class Emitted(Expected):
         """After the commit, in a thread: wait until this process's memory has the event. A Receipt, APPLIED with the
         position, PENDING when the time ran out. Raises LifecycleError in a process that follows no journal, in its
         loop, and before the commit."""
-        site = self._ready()
-        if site.is_here:
+        if self._ready().is_here:
             raise LifecycleError("wait", "in the loop", ("await emitted.visible()",))
         try:
             return self._receipt(self.applied.result(seconds))
@@ -122,7 +124,8 @@ def emit(
     if not isinstance(event, Event):
         raise DeclarationError(f"emit takes an Event, not {type(event).__name__}")
     bound = connection_of(using, session, connection)
-    where = place(bound.database)
+    known = _known_of(bound)
+    where = known.place
     leaving = _leaving(event, key, where.site)
     if not bound.in_transaction:
         raise LifecycleError(
@@ -130,7 +133,7 @@ def emit(
             ("begin one (transaction.atomic(), session.begin(), connection.transaction()): the event is part of it",),
         )  # fmt: skip
     emitted = Emitted(leaving.id, where.site)
-    work = _leave(bound, where, leaving, emitted)
+    work = _leave(bound, known, leaving, emitted)
     if bound.is_async:
         emitted._leaving = work
     else:
@@ -157,7 +160,8 @@ def _leaving(event: Event, key: str | None, site: Site | None) -> Leaving:
     return Leaving(_new_id(), kind.message_name, kind.writes_version, chosen, data.decode(), trace)
 
 
-async def _leave(bound: Connection, where: Place, leaving: Leaving, emitted: Emitted) -> None:
+async def _leave(bound: Connection, known: _Known, leaving: Leaving, emitted: Emitted) -> None:
+    where = known.place
     try:
         if where.door.asks and not bound.is_apsw:
             told = where.door.refused(await bound.fetch_value(where.door.asks))
@@ -165,7 +169,9 @@ async def _leave(bound: Connection, where: Place, leaving: Leaving, emitted: Emi
                 raise JournalError(told)
         await bound.write_out()
         if where.door.wrote:
-            await _count(bound, where)
+            known.count += 1
+            if known.count > MAX_EVENTS or not known.count % _COUNTED:
+                _check(known, await bound.fetch_value(where.door.wrote))
             if where.strict and await bound.fetch_value(where.door.wrote) is None:
                 logger.warning(
                     "%s is emitted before its transaction has written anything: write the row first, else events of "
@@ -195,24 +201,39 @@ def _new_id() -> str:
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 
-# --- how many of one transaction
-
-_counts: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+# --- what is known of a connection
 
 
-async def _count(bound: Connection, where: Place) -> None:
-    """Refuse what is far too much: it would be one transaction's, and everybody would wait for it."""
+class _Known:
+    """Where its events are left, and how many were: `count` since the transaction `transaction` was seen."""
+
+    __slots__ = ("count", "place", "transaction")
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.count = 0
+        self.transaction: Any = None
+
+
+_known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+
+
+def _known_of(bound: Connection) -> _Known:
+    """Remembered as long as the connection lives, and the App of this process: settings are looked up once for each."""
     try:
-        count = _counts.setdefault(bound.whose, [0, None])
-    except TypeError:  # no weak references: not counted
-        return
-    count[0] += 1
-    if count[0] % _COUNTED and count[0] <= MAX_EVENTS:
-        return
-    transaction = await bound.fetch_value(where.door.wrote)
-    if transaction != count[1]:
-        count[:] = [1, transaction]
-    elif count[0] > MAX_EVENTS:
+        known = _known.get(bound.whose)
+    except TypeError:  # no weak references to it: its events are not counted
+        return _Known(place(bound.database))
+    if known is None or known.place.site is not site():
+        known = _known[bound.whose] = _Known(place(bound.database))
+    return known
+
+
+def _check(known: _Known, transaction: Any) -> None:
+    """Refuse what is far too much for one transaction, the one that is open: everybody would wait for it."""
+    if transaction != known.transaction:
+        known.count, known.transaction = 1, transaction
+    elif known.count > MAX_EVENTS:
         raise Overloaded(
             f"one transaction leaves over {MAX_EVENTS} events: emit one that tells of all of them"
         )

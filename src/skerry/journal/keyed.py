@@ -5,8 +5,9 @@ Not here: which events there are and when they come (projector.py), projections 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import partial
+from threading import get_ident
 from types import NoneType
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
@@ -56,15 +57,20 @@ class KeyedProjection(Projection[K, Row], Mapping[K, Row]):
     `subject_key()`.
 
     Override `changed`, and `clear` with it, to keep an index in step. `entries`: key -> row and offset of its last
-    change; a new dict after each load. Like every projection it is read and written by the loop's thread only.
+    change; a new dict after each load.
+
+    It is written by the loop's thread only, and may be read from any: one key at no cost, and what goes over all rows
+    (a loop, `keys`, `values`, `items`) over a copy that is made in one step. In the loop's thread nothing is copied.
     """
 
     table: Table[K, Row]
     deletes: ClassVar[tuple[type[Event], ...]] = ()
     _is_watched: ClassVar[bool] = False
+    _thread = 0
 
     def __init__(self) -> None:
         self.entries: dict[K, Entry[Row]] = {}
+        self._thread = get_ident()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -84,10 +90,20 @@ class KeyedProjection(Projection[K, Row], Mapping[K, Row]):
         return key in self.entries
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self.entries)
+        return iter(self.entries if get_ident() == self._thread else list(self.entries))
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def values(self) -> ValuesView[Row]:
+        return super().values() if get_ident() == self._thread else self._copied().values()
+
+    def items(self) -> ItemsView[K, Row]:
+        return super().items() if get_ident() == self._thread else self._copied().items()
+
+    def _copied(self) -> dict[K, Row]:
+        """The rows of one moment: a dict is copied in one step."""
+        return {key: entry.row for key, entry in self.entries.copy().items()}
 
     __eq__, __hash__ = object.__eq__, object.__hash__
 

@@ -178,7 +178,7 @@ class IntakeSuite:
         connection.rollback()
         monkeypatch.delenv("SKERRY_NAMESPACE")
         with pytest.raises(SettingsError, match="SKERRY_NAMESPACE"):
-            emit(OrderPaid(1), connection=connection)
+            emit(OrderPaid(1), connection=self.connect())
 
     # --- one sequence
 
