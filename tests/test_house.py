@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,7 @@ FORBIDDEN_NAMES = re.compile(r"(^|/)(core|common|utils?|helpers?|base|misc)(\.py
 DRIVERS = {"apsw", "sqlite3", "asyncpg", "aiormq", "pamqp", "sqlalchemy", "nats"}
 
 
+@cache
 def modules() -> list[Path]:
     return sorted(SRC.glob("skerry/**/*.py"))
 
@@ -99,12 +102,18 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
 
 
-def file_imports(path: Path) -> set[str]:
+@cache
+def module_names() -> frozenset[str]:
+    return frozenset(map(name_of, modules()))
+
+
+@cache
+def file_imports(path: Path) -> frozenset[str]:
     """The modules of ours that a file imports, the file itself left out; none of a face, which loads them lazily."""
     text = path.read_text(encoding="utf-8")
     if path.name == "__init__.py" and "lazily(" in text:
-        return set()
-    known = {name_of(each) for each in modules()}
+        return frozenset()
+    known = module_names()
     found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
@@ -112,12 +121,12 @@ def file_imports(path: Path) -> set[str]:
             found |= parts & known or {str(node.module)}
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-    return (found & known) - {name_of(path)}
+    return (known & found) - {name_of(path)}
 
 
-def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+def circles(arrows: Mapping[str, Set[str]]) -> list[list[str]]:
     """What is left when everything that leads nowhere, or that nothing leads to, is taken away again and again."""
-    left = dict(arrows)
+    left = {name: set(wanted) for name, wanted in arrows.items()}
     while True:
         wanted = set().union(*left.values()) if left else set()
         kept = {name for name, to in left.items() if to & left.keys() and name in wanted}
@@ -199,6 +208,35 @@ def test_a_name_means_one_thing_in_a_wing() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[place, node.name] = found.get((place, node.name), 0) + 1
     assert {name for name, number in found.items() if number > 1} == TWICE
+
+
+FEW_LINES = 50
+OF_THEIR_OWN = {
+    "backends/postgres/bodies.py", "bus/batch.py", "hosting/errors.py", "http/failures.py", "process/seeds.py",
+    "tars/web/counting.py",
+}  # fmt: skip
+"""Small files that one other imports, and that a reader looks for by their name: see decision 0055."""
+
+
+def test_a_piece_stands_in_its_importer() -> None:
+    """A small file that only one other imports is a noun of its own, or a part of that one. What is loaded by its name
+    is imported by nobody: commands, plugins, faces."""
+    texts = {name_of(path): path.read_text(encoding="utf-8") for path in modules()}
+    arrows = {name_of(path): file_imports(path) for path in modules()}
+    found = set()
+    for path in modules():
+        name, place = name_of(path), str(path.relative_to(SRC / "skerry"))
+        importers = [other for other, wanted in arrows.items() if name in wanted]
+        is_named = any(f'"{name}' in text for other, text in texts.items() if other != name)
+        if (
+            len(importers) == 1
+            and not is_named
+            and texts[name].count("\n") <= FEW_LINES
+            and path.name != "__init__.py"
+        ):
+            found.add(place)
+    assert found <= OF_THEIR_OWN, "fold it into its importer, or say in OF_THEIR_OWN that it is a noun"
+    assert found >= OF_THEIR_OWN, "it has grown, or others import it: take it out of OF_THEIR_OWN"
 
 
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -180,8 +180,11 @@ class App(Declares):
                 raise DeclarationError(f"app.host({path!r}): {error.problem}") from None
         self.http.mount(path, host, name=shown, rights=rights, hosted=True)
 
-    def static(self, path: str, directory: str | Path, *, name: str | None = None) -> None:
-        self.http.static(path, directory, name=name)
+    def static(
+        self, path: str, directory: str | Path, *, name: str | None = None, rights: Rights = BY_METHOD
+    ) -> None:
+        """Serve the files of a directory: `Application.static`."""
+        self.http.static(path, directory, name=name, rights=rights)
 
     def traces(self, tracer: Tracer) -> None:
         """Make spans of views, mounted applications, commands, commits, projections, reactors and listeners, in the

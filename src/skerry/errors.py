@@ -90,6 +90,7 @@ class InvalidMessage(MessageError):
 
     @property
     def without_value(self) -> str:
+        """The text for clients: what does not fit, not what it was."""
         return f"{self.name}: {self.reason}"
 
 

@@ -30,8 +30,7 @@ from skerry.loop.sockets import bind_tcp
 from skerry.roles.consumer import ConsumerRole
 from skerry.roles.proxy import Proxy, ProxySettings, Upstream
 from skerry.roles.server import ServerRole
-from skerry.testing.haproxy import private_haproxy
-from skerry.testing.nginx import private_nginx
+from skerry.testing.reverse_proxies import private_haproxy, private_nginx
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CLIENT = "127.0.0.9"

@@ -79,6 +79,20 @@ async def test_accepted_is_accepted_at_once(world: World, queue: Queue) -> None:
     assert (await world.client.get("/values/a")).status == 200
 
 
+async def test_an_answer_about_a_row_says_where_memory_is_now(world: World) -> None:
+    """Its ETag is of the row's last change, its position of the whole memory, whatever was changed since."""
+    first = await world.client.put("/values/a", body="1")
+    second = await world.client.put("/values/b", body="2")
+    for _ in range(2):
+        row = await world.client.get("/values/a")
+        assert row.etag == f'"{first.headers["skerry-position"]}"'
+        assert row.headers["skerry-position"] == second.headers["skerry-position"]
+    third = await world.client.put("/values/c", body="3")
+    assert (await world.client.get("/values/a")).headers["skerry-position"] == third.headers[
+        "skerry-position"
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "advice"),
     [(Overloaded("the window is full"), False), (Disconnected("lost before the confirm"), True)],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from skerry.process.tree import ProcessStatus, RunnerStatus, duration, rendered, size
+import msgspec
+
+from skerry.process.tree import ForkServerStatus, ProcessStatus, RunnerStatus, duration, rendered, size
 
 
 def test_the_tree_shows_state_restarts_lag_memory_and_the_last_failure() -> None:
@@ -24,6 +26,14 @@ def test_the_tree_shows_state_restarts_lag_memory_and_the_last_failure() -> None
     assert lines[4].startswith("└─ consumer-1  -    waiting to restart")
     assert "Boom" not in rendered(status, 100.0)
     assert "Boom" in rendered(status, 100.0, details=True)
+
+
+def test_the_process_that_the_others_are_forked_from_is_named() -> None:
+    """Under the table: it is none of the roles, and has memory too."""
+    none = RunnerStatus("livekv:app", "livekv", "", 10, 1.0, 1, [])
+    assert "forked" not in rendered(none, 100.0)
+    status = msgspec.structs.replace(none, fork_server=ForkServerStatus(11, 185.0, 60 << 20))
+    assert rendered(status, 100.0).splitlines()[-1] == "forked from pid 11 (up 3m05s, 60 MiB)"
 
 
 def test_numbers_for_people() -> None:

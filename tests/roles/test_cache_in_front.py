@@ -20,8 +20,8 @@ from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.consumer import ConsumerRole
 from skerry.roles.server import ServerRole
-from skerry.testing.nginx import private_nginx
 from skerry.testing.program import HttpAnswer, HttpConnection
+from skerry.testing.reverse_proxies import private_nginx
 
 pytestmark = pytest.mark.service("nginx")
 

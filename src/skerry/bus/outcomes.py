@@ -56,6 +56,7 @@ class Receipt(Generic[R]):
 
     @property
     def applied(self) -> bool:
+        """Whether the command was decided and committed."""
         return self.status is Status.APPLIED
 
     @property

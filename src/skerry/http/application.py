@@ -157,21 +157,27 @@ class Application:
         return declare
 
     def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of GET, with the options of `route`."""
         return self.route(path, ("GET",), **options)
 
     def head(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of HEAD, with the options of `route`."""
         return self.route(path, ("HEAD",), **options)
 
     def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of POST, with the options of `route`."""
         return self.route(path, ("POST",), **options)
 
     def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of PUT, with the options of `route`."""
         return self.route(path, ("PUT",), **options)
 
     def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of PATCH, with the options of `route`."""
         return self.route(path, ("PATCH",), **options)
 
     def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of DELETE, with the options of `route`."""
         return self.route(path, ("DELETE",), **options)
 
     def websocket(

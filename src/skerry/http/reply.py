@@ -169,6 +169,7 @@ class Response:
     def html(
         cls, text: str, status: int = 200, *, headers: Mapping[str, str] | Fields | None = None
     ) -> Response:
+        """A page: `text` as UTF-8."""
         return cls(text, status, media_type=HTML, headers=headers)
 
     @classmethod

@@ -163,10 +163,12 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def client(self) -> tuple[str, int] | None:
+        """Address and port of the client, as a trusted proxy says where there is one; None for a unix socket."""
         return self.peer.client
 
     @property
     def scheme(self) -> str:
+        """`http` or `https`, as the client speaks it."""
         return self.peer.scheme
 
     @property

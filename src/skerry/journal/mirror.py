@@ -164,6 +164,7 @@ class Mirror(Table[Any, Row], Mapping[Any, Row], Generic[Row]):
     # --- a table
 
     def key_text(self, key: Any) -> str:
+        """The key as text, as events and commands name it."""
         return str(key) if self._is_single else msgspec.json.encode(key).decode()
 
     def key_of(self, text: str) -> Any:

@@ -88,6 +88,7 @@ class Table(Generic[K, Row]):
         return text
 
     def key_of(self, text: str) -> K:
+        """The key that a text stands for, as on a command line. Raises ValueError for another text."""
         key: Any = self.key  # a constrained type variable does not say that it takes text
         return key(text)  # type: ignore[no-any-return]
 

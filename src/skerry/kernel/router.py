@@ -335,18 +335,23 @@ class Declares:
         return self._http.route(path, methods, **options)
 
     def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of GET, with the options of `route`."""
         return self._http.get(path, **options)
 
     def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of POST, with the options of `route`."""
         return self._http.post(path, **options)
 
     def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of PUT, with the options of `route`."""
         return self._http.put(path, **options)
 
     def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of PATCH, with the options of `route`."""
         return self._http.patch(path, **options)
 
     def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Declare a view of DELETE, with the options of `route`."""
         return self._http.delete(path, **options)
 
     def websocket(

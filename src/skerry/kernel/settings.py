@@ -272,6 +272,7 @@ class Settings:
         return f"{text} {what}: set SKERRY_TOKENS, or bind to 127.0.0.1"
 
     def journal_url(self, namespace: str) -> str:
+        """The URL of the journal, with `{data}` and `{namespace}` filled in."""
         return self.journal.replace("{data}", self.data).replace("{namespace}", namespace)
 
 

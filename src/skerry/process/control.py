@@ -20,10 +20,11 @@ import msgspec
 
 from skerry.errors import SettingsError
 from skerry.loop.sockets import listen_unix, peer_is_same_user, private_directory, runtime_root, runtime_roots
+from skerry.process.child import Child
 from skerry.process.orders import AnyOrder, Outcome, Progress, answers, line, orders
 from skerry.process.runner import Runner
 from skerry.process.slot import Slot
-from skerry.process.tree import ProcessStatus, RunnerStatus
+from skerry.process.tree import ForkServerStatus, ProcessStatus, RunnerStatus
 
 PREFIX = "up-"
 SOCKET_NAME = "control.sock"
@@ -142,7 +143,14 @@ def status_of(runner: Runner, target: str, namespace: str, address: str) -> Runn
         memory_bytes(os.getpid()),
         [_process(slot) for slot in runner.slots],
         runner.rollout.halfway,
+        _fork_server(runner.fork_server),
     )
+
+
+def _fork_server(child: Child | None) -> ForkServerStatus | None:
+    if child is None or not child.pid:
+        return None
+    return ForkServerStatus(child.pid, child.lived_seconds, memory_bytes(child.pid))
 
 
 def _process(slot: Slot) -> ProcessStatus:

@@ -66,6 +66,11 @@ class ForkServer:
         """Whether a copy is being made, whose number is not known yet."""
 
     @property
+    def child(self) -> Child | None:
+        """The process that makes copies now."""
+        return None if self._server is None else self._server.child
+
+    @property
     def children(self) -> list[Child]:
         """Its processes: there is one, and those that end."""
         return [*([] if self._server is None else [self._server.child]), *self._ending]

@@ -174,6 +174,11 @@ class Runner:
         ):  # else one whose number is not known yet may be there
             reap_orphans({child.pid for child in self._children()})
 
+    @property
+    def fork_server(self) -> Child | None:
+        """The process from which the others are forked, if there is one."""
+        return None if self._forks is None else self._forks.child
+
     def _children(self) -> list[Child]:
         return [*self.slots.children(), *([] if self._forks is None else self._forks.children)]
 

@@ -33,8 +33,17 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     recycled_for: str = ""
 
 
+class ForkServerStatus(msgspec.Struct, frozen=True):
+    """The process that has imported the application, from which the others are forked."""
+
+    pid: int
+    up_seconds: float
+    memory_bytes: int
+
+
 class RunnerStatus(msgspec.Struct, frozen=True):
-    """A runner with its children. `halfway`: where a replacement has stopped, in words."""
+    """A runner with its children. `halfway`: where a replacement has stopped, in words. `fork_server`: None where every
+    process imports the application itself, or there is none at this moment."""
 
     target: str
     namespace: str
@@ -44,6 +53,7 @@ class RunnerStatus(msgspec.Struct, frozen=True):
     memory_bytes: int
     processes: list[ProcessStatus]
     halfway: str = ""
+    fork_server: ForkServerStatus | None = None
 
 
 _HEAD = ("PROCESS", "PID", "STATE", "RESTARTS", "UP", "LAG", "CONN", "MEMORY", "CODE", "LAST FAILURE")
@@ -64,6 +74,10 @@ def rendered(status: RunnerStatus, now: float, details: bool = False) -> str:
     lines += [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+    if (server := status.fork_server) is not None:
+        lines.append(
+            f"forked from pid {server.pid} (up {duration(server.up_seconds)}, {size(server.memory_bytes)})"
+        )
     if recycled := [process for process in status.processes if process.recycled]:
         lines.append("")
         lines += [

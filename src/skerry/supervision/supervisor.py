@@ -160,6 +160,7 @@ class Supervisor:
         return self._roster.names
 
     def has(self, child: str) -> bool:
+        """Whether there is a child of that name."""
         return child in self._roster
 
     def generation(self, child: str) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from skerry.testing.clock import VirtualLoop as VirtualLoop
     from skerry.testing.clock import run_virtual as run_virtual
     from skerry.testing.clock import settle as settle
+    from skerry.testing.durable_journals import DurableJournalSuite as DurableJournalSuite
     from skerry.testing.faults import FaultyTransport as FaultyTransport
     from skerry.testing.faults import HintFaults as HintFaults
     from skerry.testing.intakes import IntakeSuite as IntakeSuite
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from skerry.testing.proxy import FaultProxy as FaultProxy
     from skerry.testing.services import PrivatePostgres as PrivatePostgres
     from skerry.testing.services import private_postgres as private_postgres
+    from skerry.testing.shared_journals import SharedJournalSuite as SharedJournalSuite
+    from skerry.testing.sql_journals import SqlJournalSuite as SqlJournalSuite
     from skerry.testing.tars.fixture import tars_platform as tars_platform
     from skerry.testing.tars.platform import TarsPlatform as TarsPlatform
     from skerry.testing.transports import TransportSuite as TransportSuite
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Answer": "skerry.testing.client",
     "Client": "skerry.testing.client",
+    "DurableJournalSuite": "skerry.testing.durable_journals",
     "FaultProxy": "skerry.testing.proxy",
     "FaultyTransport": "skerry.testing.faults",
     "HintFaults": "skerry.testing.faults",
@@ -47,6 +51,8 @@ _HOME = {
     "PrivateBroker": "skerry.testing.broker",
     "PrivatePostgres": "skerry.testing.services",
     "SharedIntakeSuite": "skerry.testing.intakes",
+    "SharedJournalSuite": "skerry.testing.shared_journals",
+    "SqlJournalSuite": "skerry.testing.sql_journals",
     "Stream": "skerry.testing.client",
     "TarsPlatform": "skerry.testing.tars.platform",
     "TransportSuite": "skerry.testing.transports",

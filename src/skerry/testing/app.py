@@ -55,27 +55,33 @@ class World:
 
     @property
     def hub(self) -> Hub:
+        """The listeners of the stream of events."""
         assert self.server.hub is not None
         return self.server.hub
 
     @property
     def runtime(self) -> Runtime:
+        """The process: its state, its supervisors, its loop."""
         return self.composition.runtime
 
     @property
     def commands(self) -> CommandBus:
+        """Sends commands, and waits for what became of them."""
         return self.kernel.commands
 
     @property
     def queries(self) -> QueryBus:
+        """Asks queries."""
         return self.kernel.queries
 
     @property
     def clock(self) -> Clock:
+        """The time of the process."""
         return self.kernel.clock
 
     @property
     def journal(self) -> JournalWriter:
+        """What is stored."""
         assert self.kernel.writer is not None
         return self.kernel.writer
 

@@ -151,24 +151,31 @@ class Client:
         return self._answered(wire, exchange, content)
 
     async def get(self, path: str, **options: Any) -> Answer:
+        """Send a GET, with the options of `request`."""
         return await self.request("GET", path, **options)
 
     async def head(self, path: str, **options: Any) -> Answer:
+        """Send a HEAD, with the options of `request`."""
         return await self.request("HEAD", path, **options)
 
     async def put(self, path: str, **options: Any) -> Answer:
+        """Send a PUT, with the options of `request`."""
         return await self.request("PUT", path, **options)
 
     async def post(self, path: str, **options: Any) -> Answer:
+        """Send a POST, with the options of `request`."""
         return await self.request("POST", path, **options)
 
     async def patch(self, path: str, **options: Any) -> Answer:
+        """Send a PATCH, with the options of `request`."""
         return await self.request("PATCH", path, **options)
 
     async def delete(self, path: str, **options: Any) -> Answer:
+        """Send a DELETE, with the options of `request`."""
         return await self.request("DELETE", path, **options)
 
     async def options(self, path: str, **options: Any) -> Answer:
+        """Send a OPTIONS, with the options of `request`."""
         return await self.request("OPTIONS", path, **options)
 
     @asynccontextmanager
