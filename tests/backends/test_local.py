@@ -26,6 +26,7 @@ from skerry.backends.local.owner import (
 )
 from skerry.backends.local.peer import Calls, LocalPeer, PeerSettings
 from skerry.backends.local.reader import remote_journal
+from skerry.backends.local.unconfirmed import Unconfirmed
 from skerry.backends.queues import Message
 from skerry.bus.transport import Announcement, Transport
 from skerry.errors import Disconnected, JournalError, LifecycleError, SettingsError, Trimmed
@@ -132,6 +133,17 @@ async def test_a_send_is_given_up_when_the_consumer_stays_away(tmp_path: Path) -
         assert not server.welcomed
         with pytest.raises(Disconnected):  # not Overloaded: the first one gave its place back
             await soon(server.send([envelope(2)], 0))
+
+
+async def test_without_time_to_come_back_what_was_sent_is_given_up_with_its_connection() -> None:
+    """At once, and its place in the window is free."""
+    unconfirmed = Unconfirmed(window=1, window_bytes=1 << 20, resend_seconds=0)
+    sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    assert unconfirmed.add([envelope(1)], 0, sending) is not None
+    unconfirmed.lost()
+    with pytest.raises(Disconnected, match="the connection was lost"):
+        await soon(sending)
+    assert len(unconfirmed) == 0
 
 
 async def test_a_peer_may_start_before_the_hub(tmp_path: Path) -> None:

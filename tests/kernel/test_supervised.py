@@ -178,6 +178,7 @@ async def _twice() -> None: ...
         ),
         (lambda app: _decorate(app, lambda: 1, name="x", ends=True), "ends= is for an async def"),
         (lambda app: app.supervise(_twice), "with parentheses"),
+        (lambda app: app.supervise(_with("start", "stop")), "with parentheses"),
         (lambda app: app.supervise(OSError), "needs solvers"),
         (lambda app: app.plug(object()), "is no plugin"),
         (lambda app: app.plug(Path), "is no plugin"),

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from skerry.loop.sockets import bind_tcp
-from skerry.roles.proxy import HIGH_WATER_BYTES, Proxy, ProxySettings, Upstream
+from skerry.roles.proxy import HIGH_WATER_BYTES, Proxy, ProxySettings, Upstream, _End
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
@@ -100,6 +100,32 @@ async def test_bytes_pass_both_ways_and_the_ends_too() -> None:
         writer.write_eof()
         assert await asyncio.wait_for(reader.read(), 60) == b"<end>"
         writer.close()
+
+
+async def test_a_side_that_reads_slowly_slows_the_other_one_down() -> None:
+    """What is not taken waits with its sender, not here; taken at last, it is all there."""
+    loop = asyncio.get_running_loop()
+    ends, far = (_End(), _End()), []
+    for end, other in zip(ends, reversed(ends), strict=True):
+        end.other = other
+        near, outside = socket.socketpair()
+        outside.setblocking(False)
+        far.append(outside)
+        await loop.create_connection(lambda end=end: end, sock=near)  # type: ignore[misc]
+    size = 32 * HIGH_WATER_BYTES
+    sending = asyncio.ensure_future(loop.sock_sendall(far[0], bytes(size)))
+    sender = ends[0].transport
+    assert sender is not None
+    await until(lambda: sending.done() or not sender.is_reading())
+    assert not sending.done()
+    taken = 0
+    while taken < size:
+        taken += len(await asyncio.wait_for(loop.sock_recv(far[1], 1 << 20), 60))
+    await asyncio.wait_for(sending, 60)
+    assert taken == size
+    for sock in far:
+        sock.close()
+    await asyncio.gather(*(end.gone for end in ends))
 
 
 async def test_the_fewest_connections_first() -> None:

@@ -20,7 +20,7 @@ from skerry.kernel.settings import Settings
 from skerry.loop.door import Door
 from skerry.loop.handover import JOIN as JOIN_WORD
 from skerry.loop.handover import WELCOME
-from skerry.roles.running import JOIN, _Process, run_roles
+from skerry.roles.running import JOIN, LISTENER, _Process, run_roles
 from skerry.testing.program import HttpConnection
 
 ROLES = ("consumer", "server")
@@ -44,6 +44,21 @@ def test_a_port_in_use_is_found_before_anything_is_opened(tmp_path: Path, roles:
         with pytest.raises(SettingsError, match="in use"):
             run_roles(app.declaration, chosen, roles)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", [JOIN, LISTENER])
+def test_a_server_of_a_runner_does_not_look_for_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Its balancer has the port, or it is given the listening socket."""
+    monkeypatch.setenv(variable, "0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = Settings(
+            journal=f"sqlite:///{tmp_path}/x.db",
+            bind=f"127.0.0.1:{taken.getsockname()[1]}",
+            loop_model="asyncio",
+        )
+        _Process(app.declaration, chosen, ("server",), None)._check()
 
 
 def test_wrong_tokens_are_found_before_anything_is_opened(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class Decider:
         trace = storable(headers[TRACE]) if TRACE in headers else ""
         unit = Unit(overlay, envelope.id, at, epoch, connection, self._tables, who, trace)
         try:
-            if handler.loads is not None and callable(handler.loads):
+            if callable(handler.loads):
                 handler.places(command)
             if handler.sql:
                 async with batch.savepoint():
