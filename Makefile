@@ -57,10 +57,9 @@ compliance: $(STAMP) ## foreign suites against ours and uvicorn, one table (SUIT
 	$(BIN)/python -m compliance $(SUITES)
 
 bench: $(STAMP) ## measure against peers in one run; table and JSON
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r constraints/bench.txt 2>/dev/null \
-	  || echo "bench: some peers cannot be installed here; their rows are left out"
 	@sh scripts/services.sh bench
-	$(BIN)/python -m benchmarks
+	@sh scripts/bench_peers.sh $(BIN)/python
+	$(BIN)/python -m benchmarks $(ON)
 
 bench-instructions: $(STAMP) ## count the instructions of requests (needs valgrind)
 	$(BIN)/python -m benchmarks.instructions

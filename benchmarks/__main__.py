@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.needs import missing
 from benchmarks.rows import Row, table
 
 NAMES = (
@@ -68,6 +69,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which; default: all")
     chosen = parser.parse_args().names or NAMES
+    lacking = missing(chosen)
+    print("\n".join(lacking), file=sys.stderr, flush=True)
     rows: dict[str, list[Row]] = {}
     for name in chosen:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
@@ -79,9 +82,11 @@ def main() -> int:
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
     content = {
         "machine": machine(),
+        "missing": lacking,
         "rows": {name: [asdict(row) for row in found] for name, found in rows.items()},
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lacking))
     missed = [row.name for found in rows.values() for row in found if row.met is False]
     print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     print(f"bars missed: {', '.join(missed)}" if missed else "every bar that was measured is met")

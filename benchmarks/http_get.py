@@ -115,10 +115,11 @@ class Server:
         before = cpu_seconds(self.process.pid)
         out = subprocess.run([*wrk, self.url], capture_output=True, text=True, check=True).stdout
         used = cpu_seconds(self.process.pid) - before
-        found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", out)
-        if found is None or "Non-2xx" in out:
-            raise RuntimeError(f"{self.name}: {out}")
-        self.figures.append(used / int(found[1]) * 1e6)
+        try:
+            count = answered(out)
+        except ValueError as error:
+            raise RuntimeError(f"{self.name}: {error}") from error
+        self.figures.append(used / count * 1e6)
         rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
         self.rates.append(float(rate[1]) if rate else 0.0)
 
@@ -126,6 +127,16 @@ class Server:
         if self.process is not None:
             self.process.terminate()
             self.process.wait(10)
+
+
+def answered(out: str) -> int:
+    """How many answers wrk counted. Raises ValueError when there were none, or others than 200."""
+    found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", out)
+    if found is None or "Non-2xx" in out:
+        raise ValueError(out)
+    if int(found[1]) == 0:
+        raise ValueError("no request was answered while it was loaded")
+    return int(found[1])
 
 
 def pinned(processor: int) -> list[str]:

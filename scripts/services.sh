@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests talk to (Debian packages, as root) and the peers from the npm registry. Elsewhere it says
-# what is missing: those tests are skipped, each with one loud line; with CI=true a skip is a failure. `bench`: also the
-# peers of the benchmarks.
+# what is missing: those tests are skipped, each with one loud line; with CI=true a skip is a failure. `bench`: also
+# what the benchmarks measure with.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -26,7 +26,11 @@ want curl curl
 want openssl openssl
 want "gcc libc6-dev" cc
 want npm npm
-[ "${1:-}" = bench ] && want redis-server redis-server
+if [ "${1:-}" = bench ]; then
+  want redis-server redis-server
+  want wrk wrk
+  want valgrind valgrind
+fi
 
 if [ -n "$missing" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -10,7 +10,7 @@ import pytest
 
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.sqlite.journal import SqliteJournal
-from skerry.errors import SkerryError
+from skerry.errors import Conflict, SkerryError
 from skerry.journal.journal import JournalWriter, Lease, NewOutcome, Status, StoredProjection, Writes
 from skerry.position import Position
 from skerry.testing.clock import VirtualClock
@@ -72,16 +72,16 @@ def steps(rng: random.Random, count: int) -> list[Put | Do]:
 
 
 class Side:
-    """One of the two journals, with what its caller holds."""
+    """One of the two journals, with what its caller holds. `recalls`: first opens each batch on what it remembers."""
 
-    def __init__(self, journal: JournalWriter) -> None:
-        self.journal = journal
+    def __init__(self, journal: JournalWriter, *, recalls: bool = False) -> None:
+        self.journal, self.recalls = journal, recalls
         self.leases: dict[str, Lease] = {}
 
-    async def put(self, step: Put) -> object:
+    async def put(self, step: Put, *, recall: bool = False) -> object:
         claims = [command_id(n) for n in step.numbers]
         wanted = [(step.table, key) for key in dict.fromkeys([*step.keys, *step.deletes])]
-        async with self.journal.batch(claims, wanted, self.leases.get("anna")) as (batch, rows):
+        async with self.journal.batch(claims, wanted, self.leases.get("anna"), recall) as (batch, rows):
             seen = sorted((place, bytes_of(row.data), row.offset) for place, row in rows.items())
             known = sorted((c, o.status, o.offset, o.events) for c, o in batch.known.items())
             writes = Writes()
@@ -140,6 +140,13 @@ class Side:
 
     async def step(self, step: Put | Do) -> object:
         """The answer, or the kind of the error."""
+        if self.recalls and isinstance(step, Put) and not step.is_abandoned:
+            try:
+                return await self.put(step, recall=True)
+            except Conflict:
+                pass
+            except SkerryError as error:
+                return type(error).__name__
         try:
             return await (self.put(step) if isinstance(step, Put) else self.do(step))
         except SkerryError as error:
@@ -171,16 +178,17 @@ def bytes_of(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
 
 
+@pytest.mark.parametrize("recalls", [False, True], ids=["asks", "recalls"])
 @pytest.mark.parametrize("seed", range(12))
-async def test_a_file_tells_what_memory_tells(tmp_path: Path, seed: int) -> None:
+async def test_a_file_tells_what_memory_tells(tmp_path: Path, seed: int, recalls: bool) -> None:
     """Any run of batches, trims, letters, leases, cursors, epochs and reopenings: every answer and the whole state
-    are the same on both."""
+    are the same on both, also when the one in the file opens batches on what it remembers."""
     clock = VirtualClock()
     path = str(tmp_path / "j.db")
     model = Side(MemoryJournal("model", clock=clock))
     journal = SqliteJournal(path, "model", clock=clock)
     await journal.__aenter__()
-    real = Side(journal)
+    real = Side(journal, recalls=recalls)
     try:
         for side in (model, real):
             await side.journal.prepare([THINGS, OTHERS])

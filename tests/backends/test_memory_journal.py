@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from skerry.backends.memory.journal import MemoryJournal
-from skerry.journal.journal import JournalWriter
+from skerry.journal.journal import JournalWriter, StoredRow
 from skerry.testing.clock import VirtualClock
 from skerry.testing.journal_samples import THINGS, OpenJournal
 from skerry.testing.journals import JournalSuite
@@ -41,4 +39,4 @@ class TestMemoryJournal(JournalSuite):
             del journal._records[1]
         else:
             table = journal._tables[THINGS]
-            table["k1"] = replace(table["k1"], offset=99)
+            table["k1"] = StoredRow(table["k1"].data, 99)

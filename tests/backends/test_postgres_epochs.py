@@ -8,10 +8,10 @@ import pytest
 
 from skerry.backends.postgres.journal import PostgresJournal
 from skerry.backends.postgres.settings import PostgresSettings
-from skerry.errors import Unavailable
+from skerry.errors import Conflict, Unavailable
 from skerry.journal.epochs import Epochs
 from skerry.position import Position
-from skerry.testing.journal_samples import THINGS, all_records, decide, put
+from skerry.testing.journal_samples import THINGS, all_records, command_id, decide, put
 from skerry.testing.services import PrivatePostgres, private_postgres, private_standby, require
 
 pytestmark = pytest.mark.service("postgresql")
@@ -114,6 +114,23 @@ async def test_tables_that_were_read_in_again_begin_an_epoch(server: PrivatePost
     async with on(dsn) as journal:
         await journal.prepare([THINGS])
         assert [epoch.began for epoch in await journal.epochs()] == [0, 1]
+
+
+async def test_what_is_remembered_is_of_the_history_that_is_there(server: PrivatePostgres) -> None:
+    """Where history is hidden and the journal ends at the same offset, another event there tells that it is not the one
+    that this writer remembers: nothing is written on that memory, and a new epoch begins."""
+    database = "another"
+    async with on(server.database(database)) as journal:
+        await journal.prepare([THINGS])
+        for number in (1, 2):
+            await decide(journal, put(number))
+        server.query("update suite__event set command_id = repeat('f', 32) where pos = 2", database)
+        async with journal.batch([command_id(3)], [(THINGS, "k")], None, True) as (batch, _):
+            assert batch.position.offset == 2
+            with pytest.raises(Conflict):
+                await batch.commit(put(3))
+        assert await decide(journal, put(3)) == 2
+        assert len(await journal.epochs()) == 2
 
 
 @pytest.mark.parametrize("again", [0, 1, 3])

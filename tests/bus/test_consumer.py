@@ -313,8 +313,8 @@ async def test_a_command_that_spoils_its_batch_is_found_by_halving() -> None:
         real = b.journal.batch
 
         @asynccontextmanager
-        async def refusing(claims: Any, keys: Any, lease: Any = None) -> Any:
-            async with real(claims, keys, lease) as (batch, rows):
+        async def refusing(claims: Any, keys: Any, lease: Any = None, recall: bool = False) -> Any:
+            async with real(claims, keys, lease, recall) as (batch, rows):
 
                 class Refusing:
                     known, load, position = batch.known, batch.load, batch.position

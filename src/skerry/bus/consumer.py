@@ -193,7 +193,7 @@ class Consumer:
             if delivery.undecodable is None and not delivery.redelivered:
                 ready.extend(delivery.envelopes)
                 continue
-            await self._decide(ready)
+            await self._decide(ready, recall=True)
             count += len(ready)
             ready = []
             if delivery.undecodable is not None:
@@ -201,7 +201,7 @@ class Consumer:
             else:
                 await self._decide_redelivered(delivery.envelopes)
                 count += len(delivery.envelopes)
-        await self._decide(ready)
+        await self._decide(ready, recall=True)
         return count + len(ready)
 
     async def _decide_redelivered(self, envelopes: list[Envelope]) -> None:
@@ -222,19 +222,24 @@ class Consumer:
             async with self._attempts.survived([envelope.id]):
                 await self._decide([envelope], crashed)
 
-    async def _decide(self, envelopes: list[Envelope], crashed: MessageError | None = None) -> None:
-        """Decide these, whatever it takes: again while infrastructure is away, in halves when refused."""
+    async def _decide(
+        self, envelopes: list[Envelope], crashed: MessageError | None = None, *, recall: bool = False
+    ) -> None:
+        """Decide these, whatever it takes: again while infrastructure is away, in halves when refused. `recall`: first
+        on what the journal remembers, as none of them is likely to have been decided before."""
         if not envelopes:
             return
         backoff = Backoff(0.05, 5.0)
         while True:
             try:
-                told = await self._attempt(envelopes, crashed)
+                told = await self._attempt(envelopes, crashed, recall)
                 break
             except Fenced:
                 raise
             except Conflict:
-                await asyncio.sleep(0)  # another writer was quicker: decide again on what is there now
+                # Another writer was quicker, or one of them was decided before: decide again on what is there now.
+                recall = False
+                await asyncio.sleep(0)
             except INFRASTRUCTURE as error:
                 if self._stopping and backoff.attempts >= 3:
                     raise
@@ -251,7 +256,9 @@ class Consumer:
         self._stored.clear()
         self._tell(told)
 
-    async def _attempt(self, envelopes: list[Envelope], crashed: MessageError | None) -> CommitNotice:
+    async def _attempt(
+        self, envelopes: list[Envelope], crashed: MessageError | None, recall: bool
+    ) -> CommitNotice:
         """One transaction over these commands."""
         first: dict[str, Envelope] = {}
         refused: dict[str, MessageError] = {}
@@ -263,7 +270,7 @@ class Consumer:
         places = {p: None for e in first.values() if e.id not in refused for p in self._decider.places(e)}
         now = self._clock.now()
         line = await self._line(first.values(), refused)
-        async with self._writer.batch(list(first), places, self._lease()) as (batch, rows):
+        async with self._writer.batch(list(first), places, self._lease(), recall) as (batch, rows):
             overlay = Overlay(batch.load, rows, places)
             if batch.position.epoch != self._epochs.present:
                 self._epochs = Epochs.of(await self._writer.epochs())

@@ -82,16 +82,14 @@ class Head:
     is_standby: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(msgspec.Struct, frozen=True, gc=False):
     """A row as stored: its JSON, and the offset of its last change."""
 
     data: bytes | str
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event to append. Its offset is the batch's first offset + its index in `Writes.events`."""
 
     command_id: str
@@ -105,8 +103,7 @@ class NewEvent:
     trace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NewOutcome:
+class NewOutcome(msgspec.Struct, frozen=True, gc=False):
     """An outcome to store; its offset is that of the batch before it + `events_before` (events up to and with it), and
     its time what the journal's own clock says: a writer's may be wrong, and outcomes are forgotten by their age."""
 
@@ -290,7 +287,8 @@ class Batch(Protocol):
 
     @property
     def known(self) -> Mapping[str, Outcome]:
-        """Of the claimed ids, those that were decided before. They must not be decided again."""
+        """Of the claimed ids, those that were decided before. They must not be decided again. Empty for a batch that is
+        recalled."""
         ...
 
     async def load(self, keys: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], StoredRow]:
@@ -431,11 +429,19 @@ class JournalWriter(JournalPeer, Protocol):
         ...
 
     def batch(
-        self, claims: Sequence[str], keys: Iterable[tuple[str, str]], lease: Lease | None = None
+        self,
+        claims: Sequence[str],
+        keys: Iterable[tuple[str, str]],
+        lease: Lease | None = None,
+        recall: bool = False,
     ) -> AbstractAsyncContextManager[tuple[Batch, Mapping[tuple[str, str], StoredRow]]]:
         """Open a transaction: claim command ids and load the rows of `keys` in as few steps as possible.
         `claims` are distinct. Of two batches that claim the same id, or of which one changes what the other has
-        read, the second waits until the first has ended, or is told so by `Conflict` when it commits."""
+        read, the second waits until the first has ended, or is told so by `Conflict` when it commits.
+
+        `recall`: it may be opened on what this journal remembers of its own commits, without asking whether the claims
+        were decided before or what others have written: `commit` finds that out, and raises `Conflict` when there is
+        anything of it, or when not every claim gets an outcome. Then repeat the batch without."""
         ...
 
     async def first_letters(self, keys: Sequence[str]) -> Sequence[LetterHead]:

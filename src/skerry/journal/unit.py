@@ -8,7 +8,6 @@ ones. Nothing outside the journal belongs in a handler: a batch may run twice.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -223,8 +222,11 @@ class Unit:
             else:
                 writes.deletes.get(table, set()).discard(key)
                 writes.puts.setdefault(table, {})[key] = (cell.data, offsets.get(place, before))
-        outcome = NewOutcome(self.command_id, Status.APPLIED, before, len(self._events))
-        writes.outcomes.append(replace(outcome, result=result, request_hash=request_hash))
+        writes.outcomes.append(
+            NewOutcome(
+                self.command_id, Status.APPLIED, before, len(self._events), "", "", result, request_hash
+            )
+        )
         return self._after
 
 

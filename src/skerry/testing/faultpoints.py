@@ -132,9 +132,9 @@ class _Writer:
 
     @asynccontextmanager
     async def batch(
-        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
+        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None, recall: bool = False
     ) -> AsyncIterator[tuple[_Batch, Mapping[Place, StoredRow]]]:
-        async with self._inner.batch(claims, keys, lease) as (batch, rows):
+        async with self._inner.batch(claims, keys, lease, recall) as (batch, rows):
             self._point.reach("claimed")
             yield _Batch(batch, self._point), rows
 

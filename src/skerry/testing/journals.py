@@ -35,6 +35,7 @@ from skerry.journal.journal import (
 from skerry.position import Position
 from skerry.testing.journal_epochs import EpochsSuite
 from skerry.testing.journal_reading import ReadingSuite
+from skerry.testing.journal_recalling import RecallingSuite
 from skerry.testing.journal_samples import (
     OTHERS,
     THINGS,
@@ -52,7 +53,7 @@ from skerry.testing.journal_samples import (
 from skerry.testing.journal_upkeep import UpkeepSuite
 
 
-class JournalSuite(ReadingSuite, UpkeepSuite, EpochsSuite):
+class JournalSuite(ReadingSuite, UpkeepSuite, EpochsSuite, RecallingSuite):
     """Inherit, give it `open_journal`, `pass_time`, `damage` and `fail_over`. Here: what a batch may write,
     and what it answers."""
 

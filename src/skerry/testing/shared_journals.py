@@ -14,6 +14,7 @@ import pytest
 
 from skerry.errors import Conflict, Fenced
 from skerry.journal.journal import JournalWriter, NewOutcome, Status, Writes
+from skerry.testing.journal_recalling import increment as recalling
 from skerry.testing.journal_samples import (
     OTHERS,
     THINGS,
@@ -166,6 +167,62 @@ class SharedJournalSuite(JournalSuite):
             async with journal.batch([command_id(number)], []) as (batch, _):
                 assert batch.known[command_id(number)].status is Status.APPLIED
         assert list(await all_rows(journal)) == ["early"]
+
+    @pytest.mark.parametrize("is_rejection", [False, True], ids=["effect", "rejection"])
+    @pytest.mark.parametrize("other", ["put", "delete", "make", "put without an event", "decide"])
+    async def test_what_is_remembered_does_not_outlive_the_other_writer(
+        self, journal: JournalWriter, second: JournalWriter, other: str, is_rejection: bool
+    ) -> None:
+        """This one has written rows and remembers them, the other changes or deletes one, or makes one that was not
+        there: what this one decides on its memory, be it a mere rejection, is a Conflict, and so is an id that the
+        other has decided."""
+        places = [(THINGS, "k"), (THINGS, "none")]
+        await decide(journal, put(1, "none"))
+        mine = put(2, "k")
+        mine.deletes = {THINGS: {"none"}}
+        await decide(journal, mine)
+        theirs = {
+            "put": put(3, "k", "theirs"),
+            "delete": Writes(deletes={THINGS: {"k"}}, events=[event(3)], outcomes=[applied(3, 1)]),
+            "make": put(3, "none"),
+            "put without an event": Writes({THINGS: {"k": (b"1", 0)}}, outcomes=[applied(3, 0, 0)]),
+            "decide": put(4, "other"),
+        }
+        await decide(second, theirs[other])
+        stored = await all_rows(journal)
+        no = Writes(outcomes=[NewOutcome(command_id(4), Status.REJECTED, 0, reason="no")])
+        with pytest.raises(Conflict):
+            async with journal.batch([command_id(4)], places, None, True) as (batch, _):
+                await batch.commit(no if is_rejection else put(4, "k"))
+        assert await all_rows(journal) == stored
+        async with journal.batch([command_id(4)], places) as (batch, rows):
+            assert bool(batch.known) is (other == "decide")
+            assert {key for _, key in rows} == {"k", "none"} & set(stored)
+            if not batch.known:
+                await batch.commit(put(4, "k"))
+        assert await journal.verify() == []
+
+    @pytest.mark.parametrize("seed", range(2))
+    async def test_no_update_is_lost_between_writers_that_remember(
+        self, journal: JournalWriter, second: JournalWriter, seed: int
+    ) -> None:
+        """Counters that both raise, in runs of one and in turns, each on what it remembers: all commands count once."""
+        rng = random.Random(seed)
+        counts: dict[str, int] = {}
+        turns: list[list[tuple[JournalWriter, int, str]]] = [[]]
+        for number in range(90):
+            key = f"c{rng.randrange(4)}"
+            counts[key] = counts.get(key, 0) + 1
+            if rng.random() < 0.8:
+                turns.append([])
+            turns[-1].append(((journal, second)[rng.random() < 0.25], number, key))
+            if rng.random() < 0.1:
+                turns[-1].append(((journal, second)[rng.random() < 0.5], number, key))  # it is sent twice
+        for turn in turns:
+            await asyncio.gather(*(recalling(*each, recall=True) for each in turn))
+        found = {key: msgspec.json.decode(data) for key, (data, _) in (await all_rows(journal)).items()}
+        assert found == counts
+        assert await journal.verify() == []
 
     async def test_what_is_known_is_no_conflict(self, journal: JournalWriter, second: JournalWriter) -> None:
         """A batch in which a command came again, decided before it was opened, is written although the other writer has

@@ -179,7 +179,7 @@ class MemoryJournal:
 
     @asynccontextmanager
     async def batch(
-        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
+        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None, recall: bool = False
     ) -> AsyncIterator[tuple[Batch, Mapping[Place, StoredRow]]]:
         check_text("command id", claims)
         try:

@@ -19,10 +19,11 @@ import asyncpg
 
 from skerry.backends.postgres.committer import Committer
 from skerry.backends.postgres.faults import Foreign, translated
-from skerry.backends.postgres.gathered import Ready
+from skerry.backends.postgres.gathered import Ready, Recalled
 from skerry.backends.postgres.room import ANOTHER_HISTORY, Room
 from skerry.backends.postgres.schema import Statement, Statements
 from skerry.backends.postgres.session import committing, proven
+from skerry.backends.recent import check_decided, existing
 from skerry.backends.storable import check_text, check_writes
 from skerry.backends.stored import by_table, read_outcome
 from skerry.errors import Conflict, Disconnected, JournalError
@@ -33,11 +34,17 @@ Place = tuple[str, str]
 
 
 async def opened(
-    committer: Committer, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None
+    committer: Committer, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None, recall: bool
 ) -> tuple[PostgresBatch, Mapping[Place, StoredRow]]:
     """Read where the journal ends, which claims were decided before, and the rows: one statement, one view. In a
-    database whose history is another than that of the present epoch, the next one begins first."""
+    database whose history is another than that of the present epoch, the next one begins first. `recall`: without a
+    statement, where this process remembers all of that."""
     room = committer.room
+    if recall:
+        keys = list(keys)
+        recalled = _recalled(committer, claims, keys, lease)
+        if recalled is not None:
+            return recalled
     check_text("command id", claims)
     wanted = _checked(room.statements, keys)
     tables = tuple(wanted)
@@ -57,7 +64,24 @@ async def opened(
             break
     batch = PostgresBatch(committer, frozenset(claims), lease, found.position, found.known)
     batch.note(wanted, found.rows)
+    room.recent.read(found.position, batch.places, found.rows)
     return batch, found.rows
+
+
+def _recalled(
+    committer: Committer, claims: Sequence[str], places: Sequence[Place], lease: Lease | None
+) -> tuple[PostgresBatch, Mapping[Place, StoredRow]] | None:
+    """The same without asking; None when this process does not remember enough."""
+    room, recent = committer.room, committer.room.recent
+    recalled, position = recent.recall(places), recent.position
+    if recalled is None or position is None or room.wrote is None or room.crowded:
+        return None
+    rows = existing(recalled)
+    batch = PostgresBatch(
+        committer, frozenset(claims), lease, position, {}, Recalled(recalled, recent.dropped)
+    )
+    batch.note(by_table(places), rows)
+    return batch, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +133,14 @@ def _checked(statements: Statements, keys: Iterable[Place]) -> dict[str, list[st
 
 @dataclass(slots=True, eq=False)
 class PostgresBatch:
-    """See `skerry.journal.journal.Batch`."""
+    """See `skerry.journal.journal.Batch`. `recalled`: of one that was opened without asking the database."""
 
     committer: Committer
     claims: frozenset[str]
     lease: Lease | None
     position: Position
     known: Mapping[str, Outcome]
+    recalled: Recalled | None = None
     _reads: dict[str, dict[str, int | None]] = field(default_factory=dict)
     _is_open: bool = True
     _stack: AsyncExitStack | None = None
@@ -126,6 +151,11 @@ class PostgresBatch:
     @property
     def room(self) -> Room:
         return self.committer.room
+
+    @property
+    def places(self) -> list[Place]:
+        """What was read."""
+        return [(table, key) for table, keys in self._reads.items() for key in keys]
 
     def note(self, wanted: Mapping[str, Iterable[str]], rows: Mapping[Place, StoredRow]) -> None:
         """Remember what was read, missing rows included."""
@@ -147,6 +177,8 @@ class PostgresBatch:
             found = await connection.fetch(statement.sql, *arguments)
         rows = {(tables[kind - 2], key): StoredRow(data, pos) for kind, key, data, pos in found}
         self.note(wanted, rows)
+        if self.recalled:
+            self.recalled.more.update((table, key) for table, names in wanted.items() for key in names)
         return rows
 
     # --- writing
@@ -154,24 +186,30 @@ class PostgresBatch:
     async def commit(self, writes: Writes) -> int:
         self._must_be_open()
         check_writes(writes, self.claims, self.known)
+        if self.recalled:
+            check_decided(self.claims, writes)
         for table in (*writes.puts, *writes.deletes):
             self.room.statements.known(table)
         await self.load(self._unread(writes))
         self._is_open = False
         claims = self.claims.difference(self.known)
-        ready = Ready(writes, self.position, claims, self._reads, self.lease)
+        ready = Ready(writes, self.position, claims, self._reads, self.lease, self.recalled)
         if self._connection is None:
             return await self.committer.commit(ready)
         try:
             await self._connection.execute(self.room.statements["plan_by_keys"].sql)
-            base = await self.committer.write_within(self._connection, ready)
+            base, wrote = await self.committer.write_within(self._connection, ready)
             transaction, self._transaction = self._transaction, None
             with committing(self._connection):
                 await transaction.commit()
         except Foreign as error:
             self.room.connections.doubt(self._connection, error)
+            self.room.recent.forget()
             raise translated(error) from error
-        self.committer.committed(ready, base)
+        except BaseException:
+            self.room.recent.forget()
+            raise
+        self.committer.committed(ready, base, wrote)
         return base
 
     def _unread(self, writes: Writes) -> list[Place]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from skerry.backends.postgres.gathered import Gathered, Ready, gathered
+from skerry.backends.postgres.gathered import Gathered, Ready, as_of, gathered
 from skerry.backends.postgres.room import Room
 from skerry.backends.postgres.session import Session, committing
 from skerry.errors import Conflict, Corrupt, Disconnected, Fenced, SkerryError, Unavailable
@@ -24,6 +24,8 @@ from skerry.position import Position
 
 _FENCED, _MOVED, _SOME = -2, -3, -4
 _CROWDED = 8
+_XMIN = 0xFFFF_FFFF
+"""A row knows so much of the id of the transaction that wrote it."""
 _NOT_ALL_MOVED = "skerry: moved"
 """What `flush_and_move` says when it deleted other rows than it was to."""
 _SHARE = 0.25
@@ -108,7 +110,7 @@ class Committer:
                     await self._commit(together)
                 finally:
                     for waiting in met:
-                        waiting.refuse(Conflict("another batch of this process was quicker"))
+                        waiting.refuse(_overtaken())
                     for waiting in together:  # it was cancelled, or broke
                         waiting.refuse(Disconnected("the commit was given up"))
         finally:
@@ -159,7 +161,9 @@ class Committer:
             self._took_part = len(together) + len(self._waiting)
 
     async def _write(self, together: Sequence[_Waiting]) -> None:
-        left = together
+        left = self._still_right(together)
+        if not left:
+            return
         try:
             async with self.room.connections.one() as connection:
                 with committing(connection):
@@ -169,7 +173,10 @@ class Committer:
                         if told[0] >= 0:
                             break
                         left = _without_refused(left, told)
-        except (SkerryError, ValueError, TypeError) as error:
+        except BaseException as error:
+            self.room.recent.forget()
+            if not isinstance(error, (SkerryError, ValueError, TypeError)):
+                raise
             is_one = len(left) == 1
             if is_one or (isinstance(error, (Unavailable, Corrupt)) and not isinstance(error, Conflict)):
                 for waiting in left:
@@ -179,13 +186,30 @@ class Committer:
                 await self._write([waiting])
             return
         if left:
-            self._note(parts, told[0])
+            self._note(parts, told[0], told[1])
             for waiting, before in zip(left, parts.befores, strict=True):
                 waiting.tell(told[0] + before)
 
-    def _note(self, parts: Gathered, base: int) -> None:
+    def _still_right(self, together: Sequence[_Waiting]) -> list[_Waiting]:
+        """Those whose memory holds after what was committed meanwhile; the others are told."""
+        left = []
+        for waiting in together:
+            still = as_of(waiting.ready, self.room.recent)
+            if still is None:
+                waiting.refuse(_overtaken())
+            else:
+                waiting.ready = still
+                left.append(waiting)
+        return left
+
+    def _note(self, parts: Gathered, base: int, wrote: int) -> None:
+        room, epoch = self.room, parts.parts[0].position.epoch
         if parts.events:
-            self.room.note_seen(Position(parts.parts[0].position.epoch, base + parts.events), parts.last_id)
+            room.note_seen(Position(epoch, base + parts.events), parts.last_id)
+        if any(part.moves for part in parts.parts):
+            room.wrote = wrote
+        for part, before in zip(parts.parts, parts.befores, strict=True):
+            room.recent.committed(Position(epoch, base + before), part.writes)
 
     async def _at_once(self, connection: Session, parts: Gathered) -> list[int]:
         """Flush and commit: one statement, more where events are amended."""
@@ -197,18 +221,22 @@ class Committer:
                 await self._amend(connection, parts, told[0])
         return told
 
-    async def write_within(self, connection: Session, ready: Ready) -> int:
-        """Write one batch into the transaction that is open there (SQL mode); its base."""
-        parts = gathered([ready])
+    async def write_within(self, connection: Session, ready: Ready) -> tuple[int, int]:
+        """Write one batch into the transaction that is open there (SQL mode); its base, and the transaction's id."""
+        still = as_of(ready, self.room.recent)
+        if still is None:
+            raise _overtaken()
+        parts = gathered([still])
         told = await self._flush(connection, parts)
         if told[0] < 0:
             raise _refusal(ready, told[-1])
         await self._amend(connection, parts, told[0])
-        return told[0]
+        base, wrote = told
+        return base, wrote
 
-    def committed(self, ready: Ready, base: int) -> None:
+    def committed(self, ready: Ready, base: int, wrote: int) -> None:
         """Told when that transaction was committed."""
-        self._note(gathered([ready]), base)
+        self._note(gathered([ready]), base, wrote)
 
     async def _amend(self, connection: Session, parts: Gathered, base: int) -> None:
         statement = self.room.statements["amend"]
@@ -229,6 +257,8 @@ class Committer:
         room = self.room
         statement = room.statements.flush(parts.shape)
         values = parts.values(room.clock.now())
+        values["wrote"] = str(room.wrote & _XMIN) if parts.is_recalled and room.wrote is not None else None
+        values["seen"], values["seen_id"] = room.seen[0].offset, room.seen[1]
         is_checked = room.crowded > 0 or parts.position is None
         while True:
             values.update(parts.evidence(wanted=is_checked))
@@ -246,7 +276,10 @@ class Committer:
                 break
             is_checked = True
             room.crowded = _CROWDED
-        if is_checked and parts.position is not None:
+        if told[0] < 0 and parts.is_recalled:
+            room.recent.forget()
+            room.crowded = _CROWDED
+        elif is_checked and parts.position is not None:
             room.crowded = room.crowded - 1 if told[0] == parts.position.offset else _CROWDED
         return told
 
@@ -258,6 +291,10 @@ def _without_refused(left: Sequence[_Waiting], told: list[int]) -> list[_Waiting
         if verdict < 0:
             waiting.refuse(_refusal(waiting.ready, verdict))
     return [waiting for waiting, verdict in zip(left, each, strict=True) if verdict >= 0]
+
+
+def _overtaken() -> Conflict:
+    return Conflict("another batch of this process was quicker")
 
 
 def _refusal(ready: Ready, verdict: int) -> SkerryError:

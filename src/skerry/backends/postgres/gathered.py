@@ -7,12 +7,13 @@ when none of them read or writes what another one writes, so that what each deci
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skerry.backends.postgres.rows import flush_values
 from skerry.backends.postgres.schema import Shape
-from skerry.journal.journal import Lease, Writes
+from skerry.backends.recent import Place, Recent
+from skerry.journal.journal import Lease, StoredRow, Writes
 from skerry.position import Position
 
 MOST_EVENTS = 4096
@@ -30,23 +31,45 @@ _NO_EVIDENCE: Mapping[str, Any] = dict.fromkeys(
 )
 
 
+@dataclass(slots=True)
+class Recalled:
+    """What a batch took from memory, and how many rows had been dropped from it then; and what it read afterwards."""
+
+    rows: Mapping[Place, StoredRow]
+    dropped: int
+    more: set[Place] = field(default_factory=set)
+
+    def holds(self, recent: Recent) -> bool:
+        """Whether no commit from here has changed any of it since."""
+        if not recent.holds(self.rows):
+            return False
+        return not self.more or (self.dropped == recent.dropped and not recent.knows_any(self.more))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
     """A batch that was decided. `position`: the journal's end when it was opened. `claims`: the ids that were not known
-    then. `reads`: by table, the offset of each row that was read, None where there was none."""
+    then. `reads`: by table, the offset of each row that was read, None where there was none. `recalled`: of one that
+    was opened without asking the database."""
 
     writes: Writes
     position: Position
     claims: frozenset[str]
     reads: Mapping[str, Mapping[str, int | None]]
     lease: Lease | None
+    recalled: Recalled | None = None
 
     @property
     def moves(self) -> bool:
-        """Whether it changes what a reader of the journal sees. Else what it read may have changed: it was true once,
-        and nothing follows from it."""
+        """Whether what it read has to hold still: it changes what a reader of the journal sees, or was not true for
+        certain when it was opened. Else it was true once, and nothing follows from it."""
         writes = self.writes
-        return bool(writes.events) or any(writes.puts.values()) or any(writes.deletes.values())
+        return (
+            self.recalled is not None
+            or bool(writes.events)
+            or any(writes.puts.values())
+            or any(writes.deletes.values())
+        )
 
 
 @dataclass(slots=True)
@@ -89,6 +112,11 @@ class Gathered:
         """Where the journal ended when all of these were opened; None when that differs."""
         first = self.parts[0].position
         return first if all(part.position == first for part in self.parts) else None
+
+    @property
+    def is_recalled(self) -> bool:
+        """Whether one of them was opened without asking the database."""
+        return any(part.recalled is not None for part in self.parts)
 
     @property
     def befores(self) -> list[int]:
@@ -158,3 +186,12 @@ def gathered(parts: Sequence[Ready]) -> Gathered:
     for part in parts:
         found.add(part)
     return found
+
+
+def as_of(ready: Ready, recent: Recent) -> Ready | None:
+    """What was recalled, as if it had been opened now; None when it would not be the same."""
+    if ready.recalled is None:
+        return ready
+    if recent.position is None or not ready.recalled.holds(recent):
+        return None
+    return ready if ready.position == recent.position else replace(ready, position=recent.position)

@@ -140,6 +140,7 @@ class PostgresJournal(StoredReads):
         await self._rows("adopt", name=application)
 
     async def rename_table(self, old: str, new: str) -> bool:
+        self._room.recent.forget()
         async with self._connections.one() as connection:
             return await rename(connection, self._statements, checked_table(old), checked_table(new))
 
@@ -168,6 +169,7 @@ class PostgresJournal(StoredReads):
     dialect = "postgresql"
 
     async def migrate(self, steps: Sequence[str]) -> int:
+        self._room.recent.forget()
         async with self._connections.one() as connection:
             return await upkeep.migrate(connection, self._statements, steps)
 
@@ -250,9 +252,9 @@ class PostgresJournal(StoredReads):
 
     @asynccontextmanager
     async def batch(
-        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
+        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None, recall: bool = False
     ) -> AsyncIterator[tuple[Batch, Mapping[Place, StoredRow]]]:
-        batch, rows = await opened(self._committer, claims, keys, lease)
+        batch, rows = await opened(self._committer, claims, keys, lease, recall)
         try:
             yield batch, rows
         finally:

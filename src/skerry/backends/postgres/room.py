@@ -5,12 +5,13 @@ here, and whether others write too. An epoch begins here. Not here: what a batch
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skerry.backends.postgres.connections import Connections
 from skerry.backends.postgres.schema import Statements
 from skerry.backends.postgres.session import committing
 from skerry.backends.postgres.settings import PostgresSettings
+from skerry.backends.recent import Recent
 from skerry.backends.storable import new_epoch_name
 from skerry.clock import Clock
 from skerry.position import Position
@@ -23,7 +24,8 @@ ANOTHER_HISTORY = "the database has another history (promoted, restored or resta
 class Room:
     """What batches work with. `crowded`: above 0 when other writers were met lately; then what was read is sent
     along at once, else only when the journal's end turns out to have moved. `seen`: the journal's end after the last
-    commit from here, and whose event that was."""
+    commit from here, and whose event that was. `recent`: that end and rows as of then, for batches that are opened
+    without asking; `wrote`: the transaction that brought the journal there."""
 
     connections: Connections
     statements: Statements
@@ -31,6 +33,8 @@ class Room:
     clock: Clock
     crowded: int = 0
     seen: tuple[Position, str] = (Position("", 0), "")
+    recent: Recent = field(default_factory=Recent)
+    wrote: int | None = None
 
     def note_seen(self, end: Position, command_id: str) -> None:
         """The journal was raised to `end`, durably."""
@@ -42,6 +46,7 @@ class Room:
         function in `migrations/0003.sql`."""
         statement, epoch, seen = self.statements["begin_epoch"], new_epoch_name(), self.seen[0]
         values = {"epoch": epoch, "common": common, "reason": reason}
+        self.recent.forget()
         values |= {"seen_epoch": seen.epoch, "seen": seen.offset}
         async with self.connections.one() as connection:
             with committing(connection):

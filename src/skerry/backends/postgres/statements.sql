@@ -168,22 +168,29 @@ from {ns}__outcome where command_id = any($claims::text[])
 
 -- name: flush
 with {parts}
-select told from asked
+select case when told[1] >= 0 then told || pg_current_xact_id()::text::bigint else told end from asked
 
 -- name: flush_and_move
 with {parts}
 -- a cast that fails: one statement has no other way to undo what its parts have done
 select case when told[1] >= 0 and (select count(*) from moved) <> cardinality($moved)
-    then array[('skerry: moved ' || (select count(*) from moved))::bigint] else told end
+    then array[('skerry: moved ' || (select count(*) from moved))::bigint]
+    when told[1] >= 0 then told || pg_current_xact_id()::text::bigint else told end
 from asked
 
 -- name: flush_asked
+-- what was opened without asking stands as long as its writer was the last one: the row of the journal's end is the one
+-- that its own transaction left, in a history that has its last event
 asked as materialized (
-    select {ns}__gather(
+    select case when $wrote::text is not null and not exists (
+        select from {ns}__log as log where log.xmin::text = $wrote and log.pos >= $seen::bigint and $seen_id::text in (
+            '', coalesce((select command_id from {ns}__event as event where event.pos = $seen), $seen_id)
+        )
+    ) then array[-1]::bigint[] else {ns}__gather(
         $moves::boolean, $count::bigint, $expected::bigint, $epoch::text, $leases::text[], $owners::text[],
         $fences::bigint[], $claims::text[], $claim_batches::integer[], $read_tables::text[], $read_counts::integer[],
         $read_keys::text[], $read_positions::bigint[], $read_batches::integer[]
-    ) as told
+    ) end as told
 ),
 counter as (select told[1] as base from asked where told[1] >= 0)
 

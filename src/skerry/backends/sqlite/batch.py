@@ -1,8 +1,8 @@
 """One batch on SQLite: opened by one statement, written by one statement.
 
-Without SQL mode no transaction of the database is open while handlers run: only one batch is under way at a time
-and nobody else may write, so what was read stays true, and the flush is one atomic statement. SQL mode opens a
-transaction with its first savepoint.
+The first one is left out where this process remembers what it last committed. Without SQL mode no transaction of the
+database is open while handlers run: only one batch is under way at a time and nobody else may write, so what was read
+stays true, and the flush is one atomic statement. SQL mode opens a transaction with its first savepoint.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import apsw
 
+from skerry.backends.recent import Recent, check_decided
 from skerry.backends.sqlite.connection import Worker, transaction
 from skerry.backends.sqlite.files import check_place
 from skerry.backends.sqlite.rows import flush_values, listed, read_rows
@@ -40,12 +41,14 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a batch works with. `note`: is told of each commit, where the journal ends and whose event that is."""
+    """What a batch works with. `recent`: what was last committed. `note`: is told of each commit, where the journal
+    ends and whose event that is."""
 
     worker: Worker
     statements: Statements
     settings: SqliteSettings
     clock: Clock
+    recent: Recent
     note: Callable[[Position, str], None] = lambda end, command_id: None
 
 
@@ -76,13 +79,14 @@ async def opened(room: Room, claims: Sequence[str], keys: Iterable[Place]) -> Op
 
 @dataclass(slots=True, eq=False)
 class SqliteBatch:
-    """See `skerry.journal.journal.Batch`."""
+    """See `skerry.journal.journal.Batch`. `is_recalled`: opened without asking the database."""
 
     room: Room
     claims: frozenset[str]
     lease: Lease | None
     position: Position
     known: Mapping[str, Outcome]
+    is_recalled: bool = False
     _is_open: bool = True
     _in_transaction: bool = False
     _connection: SqlConnection | None = field(default=None)
@@ -107,6 +111,8 @@ class SqliteBatch:
     async def commit(self, writes: Writes) -> int:
         self._must_be_open()
         check_writes(writes, self.claims, self.known)
+        if self.is_recalled:
+            check_decided(self.claims, writes)
         statements, lease = self.room.statements, self.lease
         for table in (*writes.puts, *writes.deletes):
             statements.known(table)
@@ -135,7 +141,10 @@ class SqliteBatch:
         self._is_open = False
         try:
             await self.room.worker.run(job, self.room.settings.statement_seconds)
-        except JournalError as error:
+        except BaseException as error:
+            self.room.recent.forget()
+            if not isinstance(error, JournalError):
+                raise
             if "skerry: fenced" in str(error) and lease is not None:
                 raise Fenced(lease.name) from error
             if "skerry: the journal moved" in str(
@@ -144,6 +153,7 @@ class SqliteBatch:
                 raise Conflict("another writer changed the journal") from error
             raise
         self._in_transaction = False
+        self.room.recent.committed(self.position, writes)
         if writes.events:
             end = Position(self.position.epoch, self.position.offset + len(writes.events))
             self.room.note(end, writes.events[-1].command_id)

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 
 import apsw
 
+from skerry.backends.recent import Recent, existing
 from skerry.backends.sqlite import upkeep
-from skerry.backends.sqlite.batch import Place, Room, SqliteBatch, opened
+from skerry.backends.sqlite.batch import Opened, Place, Room, SqliteBatch, opened
 from skerry.backends.sqlite.connection import Job, Worker, transaction
 from skerry.backends.sqlite.files import (
     check_library,
@@ -99,7 +100,10 @@ class SqliteJournal(StoredReads):
         self._ownership = None if read_only else Ownership(self.path)
         self._writer = Worker(self.path, self._open_writer, name="skerry-sqlite-writer")
         self._reader = Worker(self.path, lambda: open_reader(self.path), name="skerry-sqlite-reader")
-        self._room = Room(self._writer, self._statements, self._settings, self._clock, self._note)
+        self._recent = Recent()
+        self._room = Room(
+            self._writer, self._statements, self._settings, self._clock, self._recent, self._note
+        )
         self._end = Position("", 0)
         self._seen_version = 0
         self._turn = asyncio.Lock()
@@ -338,22 +342,30 @@ class SqliteJournal(StoredReads):
                 f"the batch before took longer than {self._settings.turn_seconds:g} s"
             ) from error
 
-    async def _alone(self, job: Job[T], seconds: float) -> T:
-        """Run `job` in the writer's thread while no batch is open."""
+    async def _alone(self, job: Job[T], seconds: float, *, forgets: bool = True) -> T:
+        """Run `job` in the writer's thread while no batch is open. `forgets`: it may change rows, or the epoch."""
         await self._take_turn()
         try:
+            if forgets:
+                self._recent.forget()
             return await self._writer.run(job, seconds)
         finally:
             self._turn.release()
 
     @asynccontextmanager
     async def batch(
-        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None
+        self, claims: Sequence[str], keys: Iterable[Place], lease: Lease | None = None, recall: bool = False
     ) -> AsyncIterator[tuple[Batch, Mapping[Place, StoredRow]]]:
         await self._take_turn()
         try:
-            found = await opened(self._room, claims, keys)
-            batch = SqliteBatch(self._room, frozenset(claims), lease, found.position, found.known)
+            places = tuple(keys)
+            rows, position = self._recent.recall(places) if recall else None, self._recent.position
+            if rows is not None and position is not None:
+                found = Opened(position, {}, existing(rows))
+            else:
+                recall, found = False, await opened(self._room, claims, places)
+                self._recent.read(found.position, places, found.rows)
+            batch = SqliteBatch(self._room, frozenset(claims), lease, found.position, found.known, recall)
             try:
                 yield batch, found.rows
             finally:
@@ -361,7 +373,7 @@ class SqliteJournal(StoredReads):
         finally:
             self._turn.release()
 
-    async def _change(self, *steps: tuple[str, tuple[Any, ...]]) -> list[Rows]:
+    async def _change(self, *steps: tuple[str, tuple[Any, ...]], forgets: bool = False) -> list[Rows]:
         """Run statements (name, bindings) as one transaction, alone."""
         texts = [(self._statements[name], bindings) for name, bindings in steps]
 
@@ -372,7 +384,7 @@ class SqliteJournal(StoredReads):
             with transaction(connection):
                 return [list(connection.execute(text, bindings).fetchall()) for text, bindings in texts]
 
-        return await self._alone(job, self._settings.statement_seconds)
+        return await self._alone(job, self._settings.statement_seconds, forgets=forgets)
 
     async def attempts(self, command_ids: Sequence[str]) -> Mapping[str, int]:
         check_text("command id", command_ids)
@@ -451,6 +463,7 @@ class SqliteJournal(StoredReads):
             ("new_epoch", (epoch,)),
             ("move_cursors", (epoch, old)),
             ("move_projections", (epoch, old)),
+            forgets=True,
         )
         position = (await self.head()).position
         self._note(position, (await self.head(position.offset)).command_id)
