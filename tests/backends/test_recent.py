@@ -28,9 +28,12 @@ def test_nothing_is_known_before_the_first_commit() -> None:
 
 
 def test_rows_are_as_of_the_last_commit() -> None:
-    """Those that were put, deleted, or read where the journal ends."""
+    """Those that were put or deleted after they were read, or read where the journal ends."""
     recent = Recent()
-    recent.committed(HERE, Writes({THINGS: {"a": (b"1", 1)}}, {THINGS: {"b"}}, [event(1)]))
+    read = [*of("a"), *of("b")]
+    writes = Writes({THINGS: {"a": (b"1", 1), "d": (b"1", 1)}}, {THINGS: {"b"}}, [event(1)])
+    recent.committed(HERE, writes, read)
+    assert recent.recall(of("d")) is None
     assert recent.position == Position("e", 6)
     assert recent.recall([*of("a"), *of("b")]) == {(THINGS, "a"): StoredRow(b"1", 6), (THINGS, "b"): NO_ROW}
     assert recent.recall(of("c")) is None
@@ -42,8 +45,8 @@ def test_rows_are_as_of_the_last_commit() -> None:
 def test_another_writer_makes_it_forget(base: Position) -> None:
     """A commit that does not follow the last one from here: only what it wrote itself is known afterwards."""
     recent = Recent()
-    recent.committed(HERE, Writes({THINGS: {"a": (b"1", 1)}}, {}, [event(1)]))
-    recent.committed(base, Writes({THINGS: {"b": (b"2", 1)}}, {}, [event(2)]))
+    recent.committed(HERE, Writes({THINGS: {"a": (b"1", 1)}}, {}, [event(1)]), of("a"))
+    recent.committed(base, Writes({THINGS: {"b": (b"2", 1)}}, {}, [event(2)]), of("b"))
     assert recent.recall(of("a")) is None
     assert recent.recall(of("b")) == {(THINGS, "b"): StoredRow(b"2", base.offset + 1)}
     assert recent.position == Position(base.epoch, base.offset + 1)
@@ -62,8 +65,9 @@ def test_it_has_a_bound() -> None:
     recent = Recent(most_bytes=10_000)
     for number in range(200):
         base = Position("e", number)
-        recent.committed(base, Writes({THINGS: {f"k{number % 100}": (b"x" * 100, 1)}}, {}, [event(1)]))
-        recent.committed(Position("e", number + 1), Writes({THINGS: {"always": (b"x", 0)}}))
+        key = f"k{number % 100}"
+        recent.committed(base, Writes({THINGS: {key: (b"x" * 100, 1)}}, {}, [event(1)]), of(key))
+        recent.committed(Position("e", number + 1), Writes({THINGS: {"always": (b"x", 0)}}), of("always"))
     kept = [n for n in range(100) if recent.recall(of(f"k{n}")) is not None]
     assert kept == list(range(100 - len(kept), 100))
     assert 20 <= len(kept) <= 25
@@ -88,3 +92,14 @@ async def test_a_writer_that_was_the_last_one_asks_nothing(tmp_path: Path) -> No
             assert jobs == []
             await batch.commit(put(2))
         assert len(jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "now", [NO_ROW, StoredRow("2", 7), StoredRow("1", 8)], ids=["gone", "data", "offset"]
+)
+def test_what_was_read_afterwards_is_compared(now: StoredRow) -> None:
+    """A row that a batch read on its way is what is remembered, or not remembered."""
+    recent = Recent()
+    recent.committed(HERE, Writes({THINGS: {"a": (b"1", 2)}}, {}, [event(1), event(1)]), of("a"))
+    assert recent.agrees({(THINGS, "a"): StoredRow("1", 7), (THINGS, "b"): NO_ROW})
+    assert not recent.agrees({(THINGS, "a"): now})

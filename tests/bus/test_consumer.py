@@ -135,10 +135,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*middlewares: Any, hold: bool = False, timeout: float = 5.0) -> AsyncIterator[Bench]:
+async def bench(
+    *middlewares: Any, hold: bool = False, timeout: float = 5.0, looking: Any = look
+) -> AsyncIterator[Bench]:
     handlers = Handlers()
     handlers.add_command(Handler(Deposit, deposit, accounts, hold=hold, timeout_seconds=timeout))
-    handlers.add_command(Handler(Look, look, accounts))
+    handlers.add_command(Handler(Look, looking, accounts))
     async with MemoryJournal() as journal:
         await journal.prepare(["accounts"])
         one = Bench(journal, MemoryHub(), handlers, list(middlewares))
@@ -291,6 +293,75 @@ class Away:
             raise error
         async with self.journal.batch(*args) as opened:
             yield opened
+
+
+class Asked:
+    """A journal that notes which rows each batch is opened with, and whether it may recall."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self.journal = journal
+        self.batches: list[tuple[list[str], bool]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.journal, name)
+
+    @asynccontextmanager
+    async def batch(self, claims: Any, places: Any, lease: Any = None, recall: bool = False) -> Any:
+        self.batches.append(([key for _, key in places], recall))
+        async with self.journal.batch(claims, places, lease, recall) as opened:
+            yield opened
+
+
+def seldom(command: Look, unit: Unit) -> int:
+    """Looks at its row when the key says so, and takes no error for an answer."""
+    if command.key.startswith("look"):
+        try:
+            return look(command, unit)
+        except Exception:
+            return -1
+    unit.delete(accounts, command.key)
+    return 0
+
+
+@asynccontextmanager
+async def seldom_looking() -> AsyncIterator[tuple[Bench, Asked]]:
+    """A consumer that has met a hundred commands which did not look at their rows, after a deposit of 5 for "look"."""
+    async with bench(looking=seldom) as b:
+        asked = Asked(b.journal)
+        await b.run(b.consumer(asked))
+        assert (await b.bus.send(Deposit("look", 5))).applied
+        for number in range(100):
+            assert (await b.bus.send(Look(f"k{number}"))).applied
+        assert asked.batches == [(["look"], True), *(([f"k{number}"], True) for number in range(100))]
+        asked.batches.clear()
+        yield b, asked
+
+
+async def test_a_row_that_nobody_looks_at_is_not_read() -> None:
+    """A handler that only writes costs no read of the row that it names, after some time."""
+    async with seldom_looking() as (b, asked):
+        for key in ("a", "b"):
+            assert (await b.bus.send(Look(key))).applied
+        assert asked.batches == [([], True), ([], True)]
+        assert (await b.bus.send(Deposit("look", 1))).applied  # of a class that looks
+        assert asked.batches[2:] == [(["look"], True)]
+
+
+async def test_one_that_looks_at_last_is_given_its_row() -> None:
+    """The batch is opened again with it, whatever the handler made of the error; the next of its class comes with it at
+    once."""
+    async with seldom_looking() as (b, asked):
+        for _ in range(2):
+            assert (await b.bus.send(Look("look"))).value == 5
+        assert asked.batches == [([], True), (["look"], False), (["look"], True)]
+
+
+async def test_what_the_batch_has_written_is_seen_without_a_read() -> None:
+    """A row that a command before it has put is there for one that looks, though it was left out."""
+    async with seldom_looking() as (b, asked):
+        receipts = [b.bus.submit(Deposit("look", 1)), b.bus.submit(Look("look"))]
+        assert (await receipts[1]).value == 6
+        assert asked.batches == [(["look"], True)]
 
 
 async def test_infrastructure_that_fails_repeats_the_batch_in_order() -> None:

@@ -1,8 +1,8 @@
 """What a writer remembers of its own commits, so that a batch can be opened without asking the database.
 
-The journal's end after the last commit from here, and rows as they were then: those that were read or written lately,
-missing ones included, as many as `MOST_BYTES` hold. Nothing of it is trusted: what is decided on it is checked when it
-is written, and refused when anybody else was there (decision 0053). Not here: that check.
+The journal's end after the last commit from here, and rows as they were then: those that batches have read, missing
+ones included, as many as `MOST_BYTES` hold. Nothing of it is trusted: what is decided on it is checked when it is
+written, and refused when anybody else was there (decision 0053). Not here: that check.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from skerry.journal.journal import StoredRow, Writes
 from skerry.position import Position
 
 Place = tuple[str, str]
-MOST_BYTES = 32 * 1024 * 1024
+MOST_BYTES = 16 * 1024 * 1024
 """Of keys and rows, with what Python needs for each of them."""
 _ROW_BYTES = 300
 """That need, about."""
@@ -55,9 +55,9 @@ class Recent:
         kept = self._rows
         return self.position is not None and all(kept.get(place) is row for place, row in rows.items())
 
-    def knows_any(self, places: Iterable[Place]) -> bool:
-        """Whether one of these is remembered."""
-        return any(place in self._rows for place in places)
+    def agrees(self, rows: Mapping[Place, StoredRow]) -> bool:
+        """Whether nothing else is remembered of these, which were read from the database."""
+        return all(place not in self._rows or _same(self._rows[place], row) for place, row in rows.items())
 
     def read(self, position: Position, places: Iterable[Place], rows: Mapping[Place, StoredRow]) -> None:
         """These places were read, at `position`."""
@@ -67,8 +67,9 @@ class Recent:
             self._keep(place, rows.get(place, NO_ROW))
         self._make_room()
 
-    def committed(self, base: Position, writes: Writes) -> None:
-        """This was written from here, durably, after the event at `base`."""
+    def committed(self, base: Position, writes: Writes, read: Collection[Place] = ()) -> None:
+        """This was written from here, durably, after the event at `base`, by a batch that had read these places. Rows
+        that are written and never read need no memory."""
         before = self.position
         if before is not None and before != base:
             self.forget()
@@ -77,10 +78,12 @@ class Recent:
         self.position = Position(base.epoch, base.offset + len(writes.events))
         for table, puts in writes.puts.items():
             for key, (data, events_before) in puts.items():
-                self._keep((table, key), StoredRow(data, base.offset + events_before))
+                if (table, key) in read or (table, key) in self._rows:
+                    self._keep((table, key), StoredRow(data, base.offset + events_before))
         for table, deletes in writes.deletes.items():
             for key in deletes:
-                self._keep((table, key), NO_ROW)
+                if (table, key) in read or (table, key) in self._rows:
+                    self._keep((table, key), NO_ROW)
         self._make_room()
 
     def _keep(self, place: Place, row: StoredRow) -> None:
@@ -107,6 +110,14 @@ def check_decided(claims: Collection[str], writes: Writes) -> None:
     that is what the database compares. Raises Conflict."""
     if len(writes.outcomes) != len(claims):
         raise Conflict("not all of these commands are decided now: ask whether they were before")
+
+
+def _same(one: StoredRow, other: StoredRow) -> bool:
+    return one.offset == other.offset and _bytes(one.data) == _bytes(other.data)
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data.encode() if isinstance(data, str) else data
 
 
 def _size(place: Place, row: StoredRow) -> int:

@@ -26,14 +26,16 @@ from skerry.emitter import EventEmitter
 from skerry.errors import Conflict, Fenced, MessageError, SkerryError, Unavailable, UnknownMessage
 from skerry.journal.epochs import Epochs
 from skerry.journal.hints import tip
-from skerry.journal.journal import WAITS, DeadLetter, JournalWriter, Lease, Status
-from skerry.journal.unit import Overlay
+from skerry.journal.journal import WAITS, Batch, DeadLetter, JournalWriter, Lease, Status
+from skerry.journal.unit import Overlay, Place
 from skerry.messages.envelope import Envelope
 from skerry.options import option
 from skerry.position import Position
 
 T = TypeVar("T")
 INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
+_BLIND = 100
+"""Commands of a class in a row that look at no row, before the rows of the next ones are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,9 @@ class Consumer:
         self._turn = asyncio.Lock()
         self._letters = True
         self._any_wait = True
+        self._blind: dict[
+            type, int
+        ] = {}  # how many of a class have looked at no row, since the last that did
         self._noted = 0  # letters that were told to wait, so far
         self._stored: set[str] = set()  # of the commands at hand, those that are letters already
         self._met: dict[str, float] = {}  # unknown ones, and when they were first met, on the monotonic clock
@@ -267,11 +272,11 @@ class Consumer:
                 error = crashed or self._decider.decode(envelope)
                 if error is not None:
                     refused[envelope.id] = error
-        places = {p: None for e in first.values() if e.id not in refused for p in self._decider.places(e)}
+        places, unread = self._places(first.values(), refused, recall)
         now = self._clock.now()
         line = await self._line(first.values(), refused)
         async with self._writer.batch(list(first), places, self._lease(), recall) as (batch, rows):
-            overlay = Overlay(batch.load, rows, places)
+            overlay = Overlay(batch.load, rows, places, unread)
             if batch.position.epoch != self._epochs.present:
                 self._epochs = Epochs.of(await self._writer.epochs())
             overlay.epochs = self._epochs
@@ -290,7 +295,7 @@ class Consumer:
                 elif (first_one := line.held_behind(envelope)) and self._decider.holds(envelope):
                     refuse(overlay, envelope, MessageError(f"held behind {first_one} of its key"), now)
                 else:
-                    hooks += await self._decider.decide(envelope, overlay, batch, now, self._position.epoch)
+                    hooks += await self._decide_one(envelope, overlay, batch, now)
                 if overlay.writes.dead and overlay.writes.dead[-1].command_id == envelope.id:
                     line.add(overlay.writes.dead[-1])
             known = dict(batch.known)
@@ -310,6 +315,34 @@ class Consumer:
             self._note_letter(letter)
         hint = hint_of(writes.events, self._position.epoch, base, before)
         return CommitNotice(hint, answers_to(envelopes, known, writes, base, self._epochs), hooks)
+
+    def _places(
+        self, envelopes: Iterable[Envelope], refused: Mapping[str, MessageError], recall: bool
+    ) -> tuple[dict[Place, None], set[Place]]:
+        """What is loaded for these, and what is left out as nobody is likely to look at it: with `recall`, rows of
+        commands of classes that have not done so for long."""
+        wanted, unread = dict[Place, None](), set[Place]()
+        for envelope in envelopes:
+            if envelope.id not in refused:
+                places = self._decider.places(envelope)
+                if recall and self._blind.get(type(envelope.command), 0) >= _BLIND:
+                    unread.update(places)
+                else:
+                    wanted.update(dict.fromkeys(places))
+        return wanted, unread.difference(wanted)
+
+    async def _decide_one(
+        self, envelope: Envelope, overlay: Overlay, batch: Batch, now: float
+    ) -> list[Callable[[], None]]:
+        """Raises Conflict when it looked at a row that was left out, whatever the handler made of that."""
+        overlay.looked, kind = False, type(envelope.command)
+        try:
+            hooks = await self._decider.decide(envelope, overlay, batch, now, self._position.epoch)
+        finally:
+            self._blind[kind] = 0 if overlay.looked else self._blind.get(kind, 0) + 1
+        if overlay.missed:
+            raise Conflict("a row was looked at that was not read")
+        return hooks
 
     def _note_letter(self, letter: DeadLetter) -> None:
         self._letters = True

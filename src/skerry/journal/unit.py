@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
-from skerry.errors import DeclarationError, InvalidMessage
+from skerry.errors import Conflict, DeclarationError, InvalidMessage
 from skerry.journal.epochs import Epochs
 from skerry.journal.journal import NewEvent, NewOutcome, Status, StoredRow, Writes
 from skerry.journal.table import Table
@@ -37,10 +37,21 @@ class _Cell:
 
 
 class Overlay:
-    """The rows that a batch has seen, with the effects of its commands so far, and the writes to come."""
+    """The rows that a batch has seen, with the effects of its commands so far, and the writes to come. `unread`: rows
+    that its commands name, and that were left out in the hope that nobody looks at them."""
 
-    def __init__(self, loader: Loader, rows: Mapping[Place, StoredRow], asked: Iterable[Place]) -> None:
-        self._loader = loader
+    def __init__(
+        self,
+        loader: Loader,
+        rows: Mapping[Place, StoredRow],
+        asked: Iterable[Place],
+        unread: Collection[Place] = (),
+    ) -> None:
+        self._loader, self._unread = loader, unread
+        self.missed = False
+        """Whether somebody did: then the batch has to be opened again with all of its rows."""
+        self.looked = False
+        """Whether a command has looked at any row since this was set."""
         self.cells: dict[Place, _Cell] = {}
         self.writes = Writes()
         self.epochs = Epochs()
@@ -54,6 +65,15 @@ class Overlay:
     async def load(self, place: Place) -> _Cell:
         self._keep(await self._loader([place]), [place])
         return self.cells[place]
+
+    def look(self, place: Place) -> _Cell | None:
+        """The row, as far as it was loaded. Raises Conflict for one that was left out."""
+        self.looked = True
+        cell = self.cells.get(place)
+        if cell is None and place in self._unread:
+            self.missed = True
+            raise Conflict("a row is looked at that was not read")
+        return cell
 
 
 class Unit:
@@ -100,7 +120,7 @@ class Unit:
         """The row as this command may see it, None when there is none. Loaded on demand where it was not
         loaded for the whole batch (`loads=` of the handler, by default the command's own key)."""
         place = (table.name, table.key_text(key))
-        cell = self._changes.get(place) or self._overlay.cells.get(place)
+        cell = self._changes.get(place) or self._overlay.look(place)
         if cell is None:
             cell = await self._overlay.load(self._place(table, key))
         return _row(table, cell)
@@ -131,7 +151,7 @@ class Unit:
 
     def _cell(self, table: Table[K, Row], key: K) -> _Cell:
         place = (table.name, table.key_text(key))
-        cell = self._changes.get(place) or self._overlay.cells.get(place)
+        cell = self._changes.get(place) or self._overlay.look(place)
         if cell is None:
             self._place(table, key)
             raise LookupError(
@@ -165,7 +185,7 @@ class Unit:
 
     def _is_missing(self, place: Place) -> bool:
         """Whether it is known that there was no such row before this command."""
-        cell = self._overlay.cells.get(place)
+        cell = self._overlay.look(place)
         return cell is not None and cell.data is None and cell.row is None
 
     def emit(self, event: Event) -> None:

@@ -23,7 +23,7 @@ from skerry.backends.postgres.gathered import Ready, Recalled
 from skerry.backends.postgres.room import ANOTHER_HISTORY, Room
 from skerry.backends.postgres.schema import Statement, Statements
 from skerry.backends.postgres.session import committing, proven
-from skerry.backends.recent import check_decided, existing
+from skerry.backends.recent import NO_ROW, check_decided, existing
 from skerry.backends.storable import check_text, check_writes
 from skerry.backends.stored import by_table, read_outcome
 from skerry.errors import Conflict, Disconnected, JournalError
@@ -178,7 +178,8 @@ class PostgresBatch:
         rows = {(tables[kind - 2], key): StoredRow(data, pos) for kind, key, data, pos in found}
         self.note(wanted, rows)
         if self.recalled:
-            self.recalled.more.update((table, key) for table, names in wanted.items() for key in names)
+            places = ((table, key) for table, names in wanted.items() for key in names)
+            self.recalled.more.update((place, rows.get(place, NO_ROW)) for place in places)
         return rows
 
     # --- writing

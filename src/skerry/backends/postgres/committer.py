@@ -209,7 +209,7 @@ class Committer:
         if any(part.moves for part in parts.parts):
             room.wrote = wrote
         for part, before in zip(parts.parts, parts.befores, strict=True):
-            room.recent.committed(Position(epoch, base + before), part.writes)
+            room.recent.committed(Position(epoch, base + before), part.writes, part.places)
 
     async def _at_once(self, connection: Session, parts: Gathered) -> list[int]:
         """Flush and commit: one statement, more where events are amended."""

@@ -37,13 +37,13 @@ class Recalled:
 
     rows: Mapping[Place, StoredRow]
     dropped: int
-    more: set[Place] = field(default_factory=set)
+    more: dict[Place, StoredRow] = field(default_factory=dict)
 
     def holds(self, recent: Recent) -> bool:
         """Whether no commit from here has changed any of it since."""
         if not recent.holds(self.rows):
             return False
-        return not self.more or (self.dropped == recent.dropped and not recent.knows_any(self.more))
+        return not self.more or (self.dropped == recent.dropped and recent.agrees(self.more))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +58,11 @@ class Ready:
     reads: Mapping[str, Mapping[str, int | None]]
     lease: Lease | None
     recalled: Recalled | None = None
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """What it has read."""
+        return frozenset((table, key) for table, keys in self.reads.items() for key in keys)
 
     @property
     def moves(self) -> bool:

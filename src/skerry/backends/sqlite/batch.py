@@ -79,13 +79,15 @@ async def opened(room: Room, claims: Sequence[str], keys: Iterable[Place]) -> Op
 
 @dataclass(slots=True, eq=False)
 class SqliteBatch:
-    """See `skerry.journal.journal.Batch`. `is_recalled`: opened without asking the database."""
+    """See `skerry.journal.journal.Batch`. `places`: what was read when it was opened; `is_recalled`: without
+    asking the database."""
 
     room: Room
     claims: frozenset[str]
     lease: Lease | None
     position: Position
     known: Mapping[str, Outcome]
+    places: frozenset[Place]
     is_recalled: bool = False
     _is_open: bool = True
     _in_transaction: bool = False
@@ -153,7 +155,7 @@ class SqliteBatch:
                 raise Conflict("another writer changed the journal") from error
             raise
         self._in_transaction = False
-        self.room.recent.committed(self.position, writes)
+        self.room.recent.committed(self.position, writes, self.places)
         if writes.events:
             end = Position(self.position.epoch, self.position.offset + len(writes.events))
             self.room.note(end, writes.events[-1].command_id)

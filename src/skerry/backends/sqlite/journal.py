@@ -365,7 +365,10 @@ class SqliteJournal(StoredReads):
             else:
                 recall, found = False, await opened(self._room, claims, places)
                 self._recent.read(found.position, places, found.rows)
-            batch = SqliteBatch(self._room, frozenset(claims), lease, found.position, found.known, recall)
+            read = frozenset(places)
+            batch = SqliteBatch(
+                self._room, frozenset(claims), lease, found.position, found.known, read, recall
+            )
             try:
                 yield batch, found.rows
             finally:
