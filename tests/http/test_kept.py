@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from skerry.clock import SystemClock
@@ -17,9 +18,9 @@ from skerry.testing.client import Client
 NONE = Headers()
 
 
-def declared(tokens: str = "") -> Route:
+def declared(tokens: str = "", keep: bool | str = True) -> Route:
     app = Application()
-    app.get("/values/{key}", keep=True)(lambda key: key)
+    app.get("/values/{key}", keep=keep)(lambda key: key)
     app.compile(tokens=Tokens.parse(tokens, SystemClock()))
     return next(route for route in app.table.routes if route.keep)
 
@@ -39,7 +40,8 @@ def test_what_is_kept() -> None:
     kept.offer(b"d", NONE, declared("read:abcdefghijklmnop"), Response(b"x"))
     assert not kept.answers
     kept.offer(b"e", NONE, route, Response(b"x", etag="1"))
-    counts, rest = kept.answers[b"e"]
+    counts, rest, is_placed = kept.answers[b"e"]
+    assert not is_placed
     assert counts is route.counts
     assert rest == b'ETag: "1"\r\nCache-Control: no-cache\r\nContent-Length: 1\r\n\r\nx'
     kept.clear("an event")
@@ -61,7 +63,7 @@ def test_bounds() -> None:
     for number in range(100):
         kept.offer(b"%d" % number, NONE, route, Response(b"x" * 500))
         most = max(most, len(kept.answers))
-        assert sum(len(rest) + OVERHEAD for _, rest in kept.answers.values()) <= 16_000
+        assert sum(len(rest) + OVERHEAD for _, rest, _ in kept.answers.values()) <= 16_000
     assert most > 15
     kept.clear()
     kept.offer(b"large", NONE, route, Response(b"x" * 1_000))
@@ -82,8 +84,52 @@ def test_only_gets_of_plain_views_are_declared_so() -> None:
         app.get("/a/{key}", keep=True)(waits)
     with pytest.raises(DeclarationError, match="GET routes"):
         app.put("/a/{key}", keep=True)
+    for path in ("/a/{key}", "/{name}/a", "/{name}/{key}"):
+        with pytest.raises(DeclarationError, match="end of the path"):
+            app.get(path, keep="name")
     with pytest.raises(DeclarationError, match="GET routes"):
         app.get("/a/{key}", keep=True, stale=True)
+
+
+class Told(msgspec.Struct):
+    """An event."""
+
+    offset: int
+    key: str
+    name: str = "value_put"
+
+
+def test_what_is_kept_by_key_goes_with_its_key() -> None:
+    """An event drops what is kept under its key, and what is kept under none; the position is that of the last event,
+    and only in answers that had one."""
+    kept = keeping()
+    by_key, by_any = declared(keep="key"), declared()
+    placed = {"Skerry-Position": "e:1", "Vary": "Skerry-Position"}
+    for key in ("a", "b"):
+        kept.offer(key.encode(), NONE, by_key, Response(b"x", headers=placed), key)
+        kept.offer(key.encode() * 2, NONE, by_key, Response(b"x"), key)
+    kept.offer(b"any", NONE, by_any, Response(b"x", headers=placed), "a")
+    assert kept.position == b"Skerry-Position: e:1\r\n"
+    assert [(rest.count(b"e:1"), is_placed) for _, rest, is_placed in kept.answers.values()] == [
+        (0, True), (0, False), (0, True), (0, False), (1, False),
+    ]  # fmt: skip
+    kept.applied([Told(2, "c"), Told(3, "b")], "e")
+    assert kept.position == b"Skerry-Position: e:3\r\n"
+    assert sorted(kept.answers) == [b"a", b"aa"]
+    kept.applied([Told(4, "c", "skerry.row_put")], "e")
+    assert not kept.answers
+
+
+def test_what_is_dropped_makes_room() -> None:
+    """Bytes of answers that went with their key are not counted any more."""
+    route, kept = declared(keep="key"), keeping(16_000)
+    for number in range(100):
+        kept.offer(b"steady", NONE, route, Response(b"x" * 500), "steady")
+        kept.offer(b"%d" % number, NONE, route, Response(b"x" * 500), "k")
+        kept.applied([Told(number, "k")], "e")
+        kept.applied([Told(number, "steady")], "e")
+        kept.offer(b"first", NONE, route, Response(b"x"), "first") if not number else None
+    assert list(kept.answers) == [b"first"]
 
 
 async def test_an_application_of_its_own_is_asked_each_time() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import msgspec
 import pytest
 
 from livekv import app
+from livekv.messages import Value
 from livekv.values import Values
 from skerry import HttpReads
 from skerry.backends.memory.journal import MemoryJournal
 from skerry.http.kept import KeptAnswers
+from skerry.journal.journal import Correction
 from skerry.journal.memory import Stopped
 from skerry.testing.app import World, running
 from skerry.testing.journal_samples import MemoryStandby
@@ -21,8 +25,8 @@ def kept_of(world: World) -> KeptAnswers:
 
 
 async def test_an_answer_is_kept_until_an_event() -> None:
-    """Repeated requests are answered from what was kept, and counted as others are; not the one after a write of any
-    key, nor one that comes with a tag."""
+    """Repeated requests are answered from what was kept, and counted as others are; not the one after a write of its
+    key, nor one that comes with a tag. After a write of another key it is the same with another position."""
     async with running(app) as world:
         client, kept = world.client, kept_of(world)
         first = await client.put("/values/a", body="1")
@@ -35,9 +39,14 @@ async def test_an_answer_is_kept_until_an_event() -> None:
         assert route.counts == {200: 4}
         assert (await client.get("/values/a", headers={"If-None-Match": first.etag or ""})).status == 304
         written = await client.put("/values/b", body="2")
-        assert not kept.answers
+        assert len(kept.answers) == 1
         again = [await client.get("/values/a") for _ in range(3)]
         assert {each.headers["skerry-position"] for each in again} == {written.headers["skerry-position"]}
+        assert {each.etag for each in again} == {first.etag}
+        assert len(kept.answers) == 1
+        second = await client.put("/values/a", body="3")
+        assert not kept.answers
+        assert {(await client.get("/values/a")).etag for _ in range(3)} == {second.etag}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -76,7 +85,44 @@ async def test_no_answer_is_stale(seed: int) -> None:
                         else:
                             assert answer.json() == {"key": key, "value": entry.value}
                             assert answer.etag == f'"{reads.etag(entry.offset)}"'
-        assert hits > 50
+        assert hits > 100
+
+
+async def test_answers_stay_under_writes_of_other_keys() -> None:
+    """Each is asked for again and again between steady writes of others, and computed once."""
+    computed: list[str] = []
+    async with running(app) as world:
+        client, kept = world.client, kept_of(world)
+        offer = kept.offer
+
+        def noting(request: bytes, *rest: Any) -> None:
+            computed.append(rest[-1])
+            offer(request, *rest)
+
+        kept.offer = noting  # type: ignore[method-assign, assignment]
+        for key in "ab":
+            await client.put(f"/values/{key}", body=key)
+        for number in range(20):
+            written = await client.put("/values/other", body=str(number))
+            for key in "ab":
+                answer = await client.get(f"/values/{key}")
+                assert answer.json() == {"key": key, "value": key}
+                assert answer.headers["skerry-position"] == written.headers["skerry-position"]
+        assert sorted(computed) == ["a", "b"]
+
+
+async def test_a_correction_drops_everything() -> None:
+    """What an operator corrects may be of any key."""
+    async with running(app) as world:
+        client, kept = world.client, kept_of(world)
+        await client.put("/values/a", body="1")
+        for _ in range(3):
+            await client.get("/values/a")
+        assert kept.answers
+        row = msgspec.json.encode(Value("corrected")).decode()
+        await world.journal.correct(Correction("row", "as a test", "test", "key_value", "b", data=row))
+        await client.put("/values/z", body="told")
+        assert not kept.answers
 
 
 async def test_nothing_is_kept_while_a_projection_is_stopped() -> None:

@@ -115,7 +115,7 @@ class Application:
         max_body_bytes: int | None = None,
         documented: bool = True,
         stale: bool = False,
-        keep: bool = False,
+        keep: bool | str = False,
         tags: Iterable[str] = (),
         response: Any = None,
     ) -> Callable[[View], View]:
@@ -127,7 +127,8 @@ class Application:
         `max_body_bytes` limits this route's body (413 beyond); views that take Starlette's request limit themselves.
         `keep`: a 200 of this GET route follows from its path and from memory that events change, and from nothing
         else (no clock, no header field, no other state); it is sent again to a client that repeats the request, until
-        an event is applied.
+        an event is applied. The name of the path's last parameter instead of True: from what is told by events of that
+        key (`subject_key`), so that events of other keys let it be.
         """
         chosen = frozenset(method.upper() for method in methods)
         if not isinstance(path, str):
@@ -143,6 +144,8 @@ class Application:
 
         if keep and (chosen != {"GET"} or stale):
             raise DeclarationError(f"{path}: keep=True is for GET routes, and not for stale=True")
+        if isinstance(keep, str) and not path.endswith(f"/{{{keep}}}"):
+            raise DeclarationError(f'{path}: keep="{keep}" names the parameter at the end of the path')
 
         def declare(view: View) -> View:
             chosen_name = name or str(getattr(view, "__name__", type(view).__name__))

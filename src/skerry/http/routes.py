@@ -31,7 +31,7 @@ class RouteOptions(TypedDict, total=False):
     max_body_bytes: int | None
     documented: bool
     stale: bool
-    keep: bool
+    keep: bool | str
     tags: Iterable[str]
     response: Any
 
@@ -48,7 +48,7 @@ class DeclaredRoute:
     max_body_bytes: int | None = None
     documented: bool = True
     stale: bool = False
-    keep: bool = False
+    keep: bool | str = False
     tags: tuple[str, ...] = ()
     response: Any = None
 
@@ -73,7 +73,7 @@ class Route:
     max_body_bytes: int
     documented: bool = True
     guarded: bool = False
-    keep: bool = False
+    keep: bool | str = False
     tags: tuple[str, ...] = ()
     response: Any = None
     recognizes: bool = False
@@ -83,10 +83,12 @@ class Route:
         # The hot attribute is reached in one step.
         self.call = self.binding.call
         self.personal = self.guarded or self.recognizes
+        self.keep_by_key = isinstance(self.keep, str)
         self.needs_connection = self.binding.needs_connection
         self.writes = not self.methods <= SAFE_METHODS | {WEBSOCKET}
 
     call: Callable[..., Any] = field(init=False)
+    keep_by_key: bool = field(init=False)
     needs_connection: bool = field(init=False)
     personal: bool = field(init=False)
     writes: bool = field(init=False)

@@ -61,8 +61,9 @@ LOOK_UP_SECONDS = 5.0
 """How long the database is asked what became of a command that has waited for long."""
 TOLD_PENDING = 1000
 """How many pending commands are sent to a process that asks; the newest first."""
-MEMORY_EVENTS = ("applied", "reloaded", "moved", "failure", "revived", "lost", "caught_up")
-"""Events of the projector after which memory may show something else, or under another position."""
+MEMORY_EVENTS = ("reloaded", "moved", "failure", "revived", "lost", "caught_up")
+"""Events of the projector after which memory may show something else, or under another position, beside those that it
+has applied."""
 
 
 def copy_path(settings: Settings, namespace: str, name: str) -> Path | None:
@@ -257,8 +258,10 @@ class Kernel:
         """Let answers be kept for as long as memory shows the same. Returns how to end it."""
         kept.stopped = self.projector.stopped
         events = [self.projector.events.on(name, kept.clear) for name in MEMORY_EVENTS]
+        unlisten = self.projector.listen(kept.applied)
 
         def forget() -> None:
+            unlisten()
             for event in events:
                 event.cancel()
 

@@ -136,10 +136,11 @@ class Connection(asyncio.Protocol):
         if kept is not None:
             self.http.since = 0.0
             began = monotonic()
-            counts, rest = kept
+            counts, rest, is_placed = kept
             counts[200] += 1
             state = self.state
-            self.transport.write(b"".join((OK, state.common_keep, rest)))
+            position = self._lane.kept.position if is_placed else b""
+            self.transport.write(b"".join((OK, state.common_keep, position, rest)))
             state.lane_seconds += monotonic() - began
             return
         # The header block is the one that was parsed before, byte for byte: what is left is `GET target`.
@@ -192,7 +193,7 @@ class Connection(asyncio.Protocol):
         except KeyError:
             counts[status] = 1
         if route.keep:
-            self._lane.kept.offer(data, headers, route, answer)
+            self._lane.kept.offer(data, headers, route, answer, last.decode("ascii"))
         ready = answer.rest
         self.transport.write(
             answer.render(state.common_keep) if ready is None else b"".join((OK, state.common_keep, ready))

@@ -17,7 +17,7 @@ app.handles(DeleteValue, loads=values)(decisions.delete_value)
 app.projection(Values)
 app.renders(ValuePut)(live.value_put)
 
-app.get("/values/{key}", keep=True)(web.get_value)
+app.get("/values/{key}", keep="key")(web.get_value)
 app.put("/values/{key}", max_body_bytes=web.MAX_VALUE_BYTES)(web.put_value)
 app.delete("/values/{key}")(web.delete_value)
 app.get("/values")(web.list_values)
