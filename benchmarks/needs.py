@@ -41,8 +41,10 @@ NEEDS = (
     Need(
         "PostgreSQL",
         lambda: available("postgresql"),
-        ("writes", "consumers", "reactors", "journals", "commits", "bridge"),
+        ("writes", "consumers", "reactors", "journals", "commits", "bridge", "mirrors"),
     ),
+    Need("redis-server", _program("redis-server"), ("mirrors",), "rows of Redis"),
+    Need("the client of Redis", _module("redis"), ("mirrors",), "rows of Redis"),
     Need("RabbitMQ", lambda: available("rabbitmq"), ("writes", "consumers", "rabbitmq")),
     Need(
         "Node.js with @tars/rpc",
