@@ -2,7 +2,8 @@
 
 A transaction inserts one row; beside it the same with `emit`, and the same with a plain INSERT of the very row that
 `emit` leaves, by 1, 4 and 16 threads of one process with psycopg, in turns of half a second, while a consumer moves
-the events and while nobody does. Read the ratios of times: the plain INSERT is what no library can save. Then a
+the events and while nobody does. Read the ratios of times: the plain INSERT is what no library can save. First the
+processor time of each, of client and database apart, which hardly depends on what else the machine does. Then a
 transaction of Django with three statements, how much longer commits of other writers take (95 %) beside a transaction
 of one second that has emitted, and how long it takes from a commit to this process's listeners, and to a page in
 Chromium. Not for: mirrors (mirrors), commands (journals, writes).
@@ -41,6 +42,7 @@ from skerry.testing.services import available, chromium_program, private_postgre
 WRITERS = (1, 4, 16)
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "4"))
 TURN_SECONDS = 0.5
+COUNTED = 1000
 LONG_SECONDS = 3.0
 HEARD = 60
 SHOWN = 100
@@ -68,7 +70,7 @@ def by_psycopg(dsn: str, way: str) -> Transaction:
     """One row, and what `way` adds: nothing ("plain"), the row of an event ("insert"), an event ("emit")."""
     import psycopg
 
-    connection = psycopg.connect(dsn)
+    connection = psycopg.connect(dsn, application_name="bench writer")
 
     def row_of_an_event() -> None:
         digits = os.urandom(16).hex()
@@ -173,6 +175,33 @@ def measured(by: str, dsn: str, writers: int, ways: Sequence[str], seconds: floa
     return found
 
 
+def spent(dsn: str, ways: Sequence[str]) -> dict[str, list[float]]:
+    """Of each way, for one transaction of one writer: microseconds of processor time of this client and of its process
+    in the database; the least of the rounds. What else the machine does hardly counts."""
+    import psycopg
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        made = {way: by_psycopg(dsn, way) for way in ways}
+        pids = connection.execute(
+            "select pid from pg_stat_activity where datname = current_database() and state is not null "
+            "and backend_type = 'client backend' and application_name = 'bench writer'"
+        ).fetchall()
+    found: dict[str, list[list[float]]] = {way: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way, transaction in made.items():
+            before, began = _running(pids), time.thread_time()
+            for _ in range(COUNTED):
+                transaction()
+            client = (time.thread_time() - began) / COUNTED * 1e6
+            found[way].append([client, (_running(pids) - before) / COUNTED * 1e6])
+    return {way: [min(each) for each in zip(*rounds, strict=True)] for way, rounds in found.items()}
+
+
+def _running(pids: Sequence[tuple[int]]) -> float:
+    """Seconds that these processes have had a processor (Linux)."""
+    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for (pid,) in pids) / 1e9
+
+
 async def written(by: str, dsn: str, writers: int, ways: str, seconds: float) -> dict[str, list[float]]:
     """`measured`, elsewhere."""
     command = [sys.executable, "-m", "benchmarks.bridge", by, dsn, str(writers), ways, str(seconds)]
@@ -201,6 +230,23 @@ async def cost(dsn: str, *, moved: bool) -> list[Row]:
                 Row(f"{title}, {writers} writers", rate, "transactions/s", "without", plain / rate, bar, note)
             )
     return rows
+
+
+async def profile(dsn: str) -> list[Row]:
+    """Where the time of the smallest transaction goes, and what moving an event takes of the App's process."""
+    before = time.process_time()
+    found = await written("cpu", dsn, 1, "plain,insert,emit", 0)
+    moving = (time.process_time() - before) / (2 * ROUNDS * COUNTED) * 1e6
+    plain = sum(found["plain"])
+    titles = {"plain": "without", "insert": "with the same row by a plain INSERT", "emit": "with emit"}
+    rows = []
+    for way, (client, database) in found.items():
+        title, note = (
+            f"processor time of a transaction {titles[way]}",
+            f"client {client:.0f}, database {database:.0f}",
+        )
+        rows.append(Row(title, client + database, "us", "without", (client + database) / plain, None, note))
+    return [*rows, Row("processor time of the App for an event", moving, "us")]
 
 
 async def of_django(dsn: str) -> list[Row]:
@@ -323,6 +369,7 @@ async def measure(dsn: str, execute: Callable[[str], Any]) -> list[Row]:
     settings = Settings(journal=dsn, transport="memory:", warm_start=False)
     async with running(app, settings=settings, journal=PostgresJournal(dsn, "bench")) as world:
         rows = [
+            *await profile(dsn),
             *await cost(dsn, moved=True),
             *await of_django(dsn),
             await beside(dsn),
@@ -347,4 +394,10 @@ if __name__ == "__main__":
     else:
         os.environ["SKERRY_NAMESPACE"] = "bench"
         kind, place, count, named, time_seconds = sys.argv[1:]
-        print(json.dumps(measured(kind, place, int(count), named.split(","), float(time_seconds))))
+        ways = named.split(",")
+        found = (
+            spent(place, ways)
+            if kind == "cpu"
+            else measured(kind, place, int(count), ways, float(time_seconds))
+        )
+        print(json.dumps(found))
