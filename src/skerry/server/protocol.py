@@ -408,7 +408,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(data)
 
     def soon(self, work: Callable[[], None]) -> None:
-        self.state.loop.call_soon(work)
+        self.state.soon(work)
 
     def started(self, turn: Turn, status: int) -> None:
         seconds, state = monotonic() - turn.began, self.state

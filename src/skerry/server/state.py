@@ -172,6 +172,7 @@ class State:
         self.held: dict[Served, Identity] = {}
         """Of the long-lived connections those whose client may lose the right to listen."""
         self._reviews = False
+        self._soon: list[Callable[[], None]] = []
         self.followed: set[Served] = set()
         """Answers that go on without an application (event streams)."""
         self.app_state: dict[str, Any] = {}
@@ -232,6 +233,20 @@ class State:
             if refusal is not None:
                 raise Early(refusal)
         return limit
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have it done in the next turn of the loop, with what others want done then: the loop is asked once."""
+        self._soon.append(work)
+        if len(self._soon) == 1:
+            self.loop.call_soon(self._do_soon)
+
+    def _do_soon(self) -> None:
+        found, self._soon = self._soon, []
+        for work in found:
+            try:
+                work()
+            except Exception as error:
+                self.loop.call_exception_handler({"message": f"{work} failed", "exception": error})
 
     def tick(self) -> None:
         """Set the Date (RFC 9110 section 6.6.1); called every second."""
