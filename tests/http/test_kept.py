@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import msgspec
 import pytest
 
@@ -89,6 +91,13 @@ def test_only_gets_of_plain_views_are_declared_so() -> None:
             app.get(path, keep="name")
     with pytest.raises(DeclarationError, match="GET routes"):
         app.get("/a/{key}", keep=True, stale=True)
+
+    @app.get("/ids/{id}", keep="id")
+    def by_id(id: UUID) -> str:
+        return str(id)  # whose letters may be large or small
+
+    with pytest.raises(DeclarationError, match="a str, as keys of events are"):
+        app.compile()
 
 
 class Told(msgspec.Struct):

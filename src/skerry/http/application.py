@@ -429,6 +429,8 @@ class Application:
         template = PathTemplate(declared.path)
         where = f"{'/'.join(sorted(declared.methods))} {declared.path} ({declared.name})"
         binding = bind(declared.view, where, template.names, declared.methods, resolve, watch, declared.stale)
+        if isinstance(declared.keep, str):
+            _check_key(binding, declared.keep, where)
         lane = not binding.is_async
         if lane and binding.needs_connection:
             raise DeclarationError(
@@ -524,6 +526,15 @@ class Application:
     async def shutdown(self) -> None:
         """Stop the mounted applications, the last one first."""
         await self._lifespans.stop()
+
+
+def _check_key(binding: Binding, name: str, where: str) -> None:
+    """Of other types one value can be written in several ways: the events' key would drop one of them only."""
+    kind = next(argument.type for argument in binding.arguments if argument.name == name)
+    if getattr(kind, "__origin__", kind) is not str:
+        raise DeclarationError(
+            f'{where}: keep="{name}" needs a parameter that is a str, as keys of events are'
+        )
 
 
 def _entered(app: ASGIApp, scope: Scope) -> Entered:
