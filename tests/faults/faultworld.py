@@ -203,11 +203,13 @@ class FaultWorld:
                 await program.start()
 
     async def start(self, *, consumers: int = 1, servers: int = 2, listeners: int = 1, **more: str) -> None:
-        """Everything; servers and listeners are there when it returns, consumers soon after."""
+        """Everything, which is there when it returns."""
         await self.servers.prepare(self.namespace)
         for _ in range(consumers):
             await self.consumer(**more)
         await asyncio.gather(*(self.server() for _ in range(servers)))
+        for consumer in self.consumers:
+            await consumer.until(lambda said=consumer: " is ready" in said.text, START_SECONDS)  # type: ignore[misc]
         for number in range(listeners):
             listener = Listener(f"listener-{number + 1}", lambda at=number % servers: self.ports[at])  # type: ignore[misc]
             self.listeners.append(listener)

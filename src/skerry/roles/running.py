@@ -239,6 +239,8 @@ class _Process:
         if self.control is None and (kernel := composed.kernel) is not None and composed.listening:
             journal = _without_secrets(kernel.settings.journal_url(kernel.namespace))
             logger.info("memory is that of the journal %s, at %s", journal, kernel.projector.position)
+        if self.control is None and not composed.listening:
+            logger.info("%s is ready", self.name)
         self._notifier.ready(f"{self.name} works")
         if self.control is not None:
             self._tell_ready(self.control, composed)
