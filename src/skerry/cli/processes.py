@@ -288,6 +288,8 @@ class _Up:
             try:
                 return await runner.run()
             finally:
+                # A child that ends while the loop is being closed would have asyncio complain on stderr.
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
                 if admin is not None:
                     await admin.stop()
                 await asked.stop()
