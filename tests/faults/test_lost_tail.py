@@ -147,9 +147,15 @@ class Story:
             connection.close()
 
     async def put(self, name: str, value: str, *, on: int = 0, key: str = "", **headers: str) -> Told:
+        """Sent again while it is not taken, as 503 says."""
         if key:
             headers["Idempotency_Key"] = key
-        answer = await self.ask(on, "PUT", f"/values/{name}", value.encode(), **headers)
+        async with asyncio.timeout(60):
+            while True:
+                answer = await self.ask(on, "PUT", f"/values/{name}", value.encode(), **headers)
+                if answer.status != 503:  # not taken: this server has not found the queue again yet
+                    break
+                await asyncio.sleep(0.1)
         assert answer.status in (200, 202), self.world.report(f"{name}: {answer}")
         told = {n: answer.headers[n] for n in ("location", "etag", "skerry-position") if n in answer.headers}
         told["message"] = json.loads(answer.body)["message"]
