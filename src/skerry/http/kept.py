@@ -66,7 +66,7 @@ class KeptAnswers:
             or self.stopped
         ):
             return
-        if request in self.answers:
+        if request in self.answers or not self.most_bytes:
             return
         rest, position = answer.render(b"")[len(OK) :], b""
         if route.keep_by_key:
@@ -115,9 +115,8 @@ class KeptAnswers:
 
 def _parted(rest: bytes) -> tuple[bytes, bytes]:
     """An answer without the line of its position, and that line; empty when there is none."""
-    lines = rest[: rest.index(b"\r\n\r\n") + 2].splitlines(keepends=True)
-    position = next((line for line in lines if line.startswith(POSITION)), b"")
-    if not position:
+    begin = rest.find(POSITION, 0, rest.index(b"\r\n\r\n") + 2)
+    if begin < 0 or rest[:begin].rpartition(b"\n")[2]:
         return rest, b""
-    begin = sum(map(len, lines[: lines.index(position)]))
-    return rest[:begin] + rest[begin + len(position) :], position
+    end = rest.index(b"\n", begin) + 1
+    return rest[:begin] + rest[end:], rest[begin:end]
