@@ -10,8 +10,8 @@ a projection is stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any
 
 from skerry.http.headers import Headers
 from skerry.http.reply import OK, Response
@@ -20,25 +20,10 @@ from skerry.http.routes import Route
 OVERHEAD = 250
 """Bytes that an answer takes beside its own and those of its request, about."""
 
-RESERVED = "skerry."
-"""Events whose names begin so may change anything."""
 POSITION = b"Skerry-Position: "
 Kept = tuple[dict[int, int], bytes, bool]
 """Where it is counted (`Route.counts`), what follows the status line and the Date of the answer, and whether the line
 of the position is to come before that."""
-
-
-class Applied(Protocol):
-    """An event that memory has applied, as the journal has it."""
-
-    @property
-    def offset(self) -> int: ...
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
 
 
 class KeptAnswers:
@@ -68,9 +53,8 @@ class KeptAnswers:
             return
         if request in self.answers or not self.most_bytes:
             return
-        rest, position = answer.render(b"")[len(OK) :], b""
-        if route.keep_by_key:
-            rest, position = _parted(rest)
+        whole = answer.render(b"")
+        rest, position = _parted(whole) if route.keep_by_key else (whole[len(OK) :], b"")
         size = len(request) + len(rest) + OVERHEAD
         if size > self.most_bytes >> 4:
             return
@@ -84,20 +68,13 @@ class KeptAnswers:
             self._by_any.append(request)
         self.answers[request] = (route.counts, rest, bool(position))
 
-    def applied(self, records: Sequence[Applied], epoch: str) -> None:
-        """Memory has applied these. A listener of the projector."""
-        if not self.answers:
-            return
-        self.position = b"%b%b:%d\r\n" % (POSITION, epoch.encode(), records[-1].offset)
+    def drop(self, keys: Iterable[str], position: object) -> None:
+        """Events of these keys were applied, and memory is at `position`."""
+        self.position = b"%b%b\r\n" % (POSITION, str(position).encode())
         self._drop(self._by_any)
         self._by_any.clear()
-        for record in records:
-            if record.name.startswith(RESERVED):
-                self.clear()
-                return
-            found = self._by_key.pop(record.key, None)
-            if found is not None:
-                self._drop(found)
+        for key in keys:
+            self._drop(self._by_key.pop(key, ()))
 
     def clear(self, *_: Any) -> None:
         """Memory has changed. A listener of anything that tells so."""
@@ -113,10 +90,11 @@ class KeptAnswers:
             self._bytes -= len(request) + len(rest) + OVERHEAD
 
 
-def _parted(rest: bytes) -> tuple[bytes, bytes]:
-    """An answer without the line of its position, and that line; empty when there is none."""
-    begin = rest.find(POSITION, 0, rest.index(b"\r\n\r\n") + 2)
-    if begin < 0 or rest[:begin].rpartition(b"\n")[2]:
-        return rest, b""
-    end = rest.index(b"\n", begin) + 1
-    return rest[:begin] + rest[end:], rest[begin:end]
+def _parted(answer: bytes) -> tuple[bytes, bytes]:
+    """What follows the status line of an answer, without the line of its position; and that line, empty when there is
+    none."""
+    begin = answer.find(b"\n" + POSITION, 0, answer.index(b"\r\n\r\n") + 2) + 1
+    if not begin:
+        return answer[len(OK) :], b""
+    end = answer.index(b"\n", begin) + 1
+    return answer[len(OK) : begin] + answer[end:], answer[begin:end]

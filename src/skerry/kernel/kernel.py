@@ -22,6 +22,7 @@ from skerry.clock import Clock, SystemClock
 from skerry.errors import DeclarationError, MessageError, SettingsError, SkerryError
 from skerry.http.kept import KeptAnswers
 from skerry.injection import Plan, Resolve
+from skerry.journal.correcting import RESERVED
 from skerry.journal.intake import HasIntake
 from skerry.journal.journal import JournalReader, JournalWriter, Record
 from skerry.journal.mirror import ReadsMirrors
@@ -258,7 +259,16 @@ class Kernel:
         """Let answers be kept for as long as memory shows the same. Returns how to end it."""
         kept.stopped = self.projector.stopped
         events = [self.projector.events.on(name, kept.clear) for name in MEMORY_EVENTS]
-        unlisten = self.projector.listen(kept.applied)
+
+        def applied(records: Sequence[Record], epoch: str) -> None:
+            if not kept.answers:
+                return
+            if any(record.name.startswith(RESERVED) for record in records):  # may be of any key
+                kept.clear()
+            else:
+                kept.drop((record.key for record in records), Position(epoch, records[-1].offset))
+
+        unlisten = self.projector.listen(applied)
 
         def forget() -> None:
             unlisten()

@@ -165,9 +165,10 @@ class Connection(asyncio.Protocol):
                 return
             request.identity = known.identity
         http.since = 0.0
+        key = last.decode("ascii")
         began = monotonic()
         try:
-            answer = route.call(request, last.decode("ascii"))
+            answer = route.call(request, key)
             if answer.__class__ is not Response or headers.conditional:
                 answer = self._lane.complete(route, request, answer)
             elif route.guarded and not answer.private:
@@ -193,7 +194,7 @@ class Connection(asyncio.Protocol):
         except KeyError:
             counts[status] = 1
         if route.keep:
-            self._lane.kept.offer(data, headers, route, answer, last.decode("ascii"))
+            self._lane.kept.offer(data, headers, route, answer, key)
         ready = answer.rest
         self.transport.write(
             answer.render(state.common_keep) if ready is None else b"".join((OK, state.common_keep, ready))
