@@ -25,7 +25,6 @@ from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
 
 from benchmarks.page import ARGUMENTS
 from benchmarks.rows import Row, table
@@ -111,20 +110,13 @@ def by_django(dsn: str, way: str) -> Transaction:
 
 def _models(dsn: str) -> tuple[Any, Any]:
     """Tables of Django, which is set up with the first of several threads."""
-    import django
-    from django.conf import settings
+    from benchmarks.django_orm import set_up  # Django is measured where it is installed
     from django.db import models
 
     with _one:
         if _made:
             return _made[0]
-        where = urlsplit(dsn)
-        database = {
-            "ENGINE": "django.db.backends.postgresql", "NAME": where.path[1:], "USER": where.username,
-            "PASSWORD": where.password, "HOST": where.hostname, "PORT": where.port,
-        }  # fmt: skip
-        settings.configure(DATABASES={"default": database})
-        django.setup()
+        set_up(dsn)
 
         class Stock(models.Model):
             pieces = models.IntegerField()

@@ -28,7 +28,6 @@ from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from benchmarks.rows import Row, table
@@ -254,17 +253,10 @@ def _answers(client: Any, redis: Any) -> bool:
 
 
 def by_django(dsn: str) -> Callable[[int], Any]:
-    import django
-    from django.conf import settings
+    from benchmarks.django_orm import set_up  # Django is measured where it is installed
     from django.db import models
 
-    where = urlsplit(dsn)
-    database = {
-        "ENGINE": "django.db.backends.postgresql", "NAME": where.path[1:], "USER": where.username,
-        "PASSWORD": where.password, "HOST": where.hostname, "PORT": where.port,
-    }  # fmt: skip
-    settings.configure(DATABASES={"default": database})
-    django.setup()
+    set_up(dsn)
 
     class Stored(models.Model):
         customer = models.TextField()

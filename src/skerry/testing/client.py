@@ -175,7 +175,7 @@ class Client:
         return await self.request("DELETE", path, **options)
 
     async def options(self, path: str, **options: Any) -> Answer:
-        """Send a OPTIONS, with the options of `request`."""
+        """Send an OPTIONS, with the options of `request`."""
         return await self.request("OPTIONS", path, **options)
 
     @asynccontextmanager

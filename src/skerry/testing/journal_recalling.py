@@ -17,6 +17,7 @@ from skerry.testing.journal_samples import (
     all_records,
     all_rows,
     applied,
+    as_bytes,
     command_id,
     decide,
     event,
@@ -128,7 +129,7 @@ class RecallingSuite:
             try:
                 places = [(THINGS, key) for key in wanted]
                 async with journal.batch(list(dict.fromkeys(claims)), places, None, True) as (batch, rows):
-                    told = {place[1]: (bytes_of(row.data), row.offset) for place, row in rows.items()}
+                    told = {place[1]: (as_bytes(row.data), row.offset) for place, row in rows.items()}
                     if rng.random() < 0.1:
                         continue
                     await batch.commit(writes)
@@ -140,7 +141,3 @@ class RecallingSuite:
             if rng.random() < 0.05:
                 await journal.prepare([THINGS, f"more_{number}"])
         assert await journal.verify() == []
-
-
-def bytes_of(data: bytes | str) -> bytes:
-    return data.encode() if isinstance(data, str) else data
