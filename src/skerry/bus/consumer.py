@@ -35,7 +35,7 @@ from skerry.position import Position
 T = TypeVar("T")
 INFRASTRUCTURE = (Unavailable, OSError, TimeoutError)
 _BLIND = 100
-"""Commands of a class in a row that look at no row, before the rows of the next ones are left out."""
+"""So many commands of a class, one after the other, look at no row before the rows of the next ones are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,8 @@ class Consumer:
         self._turn = asyncio.Lock()
         self._letters = True
         self._any_wait = True
-        self._blind: dict[
-            type, int
-        ] = {}  # how many of a class have looked at no row, since the last that did
+        self._blind: dict[type, int] = {}
+        """How many commands of a class have looked at no row, since the last that did."""
         self._noted = 0  # letters that were told to wait, so far
         self._stored: set[str] = set()  # of the commands at hand, those that are letters already
         self._met: dict[str, float] = {}  # unknown ones, and when they were first met, on the monotonic clock
@@ -319,8 +318,8 @@ class Consumer:
     def _places(
         self, envelopes: Iterable[Envelope], refused: Mapping[str, MessageError], recall: bool
     ) -> tuple[dict[Place, None], set[Place]]:
-        """What is loaded for these, and what is left out as nobody is likely to look at it: with `recall`, rows of
-        commands of classes that have not done so for long."""
+        """What is loaded for these commands and, with `recall`, what is left out: rows of those whose class has looked
+        at none for long."""
         wanted, unread = dict[Place, None](), set[Place]()
         for envelope in envelopes:
             if envelope.id not in refused:

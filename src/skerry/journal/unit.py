@@ -38,7 +38,7 @@ class _Cell:
 
 class Overlay:
     """The rows that a batch has seen, with the effects of its commands so far, and the writes to come. `unread`: rows
-    that its commands name, and that were left out in the hope that nobody looks at them."""
+    that its commands name and that were not loaded, as commands of their classes have looked at none for long."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Overlay:
     ) -> None:
         self._loader, self._unread = loader, unread
         self.missed = False
-        """Whether somebody did: then the batch has to be opened again with all of its rows."""
+        """Whether a command has looked at one of those: then the batch has to be opened again with all of its rows."""
         self.looked = False
         """Whether a command has looked at any row since this was set."""
         self.cells: dict[Place, _Cell] = {}
@@ -67,7 +67,7 @@ class Overlay:
         return self.cells[place]
 
     def look(self, place: Place) -> _Cell | None:
-        """The row, as far as it was loaded. Raises Conflict for one that was left out."""
+        """The row, None when it was not asked for. Raises Conflict for one that was left out."""
         self.looked = True
         cell = self.cells.get(place)
         if cell is None and place in self._unread:
