@@ -38,7 +38,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class App(Declares):
-    """An application: commands and their handlers, what is kept in memory, and what is said over HTTP.
+    """An application: commands and their handlers, projections kept in memory, and its HTTP interface.
 
     `name` is also the default namespace of its queues and tables. Nothing is started or connected by declaring;
     contradictions (two handlers for a command, a parameter that nothing fills) are DeclarationErrors at start.
@@ -61,7 +61,7 @@ class App(Declares):
 
     @property
     def http(self) -> Application:
-        """What is said over HTTP, with all that there is to declare about it."""
+        """The HTTP side of the application, for everything that `App` has no shortcut for."""
         return self._http
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -80,16 +80,16 @@ class App(Declares):
         await send({"type": "lifespan.startup.failed", "message": cure})
 
     def migrations(self, directory: str | Path) -> None:
-        """SQL mode: the tables of the application's own, as numbered SQL files (`skerry.journal.migration`). The
-        consumer runs what is new before it takes commands."""
+        """SQL mode: the application's own tables, as numbered SQL files (`skerry.journal.migration`). The
+        consumer runs new files before it takes commands."""
         if self.declaration.migrations is not None:
             raise DeclarationError("app.migrations was called twice")
         self.declaration.migrations = migrations_in(Path(directory))
 
     def middleware(self, middleware: Middleware) -> DeclaredMiddleware:
-        """Wrap the decision of commands: `async def m(command, unit, proceed, services...)`, where
-        `await proceed(command, unit)` goes on and gives the result. The first declared is outermost. Middleware of
-        requests is `app.http.middleware`."""
+        """Wrap the decision of commands: `async def m(command, unit, proceed, services...)`, where `await
+        proceed(command, unit)` calls the next one and returns the result. The first declared is outermost.
+        Middleware of requests is `app.http.middleware`."""
         if not inspect.iscoroutinefunction(middleware) and not inspect.iscoroutinefunction(
             type(middleware).__call__
         ):
@@ -100,9 +100,9 @@ class App(Declares):
         return cast(DeclaredMiddleware, middleware)
 
     def plug(self, plugin: SolverPlugin | ProcessPlugin) -> None:
-        """Have a plugin in every process: its `rules()`, if it has them, are as those of `supervise`; its `start()`,
-        whose parameters are services, runs before the first role begins, its `stop()` when the last one has ended.
-        Raises DeclarationError, SupervisionError."""
+        """Run a plugin in every process: its `rules()`, if it has them, are rules like those of `supervise`;
+        its `start()`, whose parameters are services, runs before the first role starts, its `stop()` after
+        the last one has ended. Raises DeclarationError, SupervisionError."""
         self.declaration.supervised.add_plugin(plugin)
 
     @overload
@@ -125,14 +125,14 @@ class App(Declares):
         timeout_seconds: float = 5.0,
         scheme: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Declare how it is found out who sends a request: `Application.authenticate`."""
+        """Declare the function that returns the identity of a request: `Application.authenticate`."""
         return self.http.authenticate(
             function, remember_seconds=remember_seconds, timeout_seconds=timeout_seconds, scheme=scheme
         )
 
     def mount(self, path: str, app: ASGIApp, *, name: str | None = None, rights: Rights = BY_METHOD) -> None:
-        """Serve any ASGI application under a path; its lifespan runs with ours. What was made without Skerry is better
-        hosted: `host`."""
+        """Serve any ASGI application under a path; its lifespan runs within the App's. Use `host` for
+        applications that were written without Skerry."""
         try:
             kind = kind_of(app, "it")
         except SettingsError:

@@ -35,7 +35,7 @@ from typing import Any
 
 
 class SkerryError(Exception):
-    """Everything that Skerry raises on purpose. Can be copied and pickled, whatever its constructor takes."""
+    """The base of all errors of Skerry. Can be copied and pickled, whatever its constructor takes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.args, vars(self))
@@ -81,8 +81,8 @@ class NewerVersion(UnknownMessage):
 
 
 class InvalidMessage(MessageError):
-    """The content does not fit the type. `field` and `value` name what does not, for operators and logs (the value is
-    cut and masked, see `skerry.messages.typed`); HTTP answers show `without_value`."""
+    """The content does not fit its type. `field` and `value` are those that do not fit, for operators and
+    logs (the value is cut and masked, see `skerry.messages.typed`); HTTP answers show `without_value`."""
 
     def __init__(self, name: str, reason: str, *, field: str = "", value: str = "") -> None:
         super().__init__(f"{name}: {reason}, the value is {value}" if value else f"{name}: {reason}")
@@ -90,12 +90,13 @@ class InvalidMessage(MessageError):
 
     @property
     def without_value(self) -> str:
-        """The text for clients: what does not fit, not what it was."""
+        """The text for clients: the field that does not fit, without its value."""
         return f"{self.name}: {self.reason}"
 
 
 class Rejected(SkerryError):
-    """A rule of the application said no. Raise it in a handler: the caller gets an answer (409), no retry."""
+    """A rule of the application refuses the command. Raise it in a handler: the caller gets 409, and the
+    command is not retried."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -107,7 +108,7 @@ class PreconditionFailed(Rejected):
 
 
 class Unavailable(SkerryError):
-    """Not now; nothing is wrong with the request. Try again after `retry_after_seconds`."""
+    """The request is valid but cannot be served now. Try again after `retry_after_seconds`."""
 
     def __init__(self, reason: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(reason)
@@ -119,7 +120,8 @@ class Overloaded(Unavailable):
 
 
 class Conflict(Unavailable):
-    """Another writer changed what was decided on. Nothing was written: decide again, at once."""
+    """Another writer changed rows that the decision was based on. Nothing was written: decide again, at
+    once."""
 
 
 class Disconnected(Unavailable):
@@ -155,7 +157,7 @@ class WrongEpoch(JournalError):
 
 
 class Corrupt(JournalError):
-    """What is stored contradicts itself (a gap, a missing row); `skerry journal verify` tells where."""
+    """The stored data is inconsistent (a gap, a missing row); `skerry journal verify` reports where."""
 
 
 class TransportError(SkerryError):
@@ -184,7 +186,7 @@ class EmitterError(SkerryError):
 
 
 class Fenced(JournalError):
-    """The lease was lost to another owner: what this one wanted to write was refused."""
+    """The lease was lost to another owner: this write was refused."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the lease {name!r} belongs to somebody else by now")

@@ -117,8 +117,9 @@ def _looked_at(done: asyncio.Future[Any]) -> None:
 
 
 def ask(query: Query[R]) -> R:
-    """The answer of the App's handler, from this process's memory: between two events, so that it is of one moment. A
-    thread waits for the loop's next turn (about 30 microseconds when it is idle); in the loop it is a plain call.
+    """The answer of the App's handler, from this process's memory, between two events, so that it is
+    consistent. A thread waits for the loop's next turn (about 30 microseconds when it is idle); in the loop
+    it is a plain call.
 
     Raises DeclarationError when nothing answers it (or, in a coroutine, only an asynchronous handler does: `await
     ask_async(query)`), DeadlineExceeded for a loop that does not turn, LifecycleError where no App of Skerry runs."""

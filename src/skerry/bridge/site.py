@@ -136,8 +136,8 @@ def site() -> Site | None:
 
 
 def position() -> Position | None:
-    """Where the memory of this process's App stands, None where no App runs. Whatever a page reads afterwards, from
-    the database or from memory, has all that happened up to it. From any thread."""
+    """The position of the memory of this process's App, None where no App runs. Data that a page reads
+    afterwards, from the database or from memory, includes all events up to it. From any thread."""
     found = site()
     return None if found is None else found.projector.position
 

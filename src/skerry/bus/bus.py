@@ -116,7 +116,7 @@ def _checked_key(name: str, key: str) -> str:
 
 class CommandBus:
     """Sends commands. All commands of one turn of the loop travel as one message per partition; one that is
-    alone goes at once. `send`: what takes such a message, in place of the transport's."""
+    alone goes at once. `send`: called with each such message, in place of the transport's."""
 
     def __init__(
         self,
@@ -156,14 +156,14 @@ class CommandBus:
         wait_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> asyncio.Future[Receipt[R]]:
-        """Send a command; the future has its Receipt. Takes no task, so a lane view may return what follows.
-
-        The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps it was), after
-        `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet decided.
-        `headers` travel with it; None: those of its cause (`skerry.provenance`), as who sent a request, and its trace.
-        The same `id` again is answered as before, unless `request_hash` differs (kind "different_request").
-        Raises DeclarationError for a command that has no handler, and InvalidMessage for one that does not fit its own
-        declaration: nothing is sent then. Do not cancel the future: it may be shared.
+        """Send a command; the future has its Receipt. Makes no task, so a lane view may return a future built
+        on it. The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps sent),
+        after `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet
+        decided. `headers` travel with it; None: those of its cause (`skerry.provenance`), as who sent a
+        request, and its trace. The same `id` again is answered as before, unless `request_hash` differs (kind
+        "different_request"). Raises DeclarationError for a command that has no handler, and InvalidMessage
+        for one that does not fit its own declaration: nothing is sent then. Do not cancel the future: it may
+        be shared.
         """
         kind = type(command)
         found = self._kinds.get(kind)
@@ -194,7 +194,7 @@ class CommandBus:
         return future
 
     async def send(self, command: Command[R], **options: Unpack[SendOptions]) -> Receipt[R]:
-        """`submit`, awaited; cancelling the wait does not take the command back."""
+        """`submit`, awaited; cancelling the wait does not revoke the command."""
         return await asyncio.shield(self.submit(command, **options))
 
     def _enqueue(self, envelope: Envelope, partition: int) -> None:
@@ -253,15 +253,16 @@ class CommandBus:
 
 
 class QueryBus:
-    """Asks. Handlers are bound at start (`compile`); `ask` is a plain call, so a lane view may use it."""
+    """Answers queries. Handlers are bound at start (`compile`); `ask` is a plain call, so a lane view may use
+    it."""
 
     def __init__(self, handlers: Mapping[type[Query[Any]], Handler[Query[Any]]]) -> None:
         self._declared = handlers
         self._handlers: dict[type[Query[Any]], _Asked] = {}
 
     def compile(self, resolve: Resolve, guard: Guard = lambda function, services: function) -> None:
-        """Bind every handler to its services. `guard` may wrap what depends on some of them. Raises
-        DeclarationError for what nothing fills."""
+        """Bind every handler to its services. `guard` may wrap handlers that depend on some of them. Raises
+        DeclarationError for a parameter that nothing fills."""
         for kind, handler in self._declared.items():
             plan = bind(handler, resolve, query_arguments(kind))
             function = guard(plan.compile(), plan.services)
@@ -346,5 +347,5 @@ def _any_of(kind: type) -> bool:
 
 
 class EventBus(EventEmitter):
-    """What happened, as this process's memory applied it: the name of an emission is the event's class.
-    Listeners are plain and quick, as everything that stands between two events."""
+    """Emits each event that this process's memory has applied, with the event's class as its name. Listeners
+    are plain functions and must be quick: the next event waits for them."""

@@ -31,7 +31,8 @@ else:
 
 
 class Level(enum.IntEnum):
-    """How much a sender waits for: durable in the queue, in the database, or also in this process's memory."""
+    """How far a command has to come before its sender gets the receipt: the durable queue, the database, or
+    also this process's memory."""
 
     ACCEPTED = 0
     COMMITTED = 1
@@ -40,10 +41,10 @@ class Level(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt(Generic[R]):
-    """What a sender is told. `status` is PENDING when the command is durable but not decided within the wait.
-    `position`: the journal's, with the effect in it; None while pending. `result`: JSON or None; `value` is what it
-    says. `visible`: False when the sender waited for this process's memory, and a projection that would show the effect
-    has stopped."""
+    """The outcome of a command as its sender gets it. `status` is PENDING when the command is durable but not
+    decided within the wait. `position`: the journal's, with the effect in it; None while pending. `result`:
+    JSON or None; `value` is the same decoded. `visible`: False when the sender waited for this process's
+    memory, and a projection that would show the effect has stopped."""
 
     id: str
     status: Status
@@ -61,9 +62,9 @@ class Receipt(Generic[R]):
 
     @property
     def value(self) -> R:
-        """What the handler returned, of the type that `Command[R]` says (else the handler's annotation). Raises
-        SkerryError unless the command was applied, InvalidMessage for a result that an older release stored and that
-        does not fit any more."""
+        """The result of the handler, of the type R of `Command[R]` (else of the handler's annotation). Raises
+        SkerryError unless the command was applied, InvalidMessage for a result that an older release stored
+        and that no longer fits."""
         if not self.applied:
             raise SkerryError(f"command {self.id} is {self.status.value}, not applied: it has no value")
         try:

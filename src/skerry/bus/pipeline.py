@@ -21,7 +21,7 @@ Decide = Callable[[Command[Any], Unit], Any]
 
 
 class Proceed(Protocol):
-    """What a middleware goes on with: `await proceed(command, unit)` gives the handler's result."""
+    """The next step of a middleware: `await proceed(command, unit)` returns the handler's result."""
 
     def __call__(self, command: Command[Any], unit: Unit, /) -> Awaitable[Any]: ...
 

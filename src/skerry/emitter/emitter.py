@@ -46,9 +46,8 @@ class EventEmitter(Listeners):
     # Emission.
 
     def emit(self, event: Any, /, *args: Any, **kwargs: Any) -> None:
-        """Call the listeners of `event` in order, then pass it on. Nobody listening: nothing happens.
-
-        Raises an ExceptionGroup of everything that listeners raised, after all were called (see `on_error`).
+        """Call the listeners of `event` in order, then forward it. Without listeners it does nothing. Raises
+        an ExceptionGroup of the listeners' exceptions after all were called (see `on_error`).
         """
         try:
             listeners = self._listeners.get(event)
@@ -222,7 +221,7 @@ class EventEmitter(Listeners):
 
     @property
     def mode(self) -> Mode:
-        """What passes: everything (default), or with incoming, outgoing or both muted."""
+        """Which emissions pass: all (default), or with incoming, outgoing or both muted."""
         return Mode(self._mode)
 
     @mode.setter

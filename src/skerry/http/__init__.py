@@ -1,4 +1,4 @@
-"""What an application says over HTTP: requests, responses, live events, pages.
+"""The HTTP interface of an application: requests, responses, live events, pages.
 
 This is what applications import; `Request`, `Response` and `Problem` are in `skerry` too.
 

@@ -59,7 +59,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 @dataclass(frozen=True, slots=True)
 class ApplicationSettings:
-    """How an application presents itself. `openapi` and `docs` are paths, None switches them off."""
+    """Settings of an application's own pages. `openapi` and `docs` are paths, None switches them off."""
 
     title: str = "Skerry application"
     version: str = "0"
@@ -77,7 +77,7 @@ class _Authenticate:
 
 
 class Application:
-    """Routes and what goes around them. Declare first, `compile` once, then serve.
+    """Routes, middleware, mounts and error handlers. Declare first, `compile` once, then serve.
 
     `table` and `lane` exist after `compile`; an application that is served without having been compiled is compiled
     with no services.
@@ -209,8 +209,9 @@ class Application:
         rights: Rights = BY_METHOD,
         hosted: bool = False,
     ) -> None:
-        """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours. `hosted`: it
-        was made without us; at "/" it has every path that is not declared, those of our own pages too."""
+        """Serve any ASGI application under `path` ("/" for everything else). Its lifespan runs with ours.
+        `hosted`: it was written without Skerry; at "/" it gets every path that is not declared, including
+        those of Skerry's own pages."""
         if not isinstance(path, str):
             raise DeclarationError(f'write app.mount("/...", application): {path!r} is no path')
         if not path.startswith("/"):
@@ -223,7 +224,8 @@ class Application:
 
     @property
     def hosts_everything(self) -> bool:
-        """Whether a hosted application has every path that is not declared: our own pages lie under one prefix then."""
+        """Whether a hosted application gets every path that is not declared: Skerry's own pages are under one
+        prefix then."""
         return any(mount.hosted and not mount.prefix for mount in self._mounts)
 
     @property
@@ -238,7 +240,8 @@ class Application:
         self.mount(path, StaticFiles(directory=directory), name=name or f"files {path}", rights=rights)
 
     def middleware(self, factory: Callable[..., ASGIApp], *, prefix: str = "", **options: Any) -> None:
-        """Put `factory(app, **options)` around everything (or everything under `prefix`). The first is outermost.
+        """Wrap the application (or its paths under `prefix`) in `factory(app, **options)`. The first is
+        outermost.
 
         A lane route of which any path can lie under `prefix` leaves the lane, with a line at start, unless the
         factory has `lane_safe = True`.
@@ -273,8 +276,8 @@ class Application:
         timeout_seconds: float = 5.0,
         scheme: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Declare how this application finds out who sends a request, where no token of `SKERRY_TOKENS` says it: a
-        `def` or `async def`, injected as views are, that gives an `Identity`, or None for nobody.
+        """Declare the function that identifies the sender of a request which has no token of `SKERRY_TOKENS`:
+        a `def` or `async def`, injected as views are, that gives an `Identity`, or None for nobody.
 
         Routes need rights from then on, as with tokens. On a connection that repeats its header fields the identity is
         remembered for `remember_seconds`, and no longer than it says itself (`expires`), unless there is a query; 0:
@@ -295,11 +298,11 @@ class Application:
 
     @property
     def authenticates(self) -> bool:
-        """Whether it finds out itself who sends a request."""
+        """Whether the application has an `authenticate` function."""
         return self._authenticate is not None
 
     def exception_handler(self, kind: type[Exception]) -> Callable[[View], View]:
-        """Declare what answers an exception of that class: a plain `def` (request, error) -> answer."""
+        """Declare the answer to exceptions of that class: a plain `def` (request, error) -> answer."""
 
         def declare(handler: View) -> View:
             if inspect.iscoroutinefunction(handler):
@@ -321,7 +324,8 @@ class Application:
         self._declared.append(declared)
 
     def copy(self) -> Application:
-        """Another application with the same declarations: what is added to it, and how it is compiled, is its own."""
+        """Another application with the same declarations; later declarations and `compile` of either do not
+        affect the other."""
         other = self.surroundings(self.settings)
         other._declared = list(self._declared)
         other._mounts = [replace(mount) for mount in self._mounts]
@@ -345,7 +349,7 @@ class Application:
         return other
 
     def outline(self) -> RouteTable:
-        """Which path is whose, by what is declared so far: its views cannot be called."""
+        """The paths and their owners as declared so far; its views cannot be called."""
         table = RouteTable()
         for each in self._declared:
             nothing = Binding(each.view, (), None)
@@ -376,7 +380,7 @@ class Application:
         hosts: Hosts | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Compose everything. Raises DeclarationError for what contradicts itself. `resolve` finds services by type,
+        """Compose everything. Raises DeclarationError for contradictions. `resolve` finds services by type,
         `watch` puts a gate before views whose services may stop, `readers` are origins whose pages may read,
         `hosts` the names that are served (None: every name); `clock` tells when an identity expires."""
         cors = reading(self._cors, readers)

@@ -43,7 +43,7 @@ def page_headers(connect: Iterable[str] = ()) -> dict[str, str]:
 
 
 def live_address(live_url: str, host: str, scheme: str, path: str) -> tuple[str, tuple[str, ...]]:
-    """Where a page finds the stream of events, and the sources that its policy has to name for it.
+    """The address of the stream of events for a page, and the sources that the page's policy has to allow.
 
     `live_url` is the setting: empty for the page's own server, `ws(s)://HOST[:PORT]`, or `:PORT` on the page's host.
     """

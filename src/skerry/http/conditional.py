@@ -33,7 +33,8 @@ def entity_tags(value: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
-    """What a client asked to hold. None: it did not ask. Tags keep their quotes; `("*",)` means any."""
+    """The preconditions of a request. None: the field is absent. Tags keep their quotes; `("*",)` means
+    any."""
 
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None

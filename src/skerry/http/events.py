@@ -45,7 +45,8 @@ GRACE_SECONDS = 5.0
 
 
 class Events:
-    """An ASGI application for one path. `origins` may listen besides our own pages ("*": everybody).
+    """An ASGI application for one path. Pages of `origins` may listen besides those of the same site ("*":
+    all).
 
     `websocket` and `stream` are the same as views for `Application.websocket` and `Application.get`.
     """

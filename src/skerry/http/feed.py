@@ -175,7 +175,8 @@ class RingFeed:
         self._turn = 0
 
     def append(self, events: Sequence[FeedEvent], position: Position | None = None) -> None:
-        """Take in one applied batch and tell every subscriber; `position`: where memory is now, if further on."""
+        """Append one applied batch and notify every subscriber; `position`: of memory now, if later than the
+        last event."""
         epoch = self.ring.position.epoch
         if events:
             self.ring.extend(events)

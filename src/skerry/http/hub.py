@@ -79,7 +79,7 @@ class Hub:
             self._say_process("joined")
 
     def admit(self) -> float | None:
-        """None when one more listener may come, else the seconds after which it should try again."""
+        """None when another listener is accepted, else the seconds after which it should try again."""
         if self.draining or self.stats.listeners >= self.settings.max_listeners:
             self.stats.refused += 1
             return 5.0
@@ -94,7 +94,7 @@ class Hub:
         return f"{self.name}-{self._boot}-{next(self._numbers):x}"
 
     def reset(self) -> None:
-        """Send everybody away to come again."""
+        """Close all listeners with 1012, so that they reconnect."""
         for channel in self.channels.values():
             channel.close_all("come again")
 
@@ -112,7 +112,8 @@ class Hub:
         listener.sink.close(code, reason)
 
     async def drain(self, seconds: float = 5.0) -> None:
-        """Close everybody with 1012, in slices spread over `seconds`, so that not all come back in one moment."""
+        """Close all listeners with 1012, in groups spread over `seconds`, so that they do not all reconnect
+        at once."""
         self.draining = True
         everybody = [listener for channel in self.channels.values() for listener in channel.listeners()]
         turns = max(1, int(seconds / 0.05))

@@ -16,13 +16,12 @@ NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody with rights.
-
-    `subject`: who it is, unique and stable: events, logs and idempotency keys name it. `name`: for people, the subject
-    unless given. `rights`: `read`, `write` (which includes `read`), and whatever else an application tells apart.
-    `claims`: what else is known, as of a JWT. `expires`: seconds since 1970, after which it is no proof any more.
-    `source`: a token, a browser that logged in with one (`session`), or `app.authenticate`. `session`: the id of that
-    browser's session, "" without one. Raises ValueError for an empty subject.
+    """An authenticated client and its rights. `subject`: unique and stable: events, logs and idempotency keys
+    name it. `name`: for people, the subject unless given. `rights`: `read`, `write` (which includes `read`),
+    and further ones of the application. `claims`: other data, such as the claims of a JWT. `expires`: seconds
+    since 1970, after which it is no proof any more. `source`: a token, a browser that logged in with one
+    (`session`), or `app.authenticate`. `session`: the id of that browser's session, "" without one. Raises
+    ValueError for an empty subject.
     """
 
     subject: str
@@ -58,7 +57,7 @@ class Identity:
 
     @property
     def scope(self) -> str:
-        """What keeps their idempotency keys apart from those of others."""
+        """The scope of its idempotency keys: those of other identities differ."""
         return self.subject if self.source != "application" else f"application {self.subject}"
 
 

@@ -168,8 +168,8 @@ class Listener:
 
     @property
     def ping(self) -> bytes:
-        """What keeps the connection alive, and says so to listeners that asked for it; empty when there is nothing to
-        send."""
+        """The bytes that keep the connection alive, with a beat for listeners that asked for it; empty when
+        there is nothing to send."""
         return self.wire.ping + self.wire.frame(BEAT, None) if self.beats else self.wire.ping
 
     # --- what the transport says

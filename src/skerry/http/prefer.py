@@ -9,13 +9,13 @@ from skerry.http.headers import Headers
 
 @dataclass(frozen=True, slots=True)
 class Prefer:
-    """What the client prefers: `wait_seconds` None when it did not say."""
+    """The `Prefer` field of a request: `wait_seconds` is None when the field does not have it."""
 
     wait_seconds: float | None = None
     respond_async: bool = False
 
     def wait(self, default: float, most: float) -> float:
-        """Seconds to wait: what was asked, within 0 and `most`, or the default."""
+        """Seconds to wait: the requested ones, within 0 and `most`, or the default."""
         return default if self.wait_seconds is None else min(self.wait_seconds, most)
 
     @classmethod

@@ -28,10 +28,9 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(SkerryError):
-    """An answer that says what went wrong.
-
-    `status` is the HTTP status, `detail` a sentence for the client, `headers` go with the answer, `members` are
-    further JSON members of the problem object (`errors`, for instance).
+    """An error as an answer (RFC 9457). `status` is the HTTP status, `detail` a sentence for the client,
+    `headers` go with the answer, `members` are further JSON members of the problem object (`errors`, for
+    instance).
     """
 
     def __init__(

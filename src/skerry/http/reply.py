@@ -137,8 +137,8 @@ class Response:
 
     @classmethod
     def rendered(cls, rest: bytes, body: bytes, private: bool = False) -> Response:
-        """A 200 whose lines are there as bytes, up to its end: an ETag as the last one but for `Content-Length`. The
-        other attributes are read out of them when somebody asks."""
+        """A 200 whose lines are there as bytes, up to its end: an ETag as the last one but for
+        `Content-Length`. The other attributes are parsed from them on first use."""
         made = cls.__new__(cls)
         made.body, made.status, made.private, made.rest = body, 200, private, rest
         return made
@@ -174,7 +174,7 @@ class Response:
 
     @classmethod
     def redirect(cls, location: str, status: int = 303) -> Response:
-        """Send the client elsewhere; 303 means: with GET."""
+        """A redirect; after 303 the client uses GET."""
         return cls(b"", status, headers={"Location": location})
 
     def with_header(self, name: str, value: str) -> Response:
@@ -186,7 +186,7 @@ class Response:
         return self
 
     def copy(self) -> Response:
-        """Another answer that says the same."""
+        """A copy of this answer."""
         made = Response.__new__(Response)
         made.body, made.status, made.head, made.etag = self.body, self.status, self.head, self.etag
         made.private, made.rest = self.private, None
@@ -202,7 +202,7 @@ class Response:
         return pairs
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The field lines as ASGI wants them: lower-case names, without Content-Length."""
+        """The field lines in the form of ASGI: lower-case names, without Content-Length."""
         return list(_raw_fields(self.head))
 
     def render(self, common: bytes, *, with_body: bool = True) -> bytes:
@@ -225,7 +225,7 @@ class Response:
         return b"".join((line, common, lines, length, body if with_body else b""))
 
     def whole(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """The field lines as ASGI wants them, Content-Length among them, and the body."""
+        """The field lines in the form of ASGI, with Content-Length, and the body."""
         headers, body = self.raw_headers(), self.body
         if self.status in BODILESS:
             return headers, b""

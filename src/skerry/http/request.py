@@ -113,11 +113,10 @@ class Query:
 
 
 class Request(msgspec.Struct, eq=False):
-    """What the client asked.
-
-    `method` in upper case; `target` the raw request target (path and query, bytes as sent, below the root path);
-    `body` bytes, complete; `identity` of the client, None without tokens; `scope` the ASGI scope on the ASGI side, None
-    on the lane; `sent` the answer of a write that the view has sent for it, None when it has not.
+    """A request. `method` in upper case; `target` the raw request target (path and query, bytes as sent,
+    below the root path); `body` bytes, complete; `identity` of the client, None without tokens; `scope` the
+    ASGI scope on the ASGI side, None on the lane; `sent` the answer of a write that the view has sent for it,
+    None when it has not.
     """
 
     method: str
@@ -151,19 +150,21 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        """What commands that are sent for it carry: the client's subject (`who`), and its trace (`traceparent`)."""
+        """The provenance of commands that are sent for this request: the client's subject (`who`), and its
+        trace (`traceparent`)."""
         who = self.identity.subject if self.identity is not None else ""
         return provenance(
             who, self._read["trace"] if self._read and "trace" in self._read else self.headers.get(TRACE)
         )
 
     def take_trace(self, traceparent: str) -> None:
-        """Let what is sent for it be part of this span, which is part of the client's."""
+        """Make commands that are sent for this request part of this span, which is part of the client's."""
         self._remembered()["trace"] = traceparent
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """Address and port of the client, as a trusted proxy says where there is one; None for a unix socket."""
+        """Address and port of the client, as a trusted proxy reports them if there is one; None for a unix
+        socket."""
         return self.peer.client
 
     @property
@@ -173,18 +174,19 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def host(self) -> str:
-        """The host that the client asks for, port included: what a trusted proxy says of it, else the Host field; empty
-        when a client of HTTP/1.0 sent none. For URLs: a right must not follow from it."""
+        """The host that the client asks for, with its port: as a trusted proxy reports it, else the Host
+        field; empty when a client of HTTP/1.0 sent none. For URLs only: rights must not depend on it."""
         return self.peer.host or self.headers.get("host") or ""
 
     @property
     def root_path(self) -> str:
-        """Where the application begins for clients (SKERRY_ROOT_PATH, X-Forwarded-Prefix of a trusted proxy), decoded;
-        `path` and `target` stand below it."""
+        """The path under which clients reach the application (SKERRY_ROOT_PATH, X-Forwarded-Prefix of a
+        trusted proxy), decoded; `path` and `target` are relative to it."""
         return self.peer.root_path
 
     def url_path(self, path: str) -> str:
-        """The path of a link or a redirect to `path` (percent-encoded) of this application: the root path before it."""
+        """The root path followed by `path` (percent-encoded), for links and redirects within this
+        application."""
         root = self.peer.root_path
         return quote(root, safe="/!$&'()*+,;=:@-._~") + path if root else path
 

@@ -237,8 +237,8 @@ class Reader(msgspec.Struct, frozen=True):
 
 
 class JournalReader(Protocol):
-    """The journal for those who follow it. Every call may raise `Disconnected`: the database is away, or nobody
-    has prepared it yet."""
+    """The journal for its readers. Every call may raise `Disconnected`: the database is away, or its tables
+    were not created yet."""
 
     async def head(self, at: int | None = None) -> Head:
         """The ends, and whose event stands at the offset `at`, also at the floor."""
@@ -249,8 +249,8 @@ class JournalReader(Protocol):
         ...
 
     async def missed(self, position: Position) -> bool:
-        """Tell that a reader had come to `position`, of an epoch that ended before: `verify` names what was lost.
-        False when no end of that epoch is known (yet)."""
+        """Report that a reader had reached `position`, beyond the end of its epoch: `verify` names the lost
+        events. False when no end of that epoch is known (yet)."""
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[Record]:
@@ -265,7 +265,7 @@ class JournalReader(Protocol):
         ...
 
     async def outcome(self, command_id: str) -> Outcome | None:
-        """What was decided about a command, None when nothing is known (yet)."""
+        """The outcome of a command, None when none is known (yet)."""
         ...
 
     async def load_projection(self, name: str) -> StoredProjection | None:

@@ -78,7 +78,7 @@ class KeyedProjection(Projection[K, Row], Mapping[K, Row]):
 
     @staticmethod
     def puts(event: type[E], /) -> Puts[E]:
-        """Mark a method `(self, event) -> row` as the one that tells which row an event leads to."""
+        """Mark a method `(self, event) -> row` that returns the row after an event."""
         return Puts(event)
 
     # --- reading
@@ -132,8 +132,8 @@ class KeyedProjection(Projection[K, Row], Mapping[K, Row]):
             self.changed(key, before.row, None)
 
     def changed(self, key: K, before: Row | None, after: Row | None) -> None:
-        """Called for each row that comes (`before` is None), changes, or goes (`after` is None), also while rows are
-        loaded."""
+        """Called for each row that is inserted (`before` is None), changed, or deleted (`after` is None),
+        also while rows are loaded."""
 
     # --- as a projection
 

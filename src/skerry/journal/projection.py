@@ -94,11 +94,11 @@ class Projection(Generic[K, Row]):
 
     @staticmethod
     def applies(*events: type[Event]) -> Applies[Any]:
-        """Mark a method `(self, event, record)` as the one that applies these events."""
+        """Mark a method `(self, event, record)` that applies these events."""
         return Applies(events)
 
     def clear(self) -> None:
-        """Forget everything; a load from a snapshot follows."""
+        """Delete all content; a load from a snapshot follows."""
         raise NotImplementedError(f"{type(self).__name__}.clear")
 
     def load(self, table: Table[K, Row], key: K, row: Row, offset: int) -> None:
@@ -109,14 +109,14 @@ class Projection(Generic[K, Row]):
         """Row-backed: the last row of a snapshot was given to `load`; events follow."""
 
     def twin(self) -> Projection:
-        """Another one, empty: it is filled while this one is read, when memory is loaded anew. The default makes one
-        without arguments, as this one was made."""
+        """A new, empty projection, which is filled while this one is read when memory is loaded anew. The
+        default calls the class without arguments."""
         return type(self)()
 
     def exchange(self, twin: Projection) -> None:
-        """Give everything to `twin`, which was filled meanwhile, and take what it has: between two reads, in one step.
-        The default exchanges all attributes. Override it (and `twin`) where others hold a part of this object, or where
-        a part of it holds the object itself."""
+        """Exchange the content with `twin`, which was filled meanwhile: between two reads, in one step. The
+        default exchanges all attributes. Override it (and `twin`) where other objects refer to a part of this
+        one, or where a part of it refers to the object itself."""
         for slot in _slots_of(type(self)):
             both = [(one, slot.__get__(one)) for one in (self, twin) if _is_set(slot, one)]
             for one, _ in both:

@@ -97,7 +97,7 @@ class Table(Generic[K, Row]):
         return self._encode(row)
 
     def checked(self, key: K, row: Row) -> tuple[bytes, Row]:
-        """The JSON of a new row, and the row as everybody will read it. Raises InvalidMessage with field and value
+        """The JSON of a new row, and the row as it will be read. Raises InvalidMessage with field and value
         when it does not fit its declared type."""
         try:
             return self._typed.encode(row)
@@ -106,7 +106,7 @@ class Table(Generic[K, Row]):
             raise InvalidMessage(called, error.reason, field=error.field, value=error.value) from None
 
     def decode(self, data: bytes | str) -> Row:
-        """Raises InvalidMessage when what is stored does not fit the declared row."""
+        """Raises InvalidMessage when the stored JSON does not fit the declared row."""
         try:
             return self._typed.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

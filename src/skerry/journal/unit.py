@@ -136,8 +136,8 @@ class Unit:
 
     def etag(self, table: Table[K, Row], key: K) -> str | None:
         """The tag of the row as it is, for preconditions: what `HttpReads.row` tells as its ETag, which a row keeps as
-        long as it is not changed. None when there is no row; a tag that nobody can name for one that a command of this
-        very batch changed."""
+        long as it is not changed. None when there is no row; a tag that no client can have seen for a row
+        that another command of the same batch changed."""
         cell = self._cell(table, key)
         if cell.offset == 0 or (cell.data is None and cell.row is None):
             return None
@@ -170,8 +170,8 @@ class Unit:
     # --- changing
 
     def put(self, table: Table[K, Row], key: K, row: Row) -> None:
-        """Insert or replace. Raises InvalidMessage, with field and value, when the row does not fit the table's
-        declared type; what is read afterwards is the row as it will be stored."""
+        """Insert or replace. Raises InvalidMessage, with field and value, when the row does not fit the
+        table's declared type; later reads return the row as it will be stored."""
         place = self._place(table, key)
         data, kept = table.checked(key, row)
         told = table.Put(table.name, key, kept) if table.emits else None
@@ -199,8 +199,8 @@ class Unit:
         self._events.append((event, key, data))
 
     def after_commit(self, hook: Callable[[], None]) -> None:
-        """Call `hook` in this process once the effect is durable. Not a place for what must not be lost: a crash
-        right after the commit skips it; that is what a Reactor is for."""
+        """Call `hook` in this process once the effect is durable. A crash right after the commit skips it:
+        use a Reactor for effects that must not be lost."""
         self._after.append(hook)
 
     @property
@@ -214,7 +214,7 @@ class Unit:
 
     @property
     def events(self) -> list[Event]:
-        """What was emitted so far, without the events of changed rows."""
+        """The events emitted so far, without those of changed rows."""
         return [event for event, _, _ in self._events]
 
     def fold(self, result: bytes | None, request_hash: str) -> list[Callable[[], None]]:

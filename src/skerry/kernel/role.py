@@ -18,11 +18,12 @@ class Role(Protocol):
     def name(self) -> str: ...
 
     async def start(self) -> None:
-        """Return when it works. Raises what keeps it from working, and is stopped then, as when it is cancelled."""
+        """Return when the role works. If it raises or is cancelled, `stop` is called."""
         ...
 
     async def hold(self) -> None:
-        """The process failed and is being mended: take nothing new (no connection, no command); keep what is there."""
+        """The process failed and is being repaired: accept no new connection or command, keep the existing
+        ones."""
         ...
 
     async def resume(self) -> None:

@@ -381,7 +381,8 @@ class Router(Declares):
 
     @property
     def declaration(self) -> Declaration:
-        """What was declared so far. Raises DeclarationError once it is included: more would be lost."""
+        """The declarations so far. Raises DeclarationError once the router is included: later ones would be
+        lost."""
         if self._included_in:
             raise DeclarationError(
                 f"router {self.name} is included in {self._included_in} already: declare first, include then (import "

@@ -152,13 +152,14 @@ class Runtime:
     def add(
         self, role: Role, make: Callable[[], Role] | None = None, intensity: Intensity | None = None
     ) -> None:
-        """Have one more role; before `start`. `make`, `intensity`: see `Supervisor.add`."""
+        """Add a role; before `start`. `make`, `intensity`: see `Supervisor.add`."""
         self.supervisor.add(role, make, intensity)
         self._roles[role.name] = role
         self.guard.child_timeout_seconds = self.limits.role_seconds * len(self._roles) * 2
 
     def report(self, component: str, error: BaseException) -> None:
-        """Something failed: the supervisor's rules say what happens. From the loop's thread; returns at once."""
+        """Report a failure: the supervisor's rules decide what happens. From the loop's thread; returns at
+        once."""
         self.supervisor.report(component, error)
 
     def watch(self, component: str, emitter: EventEmitter) -> None:
@@ -172,7 +173,7 @@ class Runtime:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it should not; empty when it should."""
+        """The reasons why it should not; empty when it should."""
         if self.exit is not None:
             return (f"ending: {self.exit.message}",)
         if self.state is State.FAILED:
@@ -355,7 +356,8 @@ class Runtime:
                 logger.critical("%s: stopping took longer than %g s", self.name, self.limits.stop_seconds)
 
     def run(self) -> int:
-        """`serve` on an asyncio loop of the Loop's model, ended by SIGINT and SIGTERM. A failure is said on stderr."""
+        """`serve` on an asyncio loop of the Loop's model, ended by SIGINT and SIGTERM. A failure is printed
+        to stderr."""
         code = self.loop.run(lambda: self.serve(signals=(signal.SIGINT, signal.SIGTERM)))
         if self.exit is not None and self.exit.code:
             print(f"{self.name}: {self.exit.message}", file=sys.stderr)

@@ -51,7 +51,7 @@ _NAMESPACE = re.compile(r"(?=.{1,20}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set. Times are seconds, sizes bytes."""
+    """All settings. Times are seconds, sizes bytes."""
 
     namespace: str = _option("", "prefix of queues, exchanges and tables; default: the application's name")
     journal: str = _option(
@@ -264,7 +264,8 @@ class Settings:
         return replace(self, sections=(*self.sections, *added)) if added else self
 
     def exposed(self, setting: str = "bind") -> str | None:
-        """A line of warning when that address is reached from outside and nobody needs a token; else None."""
+        """A line of warning when other machines can reach that address and no token is required; else
+        None."""
         text: str = getattr(self, setting)
         if self.tokens or is_loopback(address(text, setting)[0]):
             return None

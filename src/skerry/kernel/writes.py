@@ -179,16 +179,16 @@ class HttpReads:
 
     @property
     def position(self) -> Position:
-        """Where this server's memory is: as much of it as the view that is at work may read."""
+        """The position of this server's memory, as far as the current view may read it."""
         position = self._projector.position
         return (served_as_of.get() or position) if self._stopped else position
 
     def json(self, body: bytes) -> Response:
-        """An answer of JSON with `Skerry-Position`: where this server's memory is."""
+        """An answer of JSON with `Skerry-Position`, the position of this server's memory."""
         return Response(body, headers=self._lines(self.position))
 
     def row(self, body: bytes, offset: int) -> Response:
-        """The same about one row: its ETag is the position of its last change, by the epoch in which that was."""
+        """`json` for one row: its ETag is the position of its last change, with the epoch of that change."""
         place = self._place
         is_elsewhere = place.offset != self._row_at or place.epoch is not self._row_epoch
         if is_elsewhere or self._stopped or offset <= place.common:
@@ -206,7 +206,7 @@ class HttpReads:
         return Response.ready(body, fields.lines, self.etag(offset), self._guarded)
 
     def missing(self) -> Response:
-        """Nothing has that name: 404 with an empty body, and where this server's memory is."""
+        """404 with an empty body and `Skerry-Position`, the position of this server's memory."""
         return Response(b"", 404, headers=self._caching).with_header(POSITION_HEADER, str(self.position))
 
     def _varied(self, answer: Callable[[], Response]) -> Response:
@@ -224,7 +224,7 @@ class HttpReads:
         return varied
 
     def etag(self, offset: int) -> str:
-        """The tag of a row that was changed last at `offset`: `row` and `Unit.etag` tell the same."""
+        """The ETag of a row whose last change is at `offset`, the same as that of `row` and `Unit.etag`."""
         return f"{self._projector.epoch_of(offset)}:{offset}"
 
     def _lines(self, position: Position) -> Fields:
@@ -280,7 +280,8 @@ class HttpReads:
         return result
 
     def hurry(self, seconds: float) -> None:
-        """This process is ending: no read waits longer than this from now on; then it is 503, for another server."""
+        """This process is ending: from now on no read waits longer than this; then it is 503, and another
+        server may answer it."""
         self._longest = seconds
 
         def give_up() -> None:

@@ -69,9 +69,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Command(Message, Generic[Result], frozen=True):
-    """Something to be done. It is decided exactly once in effect, in order with others of its key.
-
-    `Command[R]` says what its handler returns, and with that the type of `Receipt.value`; `Command` alone: None.
+    """A request for a change. It takes effect exactly once, in order with others of its key. `Command[R]`:
+    its handler returns R, and so `Receipt.value` is an R; `Command` alone: None.
     """
 
     def routing_key(self) -> str:
@@ -89,7 +88,7 @@ def result_of(command: type[Command[Any]]) -> Any:
 
 
 class Query(Message, Generic[R], frozen=True):
-    """A question. `Query[R]` gives `ask` its return type; it is never queued."""
+    """A request for an answer. `Query[R]` gives `ask` its return type; a query is never queued."""
 
 
 class Event(Message, frozen=True):

@@ -1,4 +1,4 @@
-"""What happens when something fails: failures as values, rules that choose solvers, supervisors that act.
+"""Handling of failures: failures as values, rules that choose solvers, supervisors that run them.
 
 Names are loaded when they are first used.
 """

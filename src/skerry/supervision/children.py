@@ -21,7 +21,7 @@ def end_at_once(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class Child(Protocol):
-    """What a supervisor needs of a child. It may have `hold()` and `resume()`, sync or async, too.
+    """The interface of a supervised child. It may also have `hold()` and `resume()`, sync or async.
 
     `start` returns when the child works (or has begun to), `stop` when it has ended; both may be called again. A
     child that fails later tells its supervisor: `supervisor.report(child.name, error)`.

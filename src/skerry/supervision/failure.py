@@ -85,7 +85,7 @@ class Failure:
 
     @property
     def origin(self) -> Failure:
-        """The failure that everything began with."""
+        """The first failure of the chain."""
         return self if self.cause is None else self.cause.origin
 
     def distance(self, kind: type[BaseException]) -> int | None:

@@ -24,7 +24,7 @@ logger = logging.getLogger("skerry.supervision")
 
 
 class Hands(Protocol):
-    """What a solver can do. `child` is the name of a supervised child."""
+    """The operations that a solver may use. `child` is the name of a supervised child."""
 
     @property
     def clock(self) -> Clock:
@@ -56,7 +56,7 @@ class Hands(Protocol):
         ...
 
     async def resume(self, failure: Failure) -> None:
-        """Let held work go on: the child's `resume`, then the runtime's."""
+        """Resume held work: the child's `resume`, then the runtime's."""
         ...
 
     def escalate(self, failure: Failure) -> None:

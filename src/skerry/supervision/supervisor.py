@@ -172,8 +172,8 @@ class Supervisor:
         self._roster.get(child).budget.ready()
 
     async def start(self, child: str | None = None) -> None:
-        """Start all children in their order, or one. When one of all cannot start, or this is cancelled, it and those
-        before it are stopped: it may have begun something."""
+        """Start all children in their order, or one. When one of all cannot start, or this is cancelled, it
+        and those before it are stopped, to undo a partial start."""
         if child is not None:
             await self._roster.start(self._roster.get(child))
             return
@@ -216,7 +216,7 @@ class Supervisor:
         error: BaseException,
         operation: Callable[[], Awaitable[object] | object] | None = None,
     ) -> None:
-        """`component` failed. Returns at once; what is to be done follows in a task of the supervisor."""
+        """Report that `component` failed. Returns at once; a task of the supervisor handles the failure."""
         for leaf in leaves(error, self._rules.take_whole):
             self.accept(Failure.of(component, leaf, at=self.clock.now(), operation=operation))
 

@@ -45,7 +45,8 @@ class ClientConnection(Protocol):
 
 
 class Call:
-    """One request under way. `received` and `deadline` are on `time.monotonic`'s scale; no deadline is None."""
+    """One request in progress. `received` and `deadline` are on `time.monotonic`'s scale; no deadline is
+    None."""
 
     __slots__ = (
         "_dyed",
@@ -96,39 +97,40 @@ class Call:
 
     @property
     def status(self) -> dict[str, str]:
-        """The caller's status map: what the framework says, and cookies."""
+        """The caller's status map: entries of the framework, and cookies."""
         return self.request.status
 
     @property
     def one_way(self) -> bool:
-        """Whether nobody waits for a reply."""
+        """Whether the caller expects no reply."""
         return self.request.packet_type == 1
 
     @property
     def reply_context(self) -> dict[str, str]:
-        """Put in what shall travel back as the reply's context."""
+        """Entries of the reply's context; add to it."""
         if self._reply_context is None:
             self._reply_context = {}
         return self._reply_context
 
     @property
     def reply_status(self) -> dict[str, str]:
-        """Put in what shall travel back as the reply's status."""
+        """Entries of the reply's status; add to it."""
         if self._reply_status is None:
             self._reply_status = {}
         return self._reply_status
 
     @property
     def trace(self) -> Trace | None:
-        """The chain of calls that this one belongs to; None when its caller has told of none. Calls that are made while
-        it is served belong to it by themselves; HTTP requests get `trace.traceparent` as their header."""
+        """The chain of calls that this one belongs to; None when its caller sent none. Calls that are made
+        while it is served belong to it by themselves; HTTP requests get `trace.traceparent` as their
+        header."""
         request = self.request
         if not request.message_type & _TRACE:
             return None
         return received(request.status.get(STATUS_TRACE_KEY, ""))
 
     def remaining_seconds(self) -> float | None:
-        """Seconds until the caller gives up (never below 0); None when it did not say."""
+        """Seconds until the caller gives up (never below 0); None when it sent no time-out."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def timeout(self) -> asyncio.Timeout:

@@ -33,7 +33,7 @@ class ServantError(TarsError):
 
 
 class CallError(TarsError):
-    """A call failed. `function` is `App.Server.Obj.name`, `endpoint` where it went (empty: nowhere)."""
+    """A call failed. `function` is `App.Server.Obj.name`, `endpoint` its target (empty: not sent)."""
 
     code = 0
 

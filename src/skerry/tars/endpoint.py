@@ -22,7 +22,7 @@ _START = re.compile(r"(?:^|[\s:])(tcp|udp|ssl)(?=\s|$)")
 
 
 class EndpointError(TarsError):
-    """A text is no endpoint or object address. `text` is what was given, `problem` what is wrong with it."""
+    """A text is not an endpoint or object address. `text` is the text, `problem` the fault in it."""
 
     def __init__(self, text: str, problem: str) -> None:
         super().__init__(f"{problem}: {text!r}")

@@ -15,7 +15,7 @@ from skerry.errors import SkerryError
 
 
 class TarsError(SkerryError):
-    """Everything that `skerry.tars` raises on purpose."""
+    """The base of all errors of `skerry.tars`."""
 
 
 class DecodeError(TarsError):

@@ -41,7 +41,7 @@ class StaticLocator:
             self.put(name, endpoints)
 
     def put(self, name: str, endpoints: str, inactive: str = "") -> None:
-        """From now on `name` is there. An empty text: nowhere."""
+        """Set the endpoints of `name`. An empty text: it has none."""
         self._table[name] = Located(
             parse_endpoints(endpoints) if endpoints else (), parse_endpoints(inactive) if inactive else ()
         )

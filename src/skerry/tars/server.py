@@ -107,7 +107,7 @@ class Server:
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Where it listens, in the order of `add`; with real ports once started."""
+        """The endpoints on which it listens, in the order of `add`; with real ports once started."""
         if self._listeners:
             return tuple(listener.endpoint for listener in self._listeners)
         return tuple(place.endpoint for place in self._places)
@@ -120,7 +120,7 @@ class Server:
         return str(ObjectAddress(name, found))
 
     def states(self) -> tuple[ListenerState, ...]:
-        """What every endpoint is doing now."""
+        """The state and counters of every endpoint."""
         return tuple(listener.state for listener in self._listeners)
 
     async def start(self) -> None:
@@ -156,8 +156,8 @@ class Server:
             listener.resume()
 
     async def stop(self, drain_seconds: float | None = None) -> bool:
-        """Drain, then close: stop listening, tell clients to reconnect elsewhere, finish what is under way for
-        at most `drain_seconds`, cancel the rest. True when nothing had to be cancelled."""
+        """Drain, then close: stop listening, tell clients to reconnect elsewhere, finish calls in progress
+        within `drain_seconds`, cancel the rest. True when nothing had to be cancelled."""
         if self._state != "started":
             return True
         self._state = "draining"

@@ -66,7 +66,7 @@ class World:
 
     @property
     def commands(self) -> CommandBus:
-        """Sends commands, and waits for what became of them."""
+        """Sends commands and waits for their outcomes."""
         return self.kernel.commands
 
     @property
@@ -81,12 +81,12 @@ class World:
 
     @property
     def journal(self) -> JournalWriter:
-        """What is stored."""
+        """The journal."""
         assert self.kernel.writer is not None
         return self.kernel.writer
 
     def service(self, kind: type[T]) -> T:
-        """What a handler or view would get for an annotation of that type: a projection, a bus, ..."""
+        """The object that a handler or view gets for a parameter of that type: a projection, a bus, ..."""
         return self.kernel.services.resolve(kind)
 
     async def events(self) -> list[Record]:

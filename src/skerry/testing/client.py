@@ -84,8 +84,8 @@ class Stream:
 
 
 class Client:
-    """Asks one application, or a server that somebody else starts and stops. `headers` go with every request, `token`
-    as a bearer token; `seconds` bounds every wait."""
+    """A client of one application, or of a server that is started and stopped elsewhere. `headers` go with
+    every request, `token` as a bearer token; `seconds` bounds every wait."""
 
     def __init__(
         self,
@@ -135,7 +135,8 @@ class Client:
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Ask and wait for the whole answer. `path` may hold characters that are not escaped yet; `json` is a body.
+        """Send a request and wait for the whole answer. `path` may contain unescaped characters; `json` is a
+        body.
 
         Raises ConnectionError when the server closes without an answer, TimeoutError when none comes in time.
         """
@@ -180,7 +181,8 @@ class Client:
 
     @asynccontextmanager
     async def stream(self, method: str, path: str, **options: Any) -> AsyncIterator[Stream]:
-        """An answer that is read while it arrives (server-sent events); leaving the block hangs up."""
+        """An answer that is read while it arrives (server-sent events); leaving the block closes the
+        connection."""
         names = ("body", "json", "query", "headers")
         data = self._render(method, path, *(options.get(name) for name in names))
         wire = _Wire(self.server)

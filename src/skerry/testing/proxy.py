@@ -68,23 +68,24 @@ class FaultProxy:
                 await asyncio.sleep(0.01)
 
     def cut(self) -> None:
-        """Reset every connection (TCP RST where the system allows); new ones are taken."""
+        """Reset every connection (TCP RST where the system allows); new ones are accepted."""
         for pair in list(self._pairs):
             pair.abort()
             for task in pair.tasks:
                 task.cancel()
 
     def refuse(self) -> None:
-        """Reset every connection, and each new one at once, as if nobody listened; until `mend`."""
+        """Reset every connection, and each new one at once, as a closed port does; until `mend`."""
         self._refusing = True
         self.cut()
 
     def hold(self) -> None:
-        """Carry nothing any more and close nothing: a black hole; until `mend`, when what was kept goes on."""
+        """Forward nothing and close nothing (a black hole) until `mend`, which forwards the data kept
+        meanwhile."""
         self._flowing.clear()
 
     def silence(self) -> None:
-        """Carry nothing any more on the connections that there are, and close none of them; new ones are carried."""
+        """Forward nothing on existing connections, and close none of them; new ones work."""
         for pair in self._pairs:
             pair.is_silent = True
 
@@ -93,7 +94,7 @@ class FaultProxy:
         self._target = (host, port)
 
     def mend(self) -> None:
-        """Be a good proxy again; what was silenced stays silent."""
+        """Work again; connections that were silenced stay silent."""
         self._refusing = False
         self.delay_seconds = 0.0
         self._flowing.set()

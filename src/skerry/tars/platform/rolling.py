@@ -57,7 +57,7 @@ class RollingLogHandler(logging.Handler):
         self._looked = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's line; when that cannot be done, as other handlers: a word on stderr."""
+        """Write the record's line; when that fails, the error goes to stderr, as with other handlers."""
         place = _installed
         if place is None:
             return

@@ -30,7 +30,7 @@ from skerry.tars.wire.types import Map, Member, StructType, Vector
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one body may ask for. Sizes in bytes are limited by the frame.
+    """Limits of one body. Sizes in bytes are limited by the frame.
 
     `depth`: levels of structs, and of anything in unknown members. `items`: list items and map entries of
     all containers of a body together (an item of two bytes may become an object of hundreds); unknown members that

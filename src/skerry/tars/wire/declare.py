@@ -86,7 +86,7 @@ _FUNCTION_ATTRIBUTE: Final = "__tars_function__"
 
 
 class Struct:
-    """What every struct derives from. `__tars_struct__` describes it to the codec."""
+    """The base class of all structs. `__tars_struct__` describes it to the codec."""
 
     __slots__ = ()
     __tars_struct__: ClassVar[StructType]
@@ -278,6 +278,6 @@ def encode(value: Struct) -> bytes:
 
 
 def decode(cls: type[S], data: bytes, limits: Limits = DEFAULT_LIMITS) -> S:
-    """The opposite of `encode`. Unknown members are passed over; DecodeError when the bytes are malformed."""
+    """The opposite of `encode`. Unknown members are ignored; DecodeError when the bytes are malformed."""
     value: S = decode_struct(cls.__tars_struct__, data, limits)
     return value
