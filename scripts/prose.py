@@ -1,8 +1,9 @@
 """Checks the prose of documentation pages and docstrings: `python scripts/prose.py [FILE]...`, part of `make lint`.
 
 What it refuses: relative clauses that stand for a noun ("who asks", "what is none"), and the expressions in the last
-column of docs/vocabulary.md, which says what to write instead. Code, commands and quotations are left out. Exit code 1
-with one line for each finding.
+column of docs/vocabulary.md, which says what to write instead; on pages also sentences with such a clause as their
+subject ("What is wrong is logged"). Code, commands and quotations are left out. Exit code 1 with one line for each
+finding.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ CLAUSES = {
         'name the thing: "malformed", "no server", not what it is none of'
     ),
 }
+
+SUBJECTS = {
+    r"(?:^|[.:;] )What (?:is|are|was|were|has|had|may|must|can|cannot|stands?|comes?|goes|happens|follows|waits)\b": (
+        'a clause for a noun: "rows that ...", "the data that ...", or say who does it'
+    ),
+}
+"""What is looked for on pages only: in docstrings there is more of it than the rule is worth."""
+
+LEFT_ALONE = {"benchmarks.md", "machines.md"}
+"""Pages that still have such subjects. Decision records keep theirs, as they are not written anew."""
 
 
 def banned() -> dict[str, str]:
@@ -92,7 +103,8 @@ def plain(text: str) -> str:
 def findings(path: Path) -> Iterator[str]:
     """What is to be written otherwise in a page or a module."""
     words = {} if path == VOCABULARY else banned()
-    patterns = {**CLAUSES, **words}
+    is_page = path.suffix == ".md" and path.name not in LEFT_ALONE and path.parent.name != "decisions"
+    patterns = {**CLAUSES, **words, **(SUBJECTS if is_page else {})}
     paragraphs = docstrings_of(path) if path.suffix == ".py" else paragraphs_of(path)
     for line, paragraph in paragraphs:
         text = plain(paragraph)

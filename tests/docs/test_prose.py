@@ -54,6 +54,19 @@ def test_what_is_not_plain_is_found(prose: Any, tmp_path: Path, sentence: str) -
 
 @pytest.mark.parametrize(
     "sentence",
+    ["What is wrong is logged.", "It goes on: What stands there is read.", "What waits is decided."],
+)
+def test_a_clause_is_no_subject_on_a_page(prose: Any, tmp_path: Path, sentence: str) -> None:
+    """A sentence about "what is ..." names the thing instead; a question may begin so."""
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\nA first sentence. {sentence}\n")
+    assert len(list(prose.findings(page))) == 1
+    page.write_text("# A page\n\nA first sentence. What is next? What a view takes is listed below.\n")
+    assert not list(prose.findings(page))
+
+
+@pytest.mark.parametrize(
+    "sentence",
     [
         "Who is next? Nobody.",
         "A client who asks gets it.",

@@ -156,14 +156,14 @@ class CommandBus:
         wait_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> asyncio.Future[Receipt[R]]:
-        """Send a command; the future has its Receipt. Makes no task, so a lane view may return a future built
-        on it. The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps sent),
-        after `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet
-        decided. `headers` travel with it; None: those of its cause (`skerry.provenance`), as who sent a
-        request, and its trace. The same `id` again is answered as before, unless `request_hash` differs (kind
-        "different_request"). Raises DeclarationError for a command that has no handler, and InvalidMessage
-        for one that does not fit its own declaration: nothing is sent then. Do not cancel the future: it may
-        be shared.
+        """Send a command; the future has its Receipt. Makes no task, so a lane view may return a future built on it.
+
+        The future raises `Overloaded` or `Disconnected` (not sent), `OutcomeUnknown` (perhaps sent), after
+        `wait_seconds` at the latest; a Receipt with status PENDING says that it is durable but not yet decided.
+        `headers` travel with it; None: those of its cause (`skerry.provenance`), as who sent a request, and its
+        trace. The same `id` again is answered as before, unless `request_hash` differs (kind "different_request").
+        Raises DeclarationError for a command that has no handler, and InvalidMessage for one that does not fit its
+        own declaration: nothing is sent then. Do not cancel the future: it may be shared.
         """
         kind = type(command)
         found = self._kinds.get(kind)

@@ -46,8 +46,9 @@ class EventEmitter(Listeners):
     # Emission.
 
     def emit(self, event: Any, /, *args: Any, **kwargs: Any) -> None:
-        """Call the listeners of `event` in order, then forward it. Without listeners it does nothing. Raises
-        an ExceptionGroup of the listeners' exceptions after all were called (see `on_error`).
+        """Call the listeners of `event` in order, then forward it. Without listeners it does nothing.
+
+        Raises an ExceptionGroup of the listeners' exceptions after all were called (see `on_error`).
         """
         try:
             listeners = self._listeners.get(event)

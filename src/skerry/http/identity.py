@@ -16,12 +16,13 @@ NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An authenticated client and its rights. `subject`: unique and stable: events, logs and idempotency keys
-    name it. `name`: for people, the subject unless given. `rights`: `read`, `write` (which includes `read`),
-    and further ones of the application. `claims`: other data, such as the claims of a JWT. `expires`: seconds
-    since 1970, after which it is no proof any more. `source`: a token, a browser that logged in with one
-    (`session`), or `app.authenticate`. `session`: the id of that browser's session, "" without one. Raises
-    ValueError for an empty subject.
+    """An authenticated client and its rights.
+
+    `subject`: unique and stable: events, logs and idempotency keys name it. `name`: for people, the subject unless
+    given. `rights`: `read`, `write` (which includes `read`), and further ones of the application. `claims`: other
+    data, such as the claims of a JWT. `expires`: seconds since 1970, after which it is no proof any more. `source`: a
+    token, a browser that logged in with one (`session`), or `app.authenticate`. `session`: the id of that browser's
+    session, "" without one. Raises ValueError for an empty subject.
     """
 
     subject: str

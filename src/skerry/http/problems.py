@@ -28,9 +28,10 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(SkerryError):
-    """An error as an answer (RFC 9457). `status` is the HTTP status, `detail` a sentence for the client,
-    `headers` go with the answer, `members` are further JSON members of the problem object (`errors`, for
-    instance).
+    """An error as an answer (RFC 9457).
+
+    `status` is the HTTP status, `detail` a sentence for the client, `headers` go with the answer, `members` are
+    further JSON members of the problem object (`errors`, for instance).
     """
 
     def __init__(

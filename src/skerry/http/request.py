@@ -113,10 +113,11 @@ class Query:
 
 
 class Request(msgspec.Struct, eq=False):
-    """A request. `method` in upper case; `target` the raw request target (path and query, bytes as sent,
-    below the root path); `body` bytes, complete; `identity` of the client, None without tokens; `scope` the
-    ASGI scope on the ASGI side, None on the lane; `sent` the answer of a write that the view has sent for it,
-    None when it has not.
+    """A request.
+
+    `method` in upper case; `target` the raw request target (path and query, bytes as sent, below the root path);
+    `body` bytes, complete; `identity` of the client, None without tokens; `scope` the ASGI scope on the ASGI side,
+    None on the lane; `sent` the answer of a write that the view has sent for it, None when it has not.
     """
 
     method: str

@@ -34,8 +34,9 @@ class Templates:
         return Response.html(self.text(template, **context), status)
 
     async def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        """An answer, when all awaitables in the context are done. When one fails, the others are cancelled
-        and its exception is raised.
+        """An answer, when all awaitables in the context are done.
+
+        When one fails, the others are cancelled and its exception is raised.
         """
         return self.render(template, status=status, **await gathered(context))
 

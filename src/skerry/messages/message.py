@@ -69,8 +69,10 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Command(Message, Generic[Result], frozen=True):
-    """A request for a change. It takes effect exactly once, in order with others of its key. `Command[R]`:
-    its handler returns R, and so `Receipt.value` is an R; `Command` alone: None.
+    """A request for a change.
+
+    It takes effect exactly once, in order with others of its key. `Command[R]`: its handler returns R, and so
+    `Receipt.value` is an R; `Command` alone: None.
     """
 
     def routing_key(self) -> str:

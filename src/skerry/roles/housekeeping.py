@@ -22,7 +22,7 @@ logger = logging.getLogger("skerry.housekeeping")
 
 @dataclass(frozen=True, slots=True)
 class HousekeepingSettings:
-    """What a consumer keeps of what is old."""
+    """How long a consumer keeps old events, outcomes and bodies."""
 
     every_seconds: float = option(60.0, "between two rounds", least=0.1, most=86_400.0)
     keep_events: int = option(1_000_000, "of the last events that are never trimmed", least=0, most=1 << 62)
