@@ -15,7 +15,7 @@ from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.errors import Disconnected
 from skerry.journal.hints import tip
-from skerry.journal.journal import NewEvent, NewOutcome, Record, Status, Writes
+from skerry.journal.journal import DeadLetter, NewEvent, NewOutcome, Record, Status, Writes
 from skerry.journal.reactor import REPLAY, RETRY, Reactor, ReactorRun
 from skerry.messages.message import Event, MessageTypes
 from skerry.messages.serializer import Serializer
@@ -555,3 +555,41 @@ async def test_what_waits_is_bounded(here: World) -> None:
     await asyncio.sleep(30)
     assert set(here.numbers) == {0}
     assert run._read_to == 10
+
+
+@proves
+async def test_one_event_that_is_done_makes_room_for_another(here: World) -> None:
+    """Where as many wait as may, reading goes on with each event that is processed, not with the end of its key."""
+    bad = {0: 1, 1: 1_000}
+
+    def mostly_bad(event: Ordered) -> None:
+        if bad.get(event.number, 0):
+            bad[event.number] -= 1
+            raise ValueError("not yet")
+
+    here.made(mail(here, mostly_bad, attempts=0, first_pause=1.0, longest_pause=1.0), most_waiting=2)
+    await write_keys(here, ("a", 0), ("a", 1), ("b", 2))
+    await asyncio.sleep(10)
+    assert 2 in here.numbers
+
+
+@proves
+async def test_a_letter_that_cannot_be_stored_ends_the_wait_for_room(here: World) -> None:
+    """Where as many wait as may, a database that is away for a moment does not stop the reactor for ever."""
+
+    def bad(event: Ordered) -> None:
+        raise ValueError("no")
+
+    bury, away = here.journal.bury, [Disconnected("away")]
+
+    async def bury_later(letter: DeadLetter) -> None:
+        if away:
+            raise away.pop()
+        await bury(letter)
+
+    here.journal.bury = bury_later  # type: ignore[method-assign]
+    here.made(mail(here, bad, attempts=2, first_pause=1.0, longest_pause=1.0), most_waiting=2)
+    await write_keys(here, *(("a", n) for n in range(4)))
+    await asyncio.sleep(60)
+    assert [letter.key for letter in await here.journal.dead_letters()] == ["a"] * 4
+    assert await here.cursor() == 4

@@ -420,6 +420,37 @@ def test_stopping_while_failed() -> None:
     run_virtual(main())
 
 
+def test_a_new_start_knows_nothing_of_failures_before_it() -> None:
+    """Those that were not handled when it was stopped, or that came while a start failed, do not fail the next one."""
+
+    async def main() -> None:
+        runtime, journal, parts = made("a", "b")
+        runtime.events.on("fail", lambda failure: journal.append(f"failed: {failure.component}"))
+        await runtime.start()
+        runtime.fail("disk", ValueError("x"))
+        runtime.fail("net", ValueError("y"))
+        await runtime.stop()
+        await runtime.start()
+        await asyncio.sleep(1.0)
+        assert runtime.ready
+        await runtime.stop()
+
+        parts["b"].bad["start"] = [None]
+        starting = asyncio.create_task(runtime.start())
+        await asyncio.sleep(0.1)
+        runtime._failing(Failure.of("roles", ValueError("gave up"), at=0.0))
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await runtime.start()
+        await asyncio.sleep(1.0)
+        assert runtime.ready
+        assert not [line for line in journal if line.startswith("failed")]
+        await runtime.destroy()
+
+    run_virtual(main())
+
+
 def test_what_serves_is_stopped_when_it_is_cancelled() -> None:
     """While a role starts, and while all work: what has begun ends in order, and the cancellation goes on."""
 

@@ -61,6 +61,23 @@ def test_a_server_of_a_runner_does_not_look_for_a_port(
         _Process(app.declaration, chosen, ("server",), None)._check()
 
 
+@pytest.mark.parametrize(("given", "namespace"), [("", "livekv"), ("shop", "shop")])
+async def test_the_namespace_is_that_of_the_settings_else_the_applications(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, namespace: str
+) -> None:
+    """By it the journal and the queue are opened."""
+    asked: list[str] = []
+
+    def plan(settings: Settings, namespace: str, **options: Any) -> None:
+        asked.append(namespace)
+        raise SettingsError("journal", "that is enough")
+
+    monkeypatch.setattr("skerry.roles.running.plan", plan)
+    with pytest.raises(SettingsError, match="enough"):
+        await _Process(app.declaration, settings(tmp_path, namespace=given), ROLES, None)._open()
+    assert asked == [namespace]
+
+
 def test_wrong_tokens_are_found_before_anything_is_opened(tmp_path: Path) -> None:
     """The token itself is not shown."""
     with pytest.raises(SettingsError, match="tokens: entry 1") as caught:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.roles.control import Control
 
 from skerry import App, tars
@@ -18,6 +19,7 @@ from skerry.backends.memory.journal import MemoryJournal
 from skerry.backends.memory.transport import MemoryHub
 from skerry.clock import SystemClock
 from skerry.hosting.settings import HostSettings
+from skerry.http import Problem
 from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.composition import Composition, compose
@@ -122,7 +124,9 @@ async def test_a_process_that_is_mended_serves_again(tmp_path: Path) -> None:
         assert world.composition.health.report()[0]
 
 
-async def test_an_app_in_the_role(tmp_path: Path, tars_platform: TarsPlatform) -> None:
+async def test_an_app_in_the_role(
+    tmp_path: Path, tars_platform: TarsPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is a server role within: what is supervised beside servers runs, and it is started again with the others. All
     that it answers is in the statistics: the lane, tasks, what it hosts, misses."""
     app, begun = App("shop"), list[str]()
@@ -131,11 +135,19 @@ async def test_an_app_in_the_role(tmp_path: Path, tars_platform: TarsPlatform) -
     def lane() -> str:
         return "from memory"
 
+    @app.get("/refused")
+    def refused() -> asyncio.Future[str]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[str] = loop.create_future()
+        loop.call_soon(answer.set_exception, Problem(409, "a rule"))
+        return answer
+
     @app.get("/task")
     async def task() -> str:
         return "from a task"
 
     app.host("/old", web)
+    monkeypatch.setattr("skerry.server.state.QUICK_SECONDS", -1.0)  # answers of the lane are told one by one
 
     @app.supervise(ends=True)
     async def beside() -> None:
@@ -152,14 +164,14 @@ async def test_an_app_in_the_role(tmp_path: Path, tars_platform: TarsPlatform) -
         assert (await world.get("/lane")).text == "from memory"
         assert await world.hello() == "Hello role!"
         assert {metric.name for metric in world.composition.metrics()} >= {"skerry_http_answers_total"}
-        for path in ("/task", "/old/a", "/old/b", "/nowhere"):
+        for path in ("/task", "/old/a", "/old/b", "/nowhere", "/refused"):
             await world.get(path)
         counters = world.role._states()[-1].counters
-        assert (counters.requests, counters.failed) == (5, 1)  # since it was started again
+        assert (counters.requests, counters.failed) == (6, 2)  # since it was started again
     totals = tars_platform.stat.totals(False, "Demo.PyServer")
     assert {route: (each.succeeded, each.failed) for route, each in totals.items()} == {
         "GET /lane": (2, 0), "GET /health/ready": (1, 0), "GET /task": (1, 0), "GET /old": (2, 0),
-        "/": (0, 1), "hello": (1, 0),
+        "/": (0, 1), "hello": (1, 0), "GET /refused": (0, 1),
     }  # fmt: skip
 
 

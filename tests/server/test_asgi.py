@@ -112,6 +112,34 @@ async def test_the_access_log_has_the_time_of_answers_from_memory(
     ]
 
 
+@pytest.mark.parametrize(
+    ("starts", "returned", "answer", "said"),
+    [
+        (False, None, b"HTTP/1.1 500 ", "without starting response"),
+        (True, None, b"HTTP/1.1 200 ", "without completing response"),
+        (False, "a value", b"<end>", "should return None"),
+    ],
+)
+async def test_an_application_that_returns_before_its_answer_is_whole(
+    start: Start, caplog: pytest.LogCaptureFixture, starts: bool, returned: object, answer: bytes, said: str
+) -> None:
+    """Its client gets a 500, or a connection that ends within the answer; the log has why."""
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> object:
+        if scope["type"] == "lifespan":
+            return None
+        if starts:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        return returned
+
+    app = Application()
+    app.mount("/", mounted)
+    running = await start(app)
+    found = await running.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert found.startswith(answer)
+    assert [record for record in caplog.records if said in record.getMessage()]
+
+
 async def test_a_head_leaves_with_what_follows_or_alone() -> None:
     """An answer that is there at once is one write; a head that nothing follows yet does not wait for it."""
     more = asyncio.Event()

@@ -10,6 +10,7 @@ import pytest
 
 from skerry.exchange import Fields, Head
 from skerry.server.relay import Channel, Relay
+from skerry.testing import settle
 
 
 class Asked:
@@ -151,3 +152,24 @@ async def test_a_safe_request_is_repeated_once() -> None:
         await asked.done.wait()
     assert asked.told[0] == 502
     assert len(there.ends) == 2
+
+
+class BrokenOff(Asked):
+    """A client that has left before its body was whole."""
+
+    complete = False
+    broken = True
+
+
+async def test_a_body_that_breaks_off_is_the_end_of_what_is_sent() -> None:
+    """The other process reads the end of the stream, and while it thinks about that, nothing is done here."""
+    asked, there = BrokenOff("POST", b"or", (b"content-length", b"5")), Elsewhere()
+    async with asyncio.timeout(60):
+        Relay(asked, there.channel(), there.channel)
+        assert (await there.heard()).endswith(b"or")
+        assert await asyncio.get_running_loop().sock_recv(there.ends[0], 100) == b""
+        await settle()
+        there.ends[0].sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await asked.done.wait()
+    assert asked.told[0] == 400
+    there.close()

@@ -440,6 +440,37 @@ async def test_a_slow_reader_blocks_its_own_view_only(server: HttpServer, client
     assert seen == [{"type": "flood ended"}]
 
 
+class Told:
+    """A hub's listener, as far as its connection tells it of room."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.write: Any = None
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        return lambda: self.told.append(name)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["later", "before"])
+async def test_a_listener_is_told_when_its_connection_is_full(
+    server: HttpServer, client: Client, full: bool
+) -> None:
+    """Also where it was full before the hub had it; and when it has room again."""
+    await client.shake(b"/deaf")
+    (connection,) = server.state.connections
+    assert isinstance(connection, WebSocketConnection)
+    listener: Any = Told()
+    if full:
+        connection.pause_writing()
+    connection.take(listener)
+    if not full:
+        assert listener.told == []
+        connection.pause_writing()
+    assert listener.told == ["pause"]
+    connection.resume_writing()
+    assert listener.told == ["pause", "resume"]
+
+
 async def test_pongs_do_not_pile_up_for_a_client_that_reads_nothing(server: HttpServer) -> None:
     """While nothing is taken the latest ping alone is owed an answer, and gets it."""
     sock = socket.socket()

@@ -143,7 +143,7 @@ class Runtime:
         for role in roles:
             self.add(role)
         self._hard_exit = hard_exit
-        self._adopted = False
+        self._adopted = self._leaving = False
         self._changing = asyncio.Lock()
         self._waiting: deque[Failure] = deque()
         self._episode: asyncio.Task[None] | None = None
@@ -242,25 +242,30 @@ class Runtime:
         self.events.emit(done, *told)
 
     async def _let_go(self) -> None:
-        episode, self._episode = self._episode, None
-        if episode is not None and episode is not asyncio.current_task():
-            episode.cancel()
-            await asyncio.wait((episode,))
+        self._leaving = True
         self._waiting.clear()
-        await self.guard.stop()
-        if self._adopted:
-            await self.loop.drain()
-            self.loop.stop()
-        if self.loop.held:
-            self.loop.resume()
-        self._exception_handler.restore()
+        try:
+            episode, self._episode = self._episode, None
+            if episode is not None and episode is not asyncio.current_task():
+                episode.cancel()
+                await asyncio.wait((episode,))
+            await self.guard.stop()
+            if self._adopted:
+                await self.loop.drain()
+                self.loop.stop()
+            if self.loop.held:
+                self.loop.resume()
+            self._exception_handler.restore()
+        finally:
+            self._leaving = False
 
     # The failed state.
 
     def _failing(self, failure: Failure) -> None:
         """A failure that the roles' supervisor could not mend, or an explicit one."""
-        if self.exit is not None or self.state is State.DESTROYED:
-            logger.error("%s, while %s: %s\n%s", self.name, self.state.value, failure, failure.traceback)
+        if self.exit is not None or self._leaving or self.state is State.DESTROYED:
+            state = "stopping" if self._leaving else self.state.value
+            logger.error("%s, while %s: %s\n%s", self.name, state, failure, failure.traceback)
             return
         self._waiting.append(failure)
         self._begin_episode()

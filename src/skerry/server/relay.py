@@ -214,7 +214,6 @@ class Relay:
 
     def _halve(self) -> None:
         """The client says no more; its answer may still come."""
-        self._wake()
         if self._channel.user is self and not self._halved and (self._sent or self._exchange.broken):
             self._halved = True
             self._channel.write_eof()
