@@ -147,7 +147,9 @@ async def test_an_app_in_the_role(
         return "from a task"
 
     app.host("/old", web)
-    monkeypatch.setattr("skerry.server.state.QUICK_SECONDS", -1.0)  # answers of the lane are told one by one
+    monkeypatch.setattr(
+        "skerry.server.lane.QUICK_SECONDS", -1.0
+    )  # an answer that was waited for is told by itself
 
     @app.supervise(ends=True)
     async def beside() -> None:
