@@ -11,23 +11,19 @@ import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from tests.roles.oneprocess import one_process
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from livekv import app
-from skerry.backends.memory.journal import MemoryJournal
-from skerry.backends.memory.transport import MemoryHub
-from skerry.kernel.kernel import Kernel
-from skerry.kernel.settings import Settings
 from skerry.loop.sockets import bind_tcp
-from skerry.roles.consumer import ConsumerRole
 from skerry.roles.proxy import Proxy, ProxySettings, Upstream
 from skerry.roles.server import ServerRole
 from skerry.testing.reverse_proxies import private_haproxy, private_nginx
@@ -135,22 +131,8 @@ class Site:
 async def site(
     through: Through | None, certificate: tuple[Path, Path], **settings: Any
 ) -> AsyncIterator[Site]:
-    chosen = Settings(journal="memory:", transport="memory:", warm_start=False, drain=1.0, trusted="127.0.0.1",
-                      access_log=True, **settings)  # fmt: skip
-    async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(MemoryJournal())
-        transport = MemoryHub().endpoint("one")
-        await transport.start()
-        stack.push_async_callback(transport.stop)
-        kernel = Kernel(app.declaration, chosen, transport, journal, journal, name="one")
-        consumer = ConsumerRole(kernel)
-        await consumer.start()
-        stack.push_async_callback(consumer.stop)
-        listener = stack.enter_context(bind_tcp("127.0.0.1", 0))
-        role = ServerRole(kernel, [listener])
-        await role.start()
-        stack.push_async_callback(role.stop)
-        port = listener.getsockname()[1]
+    async with one_process(app, trusted="127.0.0.1", access_log=True, **settings) as process:
+        role, port = await process.serve(ServerRole), process.port
         if through is None:
             yield Site((), port, role)
             return

@@ -5,20 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests.roles.oneprocess import one_process
 
 from livekv import app
-from skerry.backends.memory.journal import MemoryJournal
-from skerry.backends.memory.transport import MemoryHub
-from skerry.kernel.kernel import Kernel
-from skerry.kernel.metrics import register_memory_metrics
-from skerry.kernel.settings import Settings
-from skerry.loop.sockets import bind_tcp
-from skerry.roles.consumer import ConsumerRole
 from skerry.roles.server import ServerRole
 from skerry.testing.program import HttpAnswer, HttpConnection
 from skerry.testing.reverse_proxies import private_nginx
@@ -57,23 +51,9 @@ class Site:
 
 @asynccontextmanager
 async def site(more: str = "", **settings: Any) -> AsyncIterator[Site]:
-    chosen = Settings(journal="memory:", transport="memory:", warm_start=False, drain=1.0, **settings)
-    async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(MemoryJournal())
-        transport = MemoryHub().endpoint("one")
-        await transport.start()
-        stack.push_async_callback(transport.stop)
-        kernel = Kernel(app.declaration, chosen, transport, journal, journal, name="one")
-        register_memory_metrics(kernel)
-        consumer = ConsumerRole(kernel)
-        await consumer.start()
-        stack.push_async_callback(consumer.stop)
-        listener = stack.enter_context(bind_tcp("127.0.0.1", 0))
-        role = ServerRole(kernel, [listener])
-        await role.start()
-        stack.push_async_callback(role.stop)
-        port = listener.getsockname()[1]
-        nginx = private_nginx(CACHE % (port, more))
+    async with one_process(app, **settings) as process:
+        await process.serve(ServerRole)
+        nginx = private_nginx(CACHE % (process.port, more))
         started = await asyncio.to_thread(nginx.__enter__)
         try:
             yield Site(started.port)

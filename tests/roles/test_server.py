@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.roles.oneprocess import one_process
 
 from livekv import app
 from skerry import App
@@ -19,9 +20,7 @@ from skerry.errors import DeclarationError, Disconnected, SettingsError
 from skerry.http.reply import Response
 from skerry.journal.journal import Head
 from skerry.kernel.kernel import Kernel
-from skerry.kernel.metrics import register_memory_metrics
 from skerry.kernel.settings import Settings
-from skerry.loop.sockets import bind_tcp
 from skerry.roles import limits
 from skerry.roles.consumer import ConsumerRole
 from skerry.roles.server import GatewayRole, ServerRole
@@ -53,19 +52,9 @@ class Journal(MemoryJournal):
 
 @asynccontextmanager
 async def world(**settings: Any) -> AsyncIterator[World]:
-    chosen = Settings(journal="memory:", transport="memory:", warm_start=False, **{"drain": 1.0, **settings})
-    async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(Journal())
-        transport = MemoryHub().endpoint("one")
-        await transport.start()
-        stack.push_async_callback(transport.stop)
-        kernel = Kernel(app.declaration, chosen, transport, journal, journal, name="one")
-        register_memory_metrics(kernel)
-        consumer = ConsumerRole(kernel)
-        await consumer.start()
-        stack.push_async_callback(consumer.stop)
-        listener = stack.enter_context(bind_tcp("127.0.0.1", 0))
-        yield World(kernel, ServerRole(kernel, [listener]), consumer, listener.getsockname()[1])
+    async with one_process(app, Journal(), **settings) as process:
+        role = ServerRole(process.kernel, [process.listener])
+        yield World(process.kernel, role, process.consumer, process.port)
 
 
 async def test_it_answers_from_memory_once_it_is_there() -> None:
@@ -293,22 +282,10 @@ async def test_a_gateway_stands_behind_the_same_middleware() -> None:
     guarded = App("guarded")
     guarded.live("/events")
     guarded.http.middleware(Guard)
-    settings = Settings(journal="memory:", transport="memory:", warm_start=False, drain=1.0)
-    async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(MemoryJournal())
-        transport = MemoryHub().endpoint("one")
-        await transport.start()
-        stack.push_async_callback(transport.stop)
-        kernel = Kernel(guarded.declaration, settings, transport, journal, journal, name="one")
-        consumer = ConsumerRole(kernel)
-        await consumer.start()
-        stack.push_async_callback(consumer.stop)
-        listener = stack.enter_context(bind_tcp("127.0.0.1", 0))
-        gateway = GatewayRole(kernel, [listener])
-        await gateway.start()
-        stack.push_async_callback(gateway.stop)
+    async with one_process(guarded) as process:
+        await process.serve(GatewayRole)
         for path in ("/events", "/health/live"):
-            client = HttpConnection(listener.getsockname()[1])
+            client = HttpConnection(process.port)
             answer = await client.ask("GET", path, Accept="text/event-stream")
             client.close()
             assert (answer.status, answer.body) == (403, b"guarded")

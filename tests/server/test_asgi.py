@@ -125,7 +125,7 @@ async def test_an_application_that_returns_before_its_answer_is_whole(
 ) -> None:
     """Its client gets a 500, or a connection that ends within the answer; the log has why."""
 
-    async def mounted(scope: Any, receive: Any, send: Any) -> object:
+    async def mounted(scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] == "lifespan":
             return None
         if starts:

@@ -104,13 +104,9 @@ class QueueCommands:
     """The consumer's end of a partition. `closed` is called when it ends."""
 
     def __init__(self, queue: Queue, partition: int, closed: Callable[[QueueCommands], None]) -> None:
-        self._consumer = Consumer(queue, self._wake)
+        self._changed = asyncio.Event()
+        self._consumer = Consumer(queue, self._changed.set)
         self._partition, self._closed = partition, closed
-        self._waiting: asyncio.Future[None] | None = None
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
 
     async def receive(self, max_commands: int) -> list[Delivery]:
         """As the contract says; waits as well while another consumer of the partition is active."""
@@ -120,11 +116,8 @@ class QueueCommands:
             taken = self._consumer.take(max_commands)
             if taken:
                 return [Delivery(m.envelopes, m.redelivered, m.undecodable, tag) for tag, m in taken]
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
+            self._changed.clear()
+            await self._changed.wait()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._consumer.ack(delivery.tag for delivery in deliveries)
@@ -132,4 +125,4 @@ class QueueCommands:
     async def close(self) -> None:
         self._consumer.close()
         self._closed(self)
-        self._wake()
+        self._changed.set()

@@ -83,7 +83,6 @@ class Link:
         self.group = self.name = ""
         self.open = 0
         self.promised = 0  # in the batch that is being made up
-        self.handed = 0
         self.acknowledged = 0
         self.leaving = False
         self.full = False
@@ -109,7 +108,6 @@ class Link:
         if not self.unacknowledged:
             self.silent_since = now
         self.unacknowledged.extend(batch)
-        self.handed += len(batch)
         return True
 
     def on_readable(self) -> None:

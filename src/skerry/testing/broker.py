@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol, Self
 
 PROGRAMS = (
     "/usr/lib/rabbitmq/bin",
@@ -106,7 +107,28 @@ class BrokerHost:
 HERE = BrokerHost()
 
 
-class PrivateBroker:
+class _Started(Protocol):
+    """`async with` around `start` and `stop`; a start that fails is stopped too."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+class PrivateBroker(_Started):
     """One RabbitMQ server of our own under `directory`. `config`: further lines of rabbitmq.conf. `erlang`: further
     arguments of its Erlang. `cookie` and `epmd_port`: of the cluster that it belongs to, which has an epmd for all of
     one host."""
@@ -145,19 +167,6 @@ class PrivateBroker:
     @property
     def running(self) -> bool:
         return self._server is not None and self._server.poll() is None
-
-    async def __aenter__(self) -> PrivateBroker:
-        try:
-            await self.start()
-        except BaseException:
-            await self.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def start(self, timeout_seconds: float = 180.0) -> None:
         """Start it (again, on the same data) and return when it takes connections. Raises BrokerFailed."""
@@ -310,7 +319,7 @@ class PrivateBroker:
         process.wait()
 
 
-class PrivateCluster:
+class PrivateCluster(_Started):
     """Several RabbitMQ servers of our own that are one cluster. `config`, `erlang`: as of PrivateBroker, for each.
     `hosts`: one for each, otherwise `size` of them are here.
 
@@ -352,19 +361,6 @@ class PrivateCluster:
         """All of them, as a list."""
         places = ",".join(f"{broker.host.address}:{broker.port}" for broker in self.brokers)
         return f"amqp://guest:guest@{places}/"
-
-    async def __aenter__(self) -> PrivateCluster:
-        try:
-            await self.start()
-        except BaseException:
-            await self.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def start(self, timeout_seconds: float = 300.0) -> None:
         """Start all that do not run; the first of a new cluster alone, so that it is the one that others join."""

@@ -321,7 +321,7 @@ class RemoteCommands:
         self._connection, self._channel, self._closed = connection, channel, closed
         self._fetching = False
         self._ready: list[Delivery] = []
-        self._waiting: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
         self._open = True
 
     async def receive(self, max_commands: int) -> list[Delivery]:
@@ -335,11 +335,8 @@ class RemoteCommands:
             if not self._fetching:
                 self._fetching = True
                 self._connection.send(frames.Fetch(self._channel, max_commands))
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
+            self._changed.clear()
+            await self._changed.wait()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         if self._open and deliveries:
@@ -356,16 +353,12 @@ class RemoteCommands:
     def delivered(self, parcels: list[frames.Parcel]) -> None:
         self._fetching = False
         self._ready += [_delivery(parcel) for parcel in parcels]
-        self._wake()
+        self._changed.set()
 
     def lost(self) -> None:
         self._open = False
         self._ready.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        self._changed.set()
 
 
 def _delivery(parcel: frames.Parcel) -> Delivery:
