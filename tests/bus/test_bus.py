@@ -110,9 +110,9 @@ def test_an_idempotency_key_gives_the_same_id_and_parts_do_not_run_together() ->
 
 
 @given(st.integers(1, 64), st.text())
-def test_a_key_has_one_partition(partitions: int, key: str) -> None:
-    """The same for every process, within the number of partitions."""
-    assert partition_of(key, partitions) == partition_of(key, partitions) in range(partitions)
+def test_a_key_has_a_partition_that_there_is(partitions: int, key: str) -> None:
+    """Whatever text it is, and however many there are."""
+    assert partition_of(key, partitions) in range(partitions)
 
 
 def test_partitions_are_used_evenly_and_never_move() -> None:

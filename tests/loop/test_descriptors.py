@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed, pass_descriptors, receive_descriptors
+from skerry.loop.descriptors import MAX_AT_ONCE, LinkClosed, pass_descriptors
 
 Pair = tuple[socket.socket, socket.socket]
+
+
+def received_from(link: socket.socket) -> list[socket.socket]:
+    """The sockets of one message; none when no message waits."""
+    try:
+        _, numbers, _, _ = socket.recv_fds(link, MAX_AT_ONCE, MAX_AT_ONCE)
+    except BlockingIOError:
+        return []
+    return [socket.socket(fileno=number) for number in numbers]
 
 
 @pytest.fixture
@@ -29,15 +36,11 @@ def test_a_connection_goes_over_whole(link: Pair) -> None:
     with client:
         assert pass_descriptors(link[0], [served.fileno()])
         served.close()
-        received = receive_descriptors(link[1])
-        assert received is not None
-        [taken] = received
+        [taken] = received_from(link[1])
         with taken:
-            assert not taken.getblocking()
-            assert not taken.get_inheritable()
             taken.send(b"hello")
             assert client.recv(10) == b"hello"
-        assert receive_descriptors(link[1]) is None
+        assert received_from(link[1]) == []
 
 
 def test_messages_keep_their_descriptors(link: Pair) -> None:
@@ -46,9 +49,7 @@ def test_messages_keep_their_descriptors(link: Pair) -> None:
     ours = [a.fileno() for a, _ in pairs]
     assert pass_descriptors(link[0], ours[:2])
     assert pass_descriptors(link[0], ours[2:])
-    first, second = receive_descriptors(link[1]), receive_descriptors(link[1])
-    assert first is not None
-    assert second is not None
+    first, second = received_from(link[1]), received_from(link[1])
     assert (len(first), len(second)) == (2, 3)
     for number, taken in enumerate([*first, *second]):
         taken.send(bytes([number]))
@@ -67,7 +68,7 @@ def test_a_full_link_says_so(link: Pair) -> None:
             sent += 1
             assert sent < 100_000
         received = 0
-        while (taken := receive_descriptors(link[1])) is not None:
+        while taken := received_from(link[1]):
             received += len(taken)
             for each in taken:
                 each.close()
@@ -75,14 +76,10 @@ def test_a_full_link_says_so(link: Pair) -> None:
 
 
 def test_a_closed_link_is_told_apart(link: Pair) -> None:
-    """The receiver is gone: LinkClosed for the sender; the sender is gone: LinkClosed for the receiver."""
+    """The receiver is gone: the sender gets LinkClosed."""
     link[1].close()
     with socket.socket() as one, pytest.raises(LinkClosed):
         pass_descriptors(link[0], [one.fileno()])
-    left, right = socket.socketpair()
-    left.close()
-    with right, pytest.raises(LinkClosed, match="end of stream"):
-        receive_descriptors(right)
 
 
 def test_a_receiver_that_refuses_to_read_cannot_acknowledge(link: Pair) -> None:
@@ -94,23 +91,6 @@ def test_a_receiver_that_refuses_to_read_cannot_acknowledge(link: Pair) -> None:
     with pytest.raises(BrokenPipeError):
         receiver.send(b"2")
     assert sender.recv(10) == b"1"
-
-
-def test_a_receiver_out_of_files_gives_up_the_link(link: Pair) -> None:
-    """Too many open files: the link is given up, so that the sender can hand the connection to somebody else."""
-    pairs = [socket.socket() for _ in range(4)]
-    assert pass_descriptors(link[0], [s.fileno() for s in pairs])
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    probe = os.dup(0)
-    os.close(probe)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + 1, hard))
-    try:
-        with pytest.raises(LinkClosed, match="too many open files"):
-            receive_descriptors(link[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for s in pairs:
-            s.close()
 
 
 @pytest.mark.parametrize("count", [0, MAX_AT_ONCE + 1])

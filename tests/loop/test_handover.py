@@ -93,6 +93,34 @@ async def test_a_socket_is_acknowledged_and_taken(door: Balancer) -> None:
     await server.stop()
 
 
+async def test_a_server_out_of_files_gives_up_the_link(
+    door: Balancer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel has then dropped some of what was sent: nothing is taken, so that the balancer hands it elsewhere."""
+    taken: list[socket.socket] = []
+    server = receiver(door, taken)
+    server.start()
+    link = await door.accept()
+    await door.hear(link, REPORT_SIZE)
+    real = socket.recv_fds
+
+    def cut(*args: int) -> tuple[bytes, list[int], int, object]:
+        data, numbers, flags, address = real(*args)  # type: ignore[arg-type]
+        return data, numbers, flags | socket.MSG_CTRUNC, address
+
+    monkeypatch.setattr("skerry.loop.handover.socket.recv_fds", cut)
+    ours, theirs = socket.socketpair()
+    socket.send_fds(link, [MARK_SOCKET], [theirs.fileno()])
+    theirs.close()
+    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(link, 1), 30) == b""
+    assert taken == []
+    ours.setblocking(False)
+    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ours, 1), 30) == b""
+    assert [record for record in caplog.records if "too many open files" in record.getMessage()]
+    await server.stop()
+    ours.close()
+
+
 async def test_draining_waits_for_the_balancers_word(door: Balancer) -> None:
     """`drain` ends when nothing can come any more; `start` joins anew after it."""
     server = receiver(door, [])

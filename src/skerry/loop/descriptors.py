@@ -8,7 +8,6 @@ direction. Not here: which process gets which socket (`skerry.roles.balancer`).
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -59,35 +58,3 @@ def pass_descriptors(link: socket.socket, descriptors: Sequence[int], marks: byt
     # for so few), and the receiver counts descriptors, not bytes.
     assert sent == len(descriptors)
     return True
-
-
-def receive_descriptors(link: socket.socket) -> list[socket.socket] | None:
-    """The sockets of one message, non-blocking and not inheritable; None when nothing waits.
-
-    A descriptor that is no socket is closed and left out. Raises LinkClosed at the end of the stream, and when
-    this process may open no more files (the kernel has then dropped some of them: give up the link, so that the
-    sender, who still holds what was not acknowledged, can hand it to somebody else).
-    """
-    try:
-        data, numbers, flags, _ = socket.recv_fds(link, MAX_AT_ONCE, MAX_AT_ONCE)
-    except (BlockingIOError, InterruptedError):
-        return None
-    except OSError as error:
-        raise LinkClosed(*error.args) from error
-    if not data and not numbers:
-        raise LinkClosed("end of stream")
-    if flags & socket.MSG_CTRUNC:
-        for number in numbers:
-            os.close(number)
-        raise LinkClosed("too many open files to take another connection")
-    received: list[socket.socket] = []
-    for number in numbers:
-        try:
-            taken = socket.socket(fileno=number)
-        except OSError:
-            os.close(number)
-            continue
-        taken.setblocking(False)
-        taken.set_inheritable(False)
-        received.append(taken)
-    return received
