@@ -19,8 +19,7 @@ from skerry.loop.passing import Passed
 from skerry.roles.host import HostRole
 from skerry.roles.hosts import HOSTS, only_apart
 from skerry.roles.kind import RoleContext, RoleKind
-from skerry.roles.server import follow
-from skerry.roles.wiring import site_of
+from skerry.roles.server import follow, site_of
 from skerry.server.moving import Moves, unserved
 
 logger = logging.getLogger("skerry.host")

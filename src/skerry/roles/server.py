@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -32,7 +33,6 @@ from skerry.roles.hosts import (
 )
 from skerry.roles.kind import RoleContext, RoleKind
 from skerry.roles.limits import server_settings
-from skerry.roles.wiring import site_of
 from skerry.server.moving import Moves
 from skerry.server.server import HttpServer
 from skerry.server.websocket import WebSockets, WebSocketSettings
@@ -53,6 +53,17 @@ PATIENT_SECONDS = 0.4
 journal meanwhile."""
 WAITING_SECONDS = 1.0
 """How long a read may still wait for its position when the process ends."""
+
+
+def site_of(kernel: Kernel) -> Site:
+    """A process's App for the code that runs beside it: `skerry.hosting.emit`, `send` and `ask` find it. To be called
+    in the loop."""
+    strict = os.environ.get("SKERRY_HOST_STRICT", "").lower() in ("1", "true", "yes", "on")
+    journal = getattr(kernel.reader, "dialect", "") or kernel.settings.journal.partition(":")[0]
+    return Site(
+        kernel.namespace, journal, kernel.commands, kernel.queries, kernel.projector,
+        kernel.transport, kernel.declaration.foreign, strict=strict,
+    )  # fmt: skip
 
 
 async def follow(kernel: Kernel) -> None:

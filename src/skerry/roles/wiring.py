@@ -7,23 +7,20 @@ backend is (`skerry.bus.backend`), which there are (`skerry.plugins`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skerry.bridge.site import Site
 from skerry.bus.backend import Backend, JournalSide, Opening, Place, TransportSide
 from skerry.bus.backend import Parts as Parts
 from skerry.errors import SettingsError
-from skerry.journal.journal import JournalWriter
 from skerry.journal.migration import rehearse
-from skerry.kernel.kernel import Kernel
 from skerry.kernel.settings import Settings
 from skerry.plugins import BACKENDS, find, names
 
 if TYPE_CHECKING:
+    from skerry.journal.journal import JournalWriter
     from skerry.kernel.declaration import Declaration
 
 Standby = Callable[[], None]
@@ -167,14 +164,3 @@ async def prepare(journal: JournalWriter, declaration: Declaration) -> None:
     await journal.prepare(list(declaration.tables))
     if not owner:
         await journal.adopt(declaration.name)
-
-
-def site_of(kernel: Kernel) -> Site:
-    """A process's App for the code that runs beside it: `skerry.hosting.emit`, `send` and `ask` find it. To be called
-    in the loop."""
-    strict = os.environ.get("SKERRY_HOST_STRICT", "").lower() in ("1", "true", "yes", "on")
-    journal = getattr(kernel.reader, "dialect", "") or kernel.settings.journal.partition(":")[0]
-    return Site(
-        kernel.namespace, journal, kernel.commands, kernel.queries, kernel.projector,
-        kernel.transport, kernel.declaration.foreign, strict=strict,
-    )  # fmt: skip
