@@ -107,6 +107,7 @@ class SqliteJournal(StoredReads):
         self._end = Position("", 0)
         self._seen_version = 0
         self._turn = asyncio.Lock()
+        self._turns = 0  # taken and asked for
         self._snapshots = asyncio.Semaphore(self._settings.max_snapshots)
 
     async def __aenter__(self) -> SqliteJournal:
@@ -115,6 +116,7 @@ class SqliteJournal(StoredReads):
         check_library()
         seconds = self._settings.open_seconds
         self._turn = asyncio.Lock()  # of this loop
+        self._turns = 0
         self._snapshots = asyncio.Semaphore(self._settings.max_snapshots)
         if self._ownership is None:
             await self._reader.start(seconds)
@@ -331,16 +333,27 @@ class SqliteJournal(StoredReads):
     # --- deciding
 
     async def _take_turn(self) -> None:
-        """One batch, or one other change, at a time, in order of asking; release `_turn` afterwards."""
+        """One batch, or one other change, at a time, in order of asking; `_end_turn` afterwards."""
         if self._ownership is None:
             raise JournalError(f"{self.path} was opened for reading only")
+        self._turns += 1
         try:
+            if self._turns == 1:
+                await self._turn.acquire()  # at once, as nobody has it: no timer
+                return
             async with asyncio.timeout(self._settings.turn_seconds):
                 await self._turn.acquire()
-        except TimeoutError as error:
+        except BaseException as error:
+            self._turns -= 1
+            if not isinstance(error, TimeoutError):
+                raise
             raise Overloaded(
                 f"the batch before took longer than {self._settings.turn_seconds:g} s"
             ) from error
+
+    def _end_turn(self) -> None:
+        self._turns -= 1
+        self._turn.release()
 
     async def _alone(self, job: Job[T], seconds: float, *, forgets: bool = True) -> T:
         """Run `job` in the writer's thread while no batch is open. `forgets`: it may change rows, or the epoch."""
@@ -350,7 +363,7 @@ class SqliteJournal(StoredReads):
                 self._recent.forget()
             return await self._writer.run(job, seconds)
         finally:
-            self._turn.release()
+            self._end_turn()
 
     @asynccontextmanager
     async def batch(
@@ -374,7 +387,7 @@ class SqliteJournal(StoredReads):
             finally:
                 batch.close()
         finally:
-            self._turn.release()
+            self._end_turn()
 
     async def _change(self, *steps: tuple[str, tuple[Any, ...]], forgets: bool = False) -> list[Rows]:
         """Run statements (name, bindings) as one transaction, alone."""
