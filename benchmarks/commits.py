@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from benchmarks.journals import by_asyncpg, writes_of
+from benchmarks.loop import run_on_loop
 from benchmarks.rows import Row, table
 
 from skerry.backends.postgres.journal import PostgresJournal
@@ -175,7 +176,7 @@ def run() -> list[Row]:
     if not available("postgresql"):
         return [Row("commits: PostgreSQL is not installed", 0.0, "")]
     with private_postgres(durable=True) as server:
-        rows = asyncio.run(measured(server, "on this disk"))
+        rows = run_on_loop(measured(server, "on this disk"))
         with private_standby(server, "far", durable=True) as standby, delayed(server.port) as port:
             password = server.dsn.split(":")[2].split("@")[0]
             far = f"host=127.0.0.1 port={port} user=postgres password={password} application_name=far"
@@ -183,7 +184,7 @@ def run() -> list[Row]:
             standby.query("select pg_reload_conf()")
             server.query("alter system set synchronous_standby_names = 'far'")
             server.query("select pg_reload_conf()")
-            rows += asyncio.run(measured(server, "to a standby 10 ms away"))
+            rows += run_on_loop(measured(server, "to a standby 10 ms away"))
             server.query("alter system reset synchronous_standby_names")
             server.query("select pg_reload_conf()")
     return rows

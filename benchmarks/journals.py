@@ -12,13 +12,13 @@ same journal. Not for: how batches form.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
+from benchmarks.loop import run_on_loop
 from benchmarks.rows import Row
 
 from skerry.backends.memory.journal import MemoryJournal
@@ -272,12 +272,12 @@ async def measure_away(dsn: str, peer_dsn: str, port: int) -> list[Row]:
 
 def run() -> list[Row]:
     """Memory and SQLite, and PostgreSQL where its programs are installed (a private server, fsync on)."""
-    rows = asyncio.run(measure())
+    rows = run_on_loop(measure())
     if available("postgresql"):
         with private_postgres(durable=True) as server:
-            rows += asyncio.run(measure_postgres(server.database("ours"), server.database("theirs")))
+            rows += run_on_loop(measure_postgres(server.database("ours"), server.database("theirs")))
             away = server.database("ours_away"), server.database("theirs_away")
-            rows += asyncio.run(measure_away(*away, server.port))
+            rows += run_on_loop(measure_away(*away, server.port))
     return rows
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import aiormq
 from aiormq.abc import DeliveredMessage
+from benchmarks.loop import run_on_loop
 from benchmarks.rows import Row, table
 from pamqp.commands import Basic
 
@@ -195,7 +196,7 @@ async def measure() -> list[Row]:
 
 
 def run() -> list[Row]:
-    return asyncio.run(measure())
+    return run_on_loop(measure())
 
 
 if __name__ == "__main__":
