@@ -158,6 +158,23 @@ async def test_the_server_may_go_and_come_back() -> None:
 
 
 @pytest.mark.service("postgresql")
+async def test_handlers_have_their_sql_planned_as_usual(dsn: str) -> None:
+    """How the journal's own statements are planned would be wrong for an application's; a connection that comes back
+    from a handler has it again."""
+    async with PostgresJournal(dsn, "suite") as journal:
+        await journal.prepare([THINGS])
+        async with journal.batch([command_id(1)], []) as (batch, _):
+            async with batch.savepoint():
+                assert await batch.connection().fetchval("show enable_seqscan") == "on"
+                assert await batch.connection().fetchval("show plan_cache_mode") == "auto"
+            assert await batch.commit(put(1)) == 0
+        assert await decide(journal, put(2)) == 1
+        async with journal._connections.one() as connection:
+            assert await connection.fetchval("show enable_seqscan") == "off"
+            assert await connection.fetchval("show plan_cache_mode") == "force_generic_plan"
+
+
+@pytest.mark.service("postgresql")
 async def test_whoever_hangs_in_a_transaction_holds_up_nobody(dsn: str) -> None:
     """A process that says nothing within its SQL transaction loses it; the others go on, it starts over."""
     forgetful = PostgresSettings(idle_transaction_seconds=1.0)

@@ -45,6 +45,7 @@ async def test_session_mode_works_as_it_comes(server: PrivatePostgres, pooler: P
             for connection in (one, other):
                 assert await connection.fetchval("show statement_timeout") == "30s"
                 assert await connection.fetchval("show enable_seqscan") == "off"
+                assert await connection.fetchval("show plan_cache_mode") == "force_generic_plan"
                 assert await connection.fetchval("select pg_backend_pid()") == role_of(connection).backend
                 assert role_of(connection).history != ""
 

@@ -71,6 +71,7 @@ async def test_settings_are_made_after_connecting(server: PrivatePostgres) -> No
             assert await connection.fetchval("show synchronous_commit") == held
             assert await connection.fetchval("show statement_timeout") == "30s"
             assert await connection.fetchval("show enable_seqscan") == "off"
+            assert await connection.fetchval("show plan_cache_mode") == "force_generic_plan"
     plain = await asyncpg.connect(dsn)
     assert await plain.fetchval("show statement_timeout") == "0"
     await plain.close()

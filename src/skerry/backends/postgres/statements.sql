@@ -265,10 +265,12 @@ on conflict (pos) do update set amended_by = excluded.amended_by, name = exclude
 delete from {ns}__amendment where pos <= $floor::bigint
 
 -- name: plan_as_usual
-set local enable_seqscan = on
+set local enable_seqscan = on;
+set local plan_cache_mode = auto
 
 -- name: plan_by_keys
-set local enable_seqscan = off
+set local enable_seqscan = off;
+set local plan_cache_mode = force_generic_plan
 
 -- name: attempts
 insert into {ns}__attempt as attempt select id, 1, extract(epoch from clock_timestamp())::double precision from unnest($claims::text[]) as id
