@@ -42,6 +42,7 @@ from skerry.kernel.kernel import ACCEPTED, Kernel
 from skerry.kernel.settings import Settings
 from skerry.roles.consumer import ConsumerRole
 from skerry.telemetry import Registry
+from skerry.testing import running
 from skerry.testing.clock import settle
 
 MEMORY = Settings(journal="memory:", transport="memory:", warm_start=False, drain=0.5)
@@ -427,3 +428,37 @@ async def test_the_same_application_may_run_twice(machine: Machine) -> None:
     assert one.services.resolve(Counts) is not two.services.resolve(Counts)
     assert one.application is not two.application
     assert one.services.resolve(CommandBus) is not two.services.resolve(CommandBus)
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [({}, 1), ({"ephemeral": True}, 0), ({"stored": True}, 0), ({"table": Table("t", key=str, row=int)}, 0)],
+)
+async def test_a_projection_that_is_empty_at_every_start_is_named(
+    said: dict[str, Any], warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it has a table, keeps its state, or says that this is meant."""
+    app = App("things")
+
+    class Happened(Event):
+        key: str
+
+    class Seen(Projection):
+        def clear(self) -> None: ...
+
+        def load(self, table: Any, key: Any, row: Any, offset: int) -> None: ...
+
+        def state(self) -> bytes:
+            return b""
+
+        def restore(self, state: bytes) -> None: ...
+
+        @Projection.applies(Happened)
+        def happened(self, event: Happened, record: Record) -> None: ...
+
+    for name, value in said.items():
+        setattr(Seen, name, value)
+    app.projection(Seen)
+    async with running(app):
+        pass
+    assert len([record for record in caplog.records if "begins empty" in record.getMessage()]) == warned

@@ -11,6 +11,7 @@ import pytest
 
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.proxy import HIGH_WATER_BYTES, Proxy, ProxySettings, Upstream, _End
+from skerry.telemetry import Registry
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
@@ -70,10 +71,12 @@ async def until(ready: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def forwarding(*servers: Server, **settings: float | str) -> AsyncIterator[tuple[Proxy, int]]:
+async def forwarding(
+    *servers: Server, registry: Registry | None = None, **settings: float | str
+) -> AsyncIterator[tuple[Proxy, int]]:
     bound = bind_tcp("127.0.0.1", 0)
     chosen = ProxySettings(**{"check_seconds": 0.02, **settings})  # type: ignore[arg-type]
-    proxy = Proxy([bound], [server.upstream() for server in servers], chosen)
+    proxy = Proxy([bound], [server.upstream() for server in servers], chosen, registry)
     await proxy.start()
     try:
         yield proxy, bound.getsockname()[1]
@@ -144,15 +147,18 @@ async def test_the_fewest_connections_first() -> None:
 
 
 async def test_a_server_that_cannot_be_reached_is_passed_over() -> None:
-    """Refused between two checks: the same client is served by another one."""
+    """Refused between two checks: the same client is served by another one, and that is counted."""
     one, two = await Server("one").start(), await Server("two").start()
-    async with forwarding(one, two, check_seconds=60.0) as (proxy, port):
+    registry = Registry()
+    async with forwarding(one, two, registry=registry, check_seconds=60.0) as (proxy, port):
         await one.stop()
         for _ in range(4):
             answer, _, writer = await ask(port)
             assert answer == b"two:x"
             writer.close()
         assert [upstream.healthy for upstream in proxy.upstreams] == [False, True]
+        counted = {metric.name: metric.samples[0].value for metric in registry.collect()}
+        assert counted["skerry_balancer_retried_total"] == 1
 
 
 async def test_health_checks_take_a_server_out_and_back() -> None:

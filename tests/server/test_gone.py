@@ -93,6 +93,40 @@ async def test_a_stream_without_a_reader_does_not_keep_the_loop(start: Start) ->
     await running.until(lambda: not running.server.state.tasks)
 
 
+async def test_an_answer_is_a_stream_from_the_first_byte_of_its_body(start: Start) -> None:
+    """One that has sent its head, and an empty part, is still pending."""
+    more = asyncio.Event()
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await send(OK)
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    app = Application()
+    app.mount("/", mounted)
+    running = await start(app)
+    reader, writer = await running.connect()
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+
+    def streams() -> float:
+        found = {
+            metric.name: metric.samples[0].value for metric in running.server.collect() if metric.samples
+        }
+        return found["skerry_http_streams"]
+
+    assert streams() == 0
+    more.set()
+    await reader.readuntil(b"first")
+    assert streams() == 1
+    writer.close()
+
+
 async def test_streams_and_websockets_are_not_pending(start: Start) -> None:
     """However many are open, a request of the same application is answered; and each has its number."""
 

@@ -202,5 +202,5 @@ def _member(value: Any, step: str) -> Any:
     if isinstance(value, dict):
         return value.get(step)
     if isinstance(value, list | tuple):
-        return value[int(step)] if step.isdecimal() and int(step) < len(value) else None
+        return value[int(step)]
     return getattr(value, _name_of(value, step), None)
