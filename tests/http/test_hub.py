@@ -166,6 +166,7 @@ async def test_a_slow_listener_gets_the_newest_of_each_key_and_others_everything
     await settle()
     assert quick.offsets() == list(range(1, 1001))
     assert len(slow.writes) == before, "nothing is written to a transport that asked for a pause"
+    assert stage.hub.stats.paused == 1
     slow.drained()
     await settle()
     assert slow.offsets() == [998, 999, 1000]
