@@ -187,6 +187,17 @@ def test_a_client_that_says_no_more_is_told_once_and_has_a_while() -> None:
     assert list(machine.tick(130.0)) == [Signal.ABORT]
 
 
+def test_a_client_that_does_not_take_the_last_answer_has_a_while() -> None:
+    """The connection closes behind an answer as soon as all of it is taken, or the time for that is over."""
+    machine = Http1(ServerSettings(gone_seconds=30), Desk(), Ends(), lambda: 0.0)
+    [turn] = [each for each in machine.receive(get("/a", "Connection: close")) if isinstance(each, Turn)]
+    assert turn.request.target == b"/a"
+    assert Signal.CLOSE in list(machine.answered())
+    assert list(machine.tick(100.0)) == []
+    assert list(machine.tick(129.9)) == []
+    assert list(machine.tick(130.0)) == [Signal.ABORT]
+
+
 def test_a_client_that_is_there_may_wait_for_its_answer() -> None:
     """However long that takes: the time for a client that says no more is not its."""
     settings = ServerSettings(gone_seconds=30, keep_alive_seconds=75)
