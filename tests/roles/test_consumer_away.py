@@ -27,7 +27,7 @@ def test_each_outage_begins_with_a_short_pause_and_has_a_reason() -> None:
                     raise TimeoutError
                 return await real(*args)
 
-            here.journal.acquire = acquire  # type: ignore[method-assign]
+            here.journal.acquire = acquire  # type: ignore[assignment]
             role = here.role(shared=True)
             await role.start()
             await asyncio.sleep(60)

@@ -118,7 +118,7 @@ async def test_an_answer_is_a_stream_from_the_first_byte_of_its_body(start: Star
         found = {
             metric.name: metric.samples[0].value for metric in running.server.collect() if metric.samples
         }
-        return found["skerry_http_streams"]
+        return float(found["skerry_http_streams"])
 
     assert streams() == 0
     more.set()
