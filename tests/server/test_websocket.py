@@ -349,6 +349,20 @@ async def test_a_lying_length_is_refused_before_its_bytes(ws: Client) -> None:
     assert await ws.closed_with() in (1002, 1009)
 
 
+async def test_the_end_comes_right_behind_the_close_frame_of_an_error() -> None:
+    """However long a client has to read that frame before the connection is cut."""
+    websockets = WebSockets(WebSocketSettings(close_seconds=3_600, linger_seconds=3_600))
+    server = HttpServer(application, ServerSettings(access_log="off"), websocket=websockets)
+    await server.start([socket.create_server(("127.0.0.1", 0))])
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.addresses[0].rpartition(":")[2]))
+    client = Client(reader, writer)
+    await client.shake()
+    await client.send(frame(TEXT, BAD))
+    assert await client.closed_with() == 1007
+    writer.close()
+    await server.stop(0.2)
+
+
 async def test_what_came_before_an_error_is_answered_first(ws: Client) -> None:
     """Cases 3.2, 4.1.3: a good message and a wrong frame in one packet; the echo, then the close frame."""
     await ws.send(frame(TEXT, b"good") + frame(3, b"wrong") + frame(PING, b"too late"))
