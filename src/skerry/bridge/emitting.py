@@ -113,8 +113,8 @@ def emit(
 
     `key`: its subject (`Record.key`), by default the event's `subject_key()`. The transaction is Django's of the
     database `using` ("default" when nothing is said and Django is used), that of a SQLAlchemy `session` (which is
-    flushed), or that of a `connection`: psycopg, asyncpg, sqlite3, SQLAlchemy. What has to be awaited to be written
-    is awaited here too: `await emit(...)`.
+    flushed), or that of a `connection`: psycopg, asyncpg, sqlite3, SQLAlchemy. With an asynchronous connection `emit`
+    is awaited: `await emit(...)`.
 
     Raises LifecycleError outside of a transaction, InvalidMessage for an event that does not fit its declaration or has
     over 1 MiB, DeclarationError for one that the App of this process does not list (`app.emits(..., foreign=True)`),

@@ -230,7 +230,7 @@ class Application:
 
     @property
     def mounts(self) -> Sequence[Mount]:
-        """What is mounted, in the order of its declaration."""
+        """The mounted applications, in the order of their declaration."""
         return tuple(self._mounts)
 
     def static(

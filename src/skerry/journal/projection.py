@@ -182,7 +182,7 @@ class Projection(Generic[K, Row]):
 
     @classmethod
     def declared_events(cls) -> dict[type[Event], str]:
-        """What `applied_events` gives, whatever it is."""
+        """The result of `applied_events` for any projection."""
         return marked(cls, "__skerry_applies__")
 
     @classmethod

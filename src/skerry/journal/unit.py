@@ -77,7 +77,7 @@ class Overlay:
 
 
 class Unit:
-    """What a handler works on. `command_id`, `at` (seconds since 1970, the batch's time) and `epoch` are given.
+    """The unit of work of a handler. `command_id`, `at` (seconds since 1970, the batch's time) and `epoch` are given.
     `tables`: the names of those that are declared; None: whatever there is. `who` and `trace` are kept with the
     events."""
 
@@ -130,8 +130,8 @@ class Unit:
         return _row(table, self._cell(table, key))
 
     def offset(self, table: Table[K, Row], key: K) -> int | None:
-        """The journal offset of the row's last change: 0 when there is no row, None when a command of this very
-        batch changed it (nobody outside can know that version yet). For rows loaded beforehand or by `get`."""
+        """The journal offset of the row's last change: 0 when there is no row, None when a command of the same batch
+        changed it (no client can know that version yet). For rows loaded beforehand or by `get`."""
         return self._cell(table, key).offset
 
     def etag(self, table: Table[K, Row], key: K) -> str | None:

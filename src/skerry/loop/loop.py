@@ -125,9 +125,10 @@ class Loop(Registrations):
         driver.after_batch()
 
     def stop(self) -> None:
-        """Let the current iteration end, then run what waits for `on_stop` and release everything. Twice is once.
+        """Let the current iteration end, then run the callbacks of `on_stop` and release everything. A second call
+        does nothing.
 
-        What is queued stays queued. Tasks go on: see `drain`.
+        Queued callbacks stay queued. Tasks go on: see `drain`.
         """
         if self._driver is None:
             return
@@ -143,10 +144,11 @@ class Loop(Registrations):
         await self._tasks.drain(seconds)
 
     def tick(self) -> None:
-        """One iteration that does not wait: what is queued, due and ready now. Not from within a callback.
+        """One iteration that does not wait: it runs callbacks that are queued, due or ready. Not from within a
+        callback.
 
-        For loops that are turned by somebody else's (a game's, a GUI's): timers go on between the calls, and tasks
-        of coroutine functions get a turn in each of them, until `stop`, `run` or `start`.
+        For loops within another loop (of a game, of a GUI): timers go on between the calls, and tasks of coroutine
+        functions get a turn in each of them, until `stop`, `run` or `start`.
         """
         driver = self._driver
         if driver is not None and self._ticking is None and not self._has_lapsed():
@@ -311,9 +313,9 @@ class Loop(Registrations):
                 driver.adopt(interests)
 
     def hold(self) -> None:
-        """Suspend the normal interests, timers with what remains of them, and go on with an empty set.
+        """Suspend the normal interests, timers with their remaining time, and go on with an empty set.
 
-        What is registered from now on joins the held set, except within `failure_scope`.
+        Later registrations join the held set, except within `failure_scope`.
         """
         if self._failure is not None:
             raise LifecycleError("hold", "held", ("resume",))
@@ -322,7 +324,8 @@ class Loop(Registrations):
         self.events.emit("held")
 
     def resume(self) -> None:
-        """Bring the normal interests back. What the failure set still holds joins them: nothing is lost."""
+        """Bring the normal interests back. Registrations that are left in the failure set join them: nothing is
+        lost."""
         failure = self._failure
         if failure is None:
             raise LifecycleError("resume", "not held", ("hold",))

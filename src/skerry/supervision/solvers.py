@@ -119,9 +119,9 @@ async def mend(failure: Failure, hands: Hands) -> None:
 
 
 def retry(attempts: int = 5, *, backoff: Callable[[], Backoff] = Backoff) -> Solver:
-    """Do what failed again, up to `attempts` times, with growing pauses and jitter before each.
+    """Repeat the failed operation up to `attempts` times, with growing pauses and jitter before each.
 
-    What failed is `failure.operation`; for a child without one, starting it. When the last attempt fails too, its
+    The operation is `failure.operation`; for a child without one, starting it. When the last attempt fails too, its
     error goes to the parent.
     """
     if attempts < 1:

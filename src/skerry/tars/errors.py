@@ -36,7 +36,7 @@ class DecodeError(TarsError):
 
 
 class FrameError(DecodeError):
-    """The frame length is out of range. What follows cannot be told apart: close the connection."""
+    """The frame length is out of range, so later frames cannot be found: close the connection."""
 
 
 class EncodeError(TarsError):

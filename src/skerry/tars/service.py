@@ -109,7 +109,7 @@ class Service:
 
     def on_config(self, file: str) -> Callable[[F], F]:
         """The function gets the text of a remote file: at start, and whenever the platform says that it has changed.
-        What it raises means that the text is refused: the old one stays in force."""
+        If it raises, the text is refused, and the old one stays in force."""
 
         def declare(function: F) -> F:
             self.files.append(RemoteFile(file, function))
@@ -145,8 +145,8 @@ class Service:
         return declare
 
     def property(self, name: str, policies: Sequence[str] = ()) -> Property:
-        """A number that the platform is told of: `service.property("orders").sum(1)`, in any thread, at any time. What
-        `report` counts for are `policies` (Sum, Avg, Max, Min, Count)."""
+        """A number for the platform: `service.property("orders").sum(1)`, in any thread, at any time. `policies` are
+        those that `report` feeds (Sum, Avg, Max, Min, Count)."""
         found = self.properties.get(name)
         return self.properties.setdefault(name, Property(policies)) if found is None else found
 

@@ -59,8 +59,8 @@ def available() -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody listens on now (below the range that connections are given) and that no call
-    of this function, in any process that still runs, has given out (on Linux)."""
+    """TCP ports of 127.0.0.1 that are free now (below the range that connections are given) and that no call of this
+    function, in any process that still runs, has given out (on Linux)."""
     ports: list[int] = []
     rng = secrets.SystemRandom()
     while len(ports) < count:
@@ -201,7 +201,7 @@ class PrivateBroker(_Started):
         await self.end(self._server, signal.SIGKILL, 10.0)
 
     async def discard(self) -> None:
-        """The end of a broker that nobody starts again: at once, with its epmd."""
+        """End a broker that is not started again: at once, with its epmd."""
         await self.kill()
         await self.stop()
 

@@ -33,7 +33,7 @@ QUIET = ServerSettings(access_log="off", gone_seconds=1.0)
 
 
 class Answer:
-    """What came back: `status`, `headers` (looked up without regard to case), `body` bytes."""
+    """The answer to a request: `status`, `headers` (names in any case), `body` bytes."""
 
     __slots__ = ("body", "headers", "status")
 

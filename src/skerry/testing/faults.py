@@ -44,7 +44,7 @@ class HintFaults:
         self._rng = random.Random(self.seed)
 
     def feed(self, hint: Hint) -> list[Hint]:
-        """What is heard when `hint` is told: nothing, it, it twice, and late ones whose turn has come."""
+        """The hints that arrive when `hint` is sent: none, it, it twice, and late ones whose turn has come."""
         now = self._decide(hint)
         self._late = [(turns - 1, late) for turns, late in self._late]
         due = [late for turns, late in self._late if turns < 0]
@@ -54,7 +54,7 @@ class HintFaults:
         return now + due
 
     def flush(self) -> list[Hint]:
-        """What is still late, now."""
+        """The hints that are still late, now."""
         late = [hint for _, hint in self._late]
         self._late.clear()
         return late
