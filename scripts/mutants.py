@@ -39,6 +39,10 @@ SAME: dict[tuple[str, str], str] = {
     ("backends/local/peer.py", "self.welcomed and self._owner is not None  ->  (self._owner is not None)"): (
         "it decides on a line of the log only"
     ),
+    (
+        "server/framing.py",
+        "len(line) < _LONGEST  ->  (len(line) <= _LONGEST)",
+    ): "a line is remembered, or made again",
     ("loop/driver.py", "self.busy or self._single  ->  (self.busy)"): (
         "an alarm in a loop that is asked turn by turn rings in its turns"
     ),

@@ -9,7 +9,6 @@ import pytest
 
 from skerry import App
 from skerry.backends.memory.journal import MemoryJournal
-from skerry.backends.sqlite.backend import sqlite_path
 from skerry.backends.sqlite.journal import SqliteJournal
 from skerry.errors import Disconnected, SettingsError
 from skerry.kernel.settings import Settings
@@ -91,21 +90,6 @@ def test_what_is_no_scheme_here(url: str) -> None:
     ) as caught:
         named(url, "journal")
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "path"), [("sqlite:///x.db", Path("x.db")), ("sqlite:////var/x.db", Path("/var/x.db"))]
-)
-def test_paths_of_files(url: str, path: Path) -> None:
-    """Three slashes are relative, four are absolute, as everywhere."""
-    assert sqlite_path(url) == path
-
-
-@pytest.mark.parametrize("url", ["sqlite:", "sqlite:///", "sqlite://x.db", "sqlite:x.db"])
-def test_what_is_no_path(url: str) -> None:
-    """The host's place is not silently a part of the path."""
-    with pytest.raises(SettingsError, match="is not sqlite:///PATH"):
-        sqlite_path(url)
 
 
 def sockets(directory: Path) -> list[Path]:
