@@ -154,6 +154,19 @@ async def test_what_this_process_cannot_tell_sends_away_whoever_waits_for_it() -
     assert (behind_it.offsets(), behind_it.closed) == ([3, 4], None)
 
 
+async def test_a_channel_that_is_declared_later_is_served_at_once() -> None:
+    """After the hub was started, as before it."""
+    stage = Stage()
+    feed = AppliedFeed(at(0))
+    channel = stage.hub.channel("/later", feed)
+    socket = Socket()
+    socket.listener = Listener(socket, LINES)
+    await channel.open(socket.listener)
+    feed.append([put(1)])
+    await settle()
+    assert socket.offsets() == [1]
+
+
 async def test_a_slow_listener_gets_the_newest_of_each_key_and_others_everything() -> None:
     """Held events of one key are folded to the last; nobody else notices."""
     stage = Stage()

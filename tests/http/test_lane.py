@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from skerry.clock import SystemClock
 from skerry.errors import Rejected
 from skerry.http.application import Application
@@ -13,6 +15,7 @@ from skerry.http.headers import Headers
 from skerry.http.reply import Response
 from skerry.http.request import Request
 from skerry.http.routes import Found, Missing
+from skerry.testing import Client
 
 
 def asked(app: Application, target: bytes, **fields: str) -> Any:
@@ -91,3 +94,18 @@ def test_what_the_head_alone_decides() -> None:
         assert isinstance(found, Found | Missing)
         refusal = app.lane.refusal(found, Request(method, target, Headers(raw)))
         assert (refusal and refusal.status) == status
+
+
+@pytest.mark.parametrize("path", ["a/../b", "a/%2e%2e/b", "..", "a/./b"])
+async def test_a_path_within_a_path_has_no_dots(path: str) -> None:
+    """In whichever segment, and however it is written: it may become the name of a file."""
+    app = Application()
+
+    @app.get("/files/{name:path}")
+    def view(name: str) -> str:
+        return name
+
+    async with Client(app) as client:
+        assert (await client.get("/files/a/b")).text == "a/b"
+        answer = await client.raw(f"GET /files/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 400 ")

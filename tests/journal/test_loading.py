@@ -290,3 +290,14 @@ def test_what_others_hold_is_left_as_it_is() -> None:
     assert len(held) == 3 * FREED
     assert sum(1 for _ in iterator) == 3 * FREED - 1
     assert steps > 100
+
+
+def test_what_refers_to_itself_is_looked_into_to_a_depth_only() -> None:
+    """Freeing a graph with a circle ends."""
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    state: dict[str, Any] = {"graph": [circle]}
+    for _ in emptied(state):
+        pass
+    assert state == {}
+    assert circle["again"] is circle

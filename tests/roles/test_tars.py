@@ -161,6 +161,7 @@ async def test_an_app_in_the_role(
         assert begun == ["beside"]
         await world.role.hold()
         await world.role.resume()
+        assert (await world.get("/lane")).text == "from memory"
         await world.role.stop()
         await world.role.start()
         assert (await world.get("/lane")).text == "from memory"
@@ -172,7 +173,7 @@ async def test_an_app_in_the_role(
         assert (counters.requests, counters.failed) == (6, 2)  # since it was started again
     totals = tars_platform.stat.totals(False, "Demo.PyServer")
     assert {route: (each.succeeded, each.failed) for route, each in totals.items()} == {
-        "GET /lane": (2, 0), "GET /health/ready": (1, 0), "GET /task": (1, 0), "GET /old": (2, 0),
+        "GET /lane": (3, 0), "GET /health/ready": (1, 0), "GET /task": (1, 0), "GET /old": (2, 0),
         "/": (0, 1), "hello": (1, 0), "GET /refused": (0, 1),
     }  # fmt: skip
 

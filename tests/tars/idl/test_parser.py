@@ -157,6 +157,7 @@ def test_the_whole_grammar() -> None:
         ("module m { struct S { 0 require vector<int> a = 5; }; };", "1:49", "cannot have a default"),
         ("module m { enum E { A }; struct S { 0 require E a = B; }; };", "1:53", "B is unknown"),
         ("module m { enum E { A }; enum F { B }; struct S { 0 require E a = B; }; };", "1:67", "no member of m.E"),
+        ("module m { enum E { A }; const int N = 1; struct S { 0 require E a = N; }; };", "1:70", "no member of m.E"),
         ("module m { struct S { 0 require vector<int a; }; };", "1:44", "expected '>'"),
         ("module m { struct S { 0 require map<int> a; }; };", "1:40", "expected ','"),
         ("module m { struct S { 0 require map<map<int,int>,int> a; }; };", "1:37", "cannot be the key"),
