@@ -43,6 +43,10 @@ SAME: dict[tuple[str, str], str] = {
         "server/framing.py",
         "len(line) < _LONGEST  ->  (len(line) <= _LONGEST)",
     ): "a line is remembered, or made again",
+    (
+        "http/hosts.py",
+        'headers.get("host") or ""  ->  (headers.get(\'host\'))',
+    ): "no name is served as an empty one",
     ("loop/driver.py", "self.busy or self._single  ->  (self.busy)"): (
         "an alarm in a loop that is asked turn by turn rings in its turns"
     ),

@@ -48,6 +48,7 @@ ROOMS = {
         "backends/test_migrations.py",
         "backends/test_memory_transport.py",
         "backends/test_local.py",
+        "backends/test_queues.py",
         "backends/test_supervisor.py",
     ],
     "backends/local": ["backends/test_local.py"],

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from skerry.loop.proxy_head import head_of
 from skerry.loop.sockets import bind_tcp
 from skerry.roles.proxy import HIGH_WATER_BYTES, Proxy, ProxySettings, Upstream, _End
 from skerry.telemetry import Registry
@@ -159,6 +160,16 @@ async def test_a_server_that_cannot_be_reached_is_passed_over() -> None:
         assert [upstream.healthy for upstream in proxy.upstreams] == [False, True]
         counted = {metric.name: metric.samples[0].value for metric in registry.collect()}
         assert counted["skerry_balancer_retried_total"] == 1
+
+
+async def test_a_server_is_told_who_its_client_is() -> None:
+    """With `send_proxy` a PROXY head comes first, with the addresses of the client's own connection."""
+    one = await Server("one").start()
+    async with forwarding(one, health_path="", send_proxy=True) as (_, port):
+        answer, _, writer = await ask(port)
+        ours, theirs = (writer.get_extra_info(name) for name in ("sockname", "peername"))
+        assert answer.startswith(b"one:" + head_of(ours, theirs))
+        writer.close()
 
 
 async def test_health_checks_take_a_server_out_and_back() -> None:
