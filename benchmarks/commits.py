@@ -104,7 +104,7 @@ async def writer(journal: PostgresJournal, number: int, size: int, owner: str) -
         writes.puts["kv"] = own
         while True:
             try:
-                async with journal.batch(claims, [("kv", key) for key in own], lease) as (batch, _):
+                async with journal.batch(claims, [("kv", key) for key in own], lease, True) as (batch, _):
                     await batch.commit(writes)
                 return size
             except Conflict:
