@@ -22,6 +22,7 @@ NAMES = {
     "APP": "the skerry.App that hosts this project, as mysite.live:app: manage.py skerry runs it",
     "TARS": "the skerry.tars.Service that has this project, as mysite.service:service: manage.py tars runs it",
     "JOURNAL": "where emit leaves events, as postgresql://...",
+    "TRANSPORT": "how commands reach the consumer: postgresql: (the same database), or amqp://...",
     "NAMESPACE": "whose journal that is",
     "HOST_STRICT": "whether an emit before its transaction has written anything is told",
 }
@@ -112,9 +113,9 @@ def application() -> Any:
 
 
 def tell_journal(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Have the App that hosts the project use the journal and namespace of the settings, unless the environment names
-    others."""
-    for name in ("JOURNAL", "NAMESPACE"):
+    """Have the App that hosts the project use the journal, transport and namespace of the settings, unless the
+    environment names others."""
+    for name in ("JOURNAL", "TRANSPORT", "NAMESPACE"):
         if found := declared(name):
             environ.setdefault(f"SKERRY_{name}", found)
 
