@@ -19,6 +19,7 @@ from skerry.errors import (
     DeadlineExceeded,
     DeclarationError,
     Disconnected,
+    InvalidMessage,
     OutcomeUnknown,
     Overloaded,
 )
@@ -184,6 +185,18 @@ async def test_too_many_waiting_is_refused() -> None:
     one.submit(Do("a"))
     with pytest.raises(Overloaded):
         await one.submit(Do("a"))
+
+
+@pytest.mark.parametrize("key", ["\ud800", "a\x00b", 7])
+async def test_a_key_that_cannot_travel_is_refused_at_the_sender(key: Any) -> None:
+    """Alone: those that are sent in the same turn go on."""
+    wire = Wire()
+    one = bus(wire)
+    with pytest.raises(InvalidMessage):
+        one.submit(Do(key))
+    one.submit(Do("schlüssel"))
+    await asyncio.sleep(0)
+    assert [each.key for _, envelopes in wire.sent for each in envelopes] == ["schlüssel"]
 
 
 async def test_a_command_without_handler_is_refused_at_the_sender() -> None:

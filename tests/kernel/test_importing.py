@@ -114,3 +114,8 @@ def test_the_code_is_that_of_the_application(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "shop_code_part.py").write_text("x = 2\n")
     assert code_of("shop_code:app") != first
     assert len(first) == 12
+
+
+def test_the_code_of_an_application_that_is_installed_is_its_own_package() -> None:
+    """Of all that is installed its files alone count."""
+    assert code_of("msgspec:app") != code_of("nowhere:app")

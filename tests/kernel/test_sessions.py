@@ -106,6 +106,18 @@ async def test_what_is_kept_of_revoked_sessions_is_bounded() -> None:
         assert set(row.until) == {"b"}
 
 
+async def test_a_session_is_kept_to_its_last_second() -> None:
+    """A cookie is good until its end: one that ends in this second is still refused when another one is revoked."""
+    clock = VirtualClock()
+    async with running(pages(), settings=SETTINGS, clock=clock, journal=MemoryJournal(clock=clock)) as world:
+        await clock.advance(1.0 - clock.now() % 1)
+        now = int(clock.now())
+        assert now == clock.now()
+        await world.commands.send(RevokeSession("a", now))
+        await world.commands.send(RevokeSession("b", now + SESSION_SECONDS))
+        assert set(world.service(RevokedSessions).until) == {"a", "b"}
+
+
 def test_more_than_the_limit_is_refused() -> None:
     """A logout that cannot be kept is refused, not forgotten: the browser is told to try again."""
 
