@@ -28,3 +28,12 @@ def test_the_settings_name_journal_transport_and_namespace(monkeypatch: pytest.M
     environ.clear()
     project.tell_journal(environ)
     assert environ["SKERRY_TRANSPORT"] == "postgresql:"
+
+
+def test_another_journal_has_its_own_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer who sets SKERRY_JOURNAL to a file does not get the transport of the database."""
+    said = {"APP": "shop.live:app", "JOURNAL": "postgresql://db/shop", "TRANSPORT": "postgresql:"}
+    monkeypatch.setattr(project, "settings", SimpleNamespace(SKERRY=said))
+    environ = {"SKERRY_JOURNAL": "sqlite:///dev.db"}
+    project.tell_journal(environ)
+    assert environ == {"SKERRY_JOURNAL": "sqlite:///dev.db"}

@@ -114,8 +114,9 @@ def application() -> Any:
 
 def tell_journal(environ: MutableMapping[str, str] = os.environ) -> None:
     """Have the App that hosts the project use the journal, transport and namespace of the settings, unless the
-    environment names others."""
-    for name in ("JOURNAL", "TRANSPORT", "NAMESPACE"):
+    environment names others. The transport belongs to the journal: with another journal it is not taken."""
+    with_journal = "SKERRY_JOURNAL" not in environ
+    for name in ("JOURNAL", *(["TRANSPORT"] if with_journal else []), "NAMESPACE"):
         if found := declared(name):
             environ.setdefault(f"SKERRY_{name}", found)
 
